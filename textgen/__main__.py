@@ -1,0 +1,3 @@
+from textgen.cli.app import main
+
+main()

@@ -1,0 +1,63 @@
+"""What a person sees: errors in two lines, untrusted text made harmless, numbers made short."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def report_error(message: str, hint: str = "") -> None:
+    """Two lines on stderr, red where a person looks."""
+    begin, end = ("\033[1;31m", "\033[0m") if coloured(sys.stderr) else ("", "")
+    print(f"{begin}error:{end} {_one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {_one_line(hint)}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """One line on stderr."""
+    print(harmless(message), file=sys.stderr)
+
+
+def coloured(stream: object) -> bool:
+    """Whether colour is wanted on `stream`: a terminal, and no NO_COLOR in the environment."""
+    return looking(stream) and not os.environ.get("NO_COLOR")
+
+
+def looking(stream: object) -> bool:
+    """Whether a person looks at `stream`: it is a terminal that can do more than print lines."""
+    isatty = getattr(stream, "isatty", lambda: False)
+    return bool(isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def _one_line(text: str) -> str:
+    return harmless(" ".join(text.split()))
+
+
+_PICTURES = {c: 0x2400 + c for c in range(32) if c not in (9, 10)} | {127: 0x2421}
+_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD)  # C1 controls: some terminals obey them
+_PICTURES |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # bytes that are not UTF-8
+_PICTURES |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)  # bidi
+
+
+def harmless(text: str) -> str:
+    """`text` with its control characters made visible, so that a terminal shows, not obeys, them.
+
+    Newlines and tabs stay; ESC becomes its picture (U+241B), and so on.
+    """
+    return text.translate(_PICTURES)
+
+
+def clock(seconds: float) -> str:
+    """7 -> 0:07, 3700 -> 1:01:40."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def short(number: float) -> str:
+    """1234567 -> 1.23M, 45600 -> 45.6k, 321 -> 321."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}" if number < 999.5 * size else f"{number:.3g}"
+    return f"{number:.0f}"

@@ -1,0 +1,46 @@
+"""What can go wrong that a person can mend: each error is one line and a hint that can be typed."""
+
+
+class TextgenError(Exception):
+    """Base of every error raised on purpose.
+
+    message: one line that says what was found, where, and what was expected.
+    hint: one line that says what to type or change; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(TextgenError):
+    """A value that no run could accept: out of range, or contradicting another."""
+
+    exit_code = 2
+
+
+class CorpusError(TextgenError):
+    """A text that cannot be read, or has nothing to learn from."""
+
+
+class UnknownCharacters(CorpusError):
+    """A text holds characters that the vocabulary lacks."""
+
+
+class CheckpointError(TextgenError):
+    """A file that is not a checkpoint, is damaged, or does not fit what is asked of it."""
+
+
+class RunError(TextgenError):
+    """A run that is missing, is already there, or cannot be written."""
+
+
+class DeviceError(TextgenError):
+    """A device that this machine does not have, or that cannot do what is asked."""
+
+
+class Diverged(TextgenError):
+    """Training reached a loss that is not a number."""

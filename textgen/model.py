@@ -1,0 +1,167 @@
+"""The network: embedding, a stack of recurrent layers, a linear head; its state is explicit.
+
+T: characters of a chunk, B: streams, V: vocabulary, E: embedding, H: a layer's hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from textgen.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class State:
+    """What a stack of recurrent layers remembers.
+
+    layers: for each layer (hidden, cell) for an LSTM, (hidden,) for a GRU or an RNN, each of
+        shape (B, H) with the layer's own H, in float32.
+    """
+
+    layers: tuple[tuple[Tensor, ...], ...]
+
+    @classmethod
+    def zeros(
+        cls, config: ModelConfig, batch_size: int, device: torch.device | str = "cpu"
+    ) -> State:
+        parts = 2 if config.cell == "lstm" else 1
+        return cls(
+            tuple(
+                tuple(torch.zeros(batch_size, width, device=device) for _ in range(parts))
+                for width in config.hidden
+            )
+        )
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> State:
+        return State(tuple(tuple(map(function, layer)) for layer in self.layers))
+
+    def detach(self) -> State:
+        """The same values, cut off from the gradient: where backpropagation is truncated."""
+        return self.map(Tensor.detach)
+
+    def zeroed(self, fresh: Tensor) -> State:
+        """Zero for the streams where `fresh`, bool of shape (B,), is true."""
+        return self.map(lambda part: part.masked_fill(fresh[:, None], 0.0))
+
+    def named(self) -> dict[str, Tensor]:
+        """`0.hidden`, `0.cell`, `1.hidden`, … for a checkpoint."""
+        return {
+            f"{number}.{name}": part
+            for number, layer in enumerate(self.layers)
+            for name, part in zip(("hidden", "cell"), layer, strict=False)
+        }
+
+
+# module, and the same computation as a function of explicit weights, for weight-drop
+_CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
+    "lstm": (nn.LSTM, torch.lstm),
+    "gru": (nn.GRU, torch.gru),
+    "rnn": (nn.RNN, torch.rnn_tanh),
+}
+
+
+class CharModel(nn.Module):
+    """logits, state = model(ids, state).
+
+    Layers of equal width are joined by skip connections: the input of a layer is added to its
+    output. Dropout draws one mask per stream and holds it over the chunk (Gal & Ghahramani 2016,
+    "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks"); weight-drop
+    draws one mask per chunk for each recurrent matrix (Merity et al. 2017, "Regularizing and
+    Optimizing LSTM Language Models").
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        module = _CELLS[config.cell][0]
+        widths = (config.embedding, *config.hidden)
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
+        self.layers = nn.ModuleList(
+            module(width, hidden) for width, hidden in zip(widths, config.hidden, strict=False)
+        )
+        self.head = nn.Linear(config.hidden[-1], config.vocabulary_size)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw the weights.
+
+        Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices Glorot-uniform (Glorot
+        & Bengio 2010), both gate by gate; biases are 0, but 1 for an LSTM's forget gate (Gers et
+        al. 2000; Jozefowicz et al. 2015).
+        """
+        nn.init.normal_(self.embedding.weight, std=1.0, generator=generator)
+        for layer in self.layers:
+            assert isinstance(layer, nn.RNNBase)
+            hidden = layer.hidden_size
+            for name, parameter in layer.named_parameters():
+                if name.startswith("weight_ih"):
+                    for gate in parameter.split(hidden):
+                        nn.init.xavier_uniform_(gate, generator=generator)
+                elif name.startswith("weight_hh"):
+                    for gate in parameter.split(hidden):
+                        nn.init.orthogonal_(gate, generator=generator)
+                else:
+                    parameter.zero_()
+            if self.config.cell == "lstm":
+                bias: Tensor = layer.bias_ih_l0  # type: ignore[assignment]
+                bias[hidden : 2 * hidden] = 1.0  # order: input, forget, cell, output
+        nn.init.xavier_uniform_(self.head.weight, generator=generator)
+        self.head.bias.zero_()
+
+    def forward(
+        self, ids: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """ids (T, B) and the state before them -> logits (T, B, V) and the state after them.
+
+        generator: draws the masks of dropout and weight-drop while training; None stands for the
+            default generator.
+        """
+        drop = self._dropout(ids.shape[1], generator)
+        x = drop(self.embedding(ids))  # (T, B, E)
+        after = []
+        for number, (layer, before) in enumerate(zip(self.layers, state.layers, strict=True)):
+            out, final = self._run(layer, x, before, generator)  # (T, B, H)
+            after.append(final)
+            skip = number > 0 and x.shape[-1] == out.shape[-1]
+            x = drop(out + x if skip else out)
+        return self.head(x), State(tuple(after))
+
+    def _dropout(
+        self, batch_size: int, generator: torch.Generator | None
+    ) -> Callable[[Tensor], Tensor]:
+        keep = 1.0 - self.config.dropout
+        if not self.training or keep == 1.0:
+            return lambda x: x
+
+        def drop(x: Tensor) -> Tensor:
+            mask = x.new_empty(1, batch_size, x.shape[-1]).bernoulli_(keep, generator=generator)
+            return x * mask.div_(keep)
+
+        return drop
+
+    def _run(
+        self,
+        layer: Any,
+        x: Tensor,
+        before: tuple[Tensor, ...],
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One layer over a chunk: x (T, B, ·) -> (T, B, H), and its state (B, H) after it."""
+        parts = tuple(part[None] for part in before)
+        hx: Any = parts if len(parts) == 2 else parts[0]
+        if self.training and self.config.weight_drop:
+            keep = 1.0 - self.config.weight_drop
+            weight = layer.weight_hh_l0
+            mask = torch.empty_like(weight).bernoulli_(keep, generator=generator).div_(keep)
+            weights = [layer.weight_ih_l0, weight * mask, layer.bias_ih_l0, layer.bias_hh_l0]
+            function = _CELLS[self.config.cell][1]
+            out, *final = function(x, hx, weights, True, 1, 0.0, True, False, False)
+        else:
+            out, hx = layer(x, hx)
+            final = list(hx) if len(parts) == 2 else [hx]
+        return out, tuple(part[0].float() for part in final)

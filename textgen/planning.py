@@ -1,0 +1,236 @@
+"""What a person did not choose is chosen here: from the text's size, the budget and the machine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from textgen.config import ModelConfig, TrainingConfig, check_number
+from textgen.corpus import Corpus
+from textgen.device import check_precision
+from textgen.errors import UsageError
+from textgen.streams import fit
+from textgen.trainer import Trainer
+
+EVALUATED = 1 << 17  # characters of the held-out text that a validation during training reads
+DEFAULT_TIME = 300.0  # seconds, when no budget is named
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person chose; None leaves it to the planner. The names are those of the flags."""
+
+    time: float | None = None  # seconds
+    epochs: float | None = None  # passes over the training text
+    steps: int | None = None
+    cell: str = "lstm"
+    layers: int | None = None
+    hidden: tuple[int, ...] | None = None
+    embedding: int | None = None
+    dropout: float | None = None
+    weight_drop: float = 0.0
+    batch_size: int | None = None
+    bptt: int | None = None
+    optimizer: str = "adamw"
+    lr: float | None = None
+    schedule: str = "cosine"
+    warmup: int | None = None
+    clip: float = 1.0
+    weight_decay: float | None = None
+    eval_every: int | None = None
+    save_every: float = 30.0  # seconds
+    sample_every: int | None = None
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        budgets = [name for name in ("time", "epochs", "steps") if getattr(self, name) is not None]
+        if len(budgets) > 1:
+            given = " and ".join("--" + name for name in budgets)
+            raise UsageError(f"{given} are both given; expected one budget", f"keep --{budgets[0]}")
+        for name, example in (("time", "5m"), ("epochs", "10")):
+            value = getattr(self, name)
+            if value is not None:
+                check_number(name, value, 0, open_ends=True, example=example)
+        if self.layers is not None:
+            check_number("layers", self.layers, 1, 64, whole=True, example="2")
+            if self.hidden is not None and len(self.hidden) not in (1, self.layers):
+                raise UsageError(
+                    f"--layers is {self.layers}, --hidden names {len(self.hidden)} widths; expected"
+                    " one width, or one per layer",
+                    f"leave out --layers {self.layers}",
+                )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings decided on; chars_per_second: as measured, None where nothing was measured."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    chars_per_second: float | None
+    notices: tuple[str, ...]
+
+
+def plan(choices: Choices, corpus: Corpus, device: torch.device) -> Plan:
+    """Decide on everything that `choices` leaves open.
+
+    Raises UsageError or DeviceError for choices that cannot be followed. Takes a few seconds where
+    a measurement is needed: for `--time`, and to choose a precision.
+    """
+    began = time.monotonic()
+    size = len(corpus.train)
+    notices = []
+    if choices.time is None and choices.epochs is None and choices.steps is None:
+        choices = replace(choices, time=DEFAULT_TIME)
+    model = _model(choices, corpus)
+    training = _training(choices, choices.steps or 1)
+    batch_size, bptt = fit(training.batch_size, training.bptt, size)
+    if (batch_size, bptt) != (training.batch_size, training.bptt):
+        notices.append(
+            f"{size:,} characters are few: --batch-size {training.batch_size} --bptt"
+            f" {training.bptt} became {batch_size} and {bptt}"
+        )
+        training = replace(training, batch_size=batch_size, bptt=bptt)
+
+    rate = None
+    if choices.precision == "auto":
+        rates = {
+            p: measure(model, replace(training, precision=p), size, device) for p in _auto(device)
+        }
+        fastest = max(rates, key=rates.__getitem__)
+        precision = fastest if rates[fastest] > 1.1 * rates["fp32"] else "fp32"
+        training = replace(training, precision=precision)
+        rate = rates[precision]
+    check_precision(training.precision, device)
+
+    if choices.time is not None:
+        if choices.hidden is None:
+            model = _widest(model, training, choices.time, size, device)
+            rate = None
+        rate = rate or measure(model, training, size, device)
+        left = choices.time - (time.monotonic() - began)
+        steps = max(1, int(TRAINING_SHARE * left * rate / training.chars_per_step))
+    elif choices.epochs is not None:
+        steps = math.ceil(choices.epochs * size / training.chars_per_step)
+    else:
+        steps = training.steps
+    passes = steps * training.chars_per_step / size
+    if choices.dropout is None:
+        model = replace(model, dropout=_dropout(passes))
+    training = replace(training, steps=steps)
+    training = replace(
+        training,
+        warmup=_or(choices.warmup, min(200, math.ceil(steps / 20))),
+        eval_every=_or(choices.eval_every, _eval_every(training, len(corpus.validation))),
+    )
+    training = replace(training, sample_every=_or(choices.sample_every, 2 * training.eval_every))
+    return Plan(model, training, rate, tuple(notices))
+
+
+Number = TypeVar("Number", int, float)
+TRAINING_SHARE = 0.9  # of the budget; the rest is for validation, samples, saves and the start
+
+
+def _or(chosen: Number | None, planned: Number) -> Number:
+    return planned if chosen is None else chosen
+
+
+def _model(choices: Choices, corpus: Corpus) -> ModelConfig:
+    hidden = choices.hidden or (256,)
+    if len(hidden) == 1:
+        hidden *= choices.layers or 2
+    return ModelConfig(
+        vocabulary_size=len(corpus.vocabulary),
+        cell=choices.cell,
+        hidden=hidden,
+        embedding=_or(choices.embedding, 64),
+        dropout=_or(choices.dropout, 0.0),
+        weight_drop=choices.weight_drop,
+    )
+
+
+def _training(choices: Choices, steps: int) -> TrainingConfig:
+    return TrainingConfig(
+        steps=steps,
+        batch_size=_or(choices.batch_size, 32),
+        bptt=_or(choices.bptt, 64),
+        optimizer=choices.optimizer,
+        lr=_or(choices.lr, _RATES[choices.optimizer]),
+        schedule=choices.schedule,
+        warmup=_or(choices.warmup, 0),
+        clip=choices.clip,
+        weight_decay=_or(choices.weight_decay, 0.01),
+        eval_every=_or(choices.eval_every, 1),
+        save_every=choices.save_every,
+        sample_every=_or(choices.sample_every, 0),
+        seed=choices.seed,
+        precision="fp32" if choices.precision == "auto" else choices.precision,
+    )
+
+
+_RATES = {"adamw": 5e-3, "rmsprop": 2e-3, "sgd": 1.0}
+
+
+def _auto(device: torch.device) -> tuple[str, ...]:
+    """The precisions worth measuring."""
+    return {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16")}.get(device.type, ("fp32",))
+
+
+def _widest(
+    model: ModelConfig, training: TrainingConfig, seconds: float, size: int, device: torch.device
+) -> ModelConfig:
+    """The widest layers that still see enough text in the time, by two measured widths."""
+
+    def sized(width: int) -> ModelConfig:
+        return replace(model, hidden=(width,) * model.layers)
+
+    small, large = 128, 320
+    cost = {w: 1 / measure(sized(w), training, size, device) for w in (small, large)}  # s/char
+    square = max(0.0, (cost[large] / large - cost[small] / small) / (large - small))
+    linear = max(0.0, cost[small] / small - square * small)
+    chosen = sized(_WIDTHS[0])
+    for width in _WIDTHS:
+        candidate = sized(width)
+        characters = TRAINING_SHARE * seconds / (linear * width + square * width * width)
+        if characters >= _CHARACTERS_PER_PARAMETER * candidate.parameters:
+            chosen = candidate
+    return chosen
+
+
+_WIDTHS = (64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
+_CHARACTERS_PER_PARAMETER = 6
+
+
+def _dropout(passes: float) -> float:
+    """The more often the text is read, the more is dropped."""
+    steps = ((2, 0.0), (6, 0.1), (15, 0.2), (30, 0.3), (math.inf, 0.4))
+    return next(dropout for most, dropout in steps if passes <= most)
+
+
+def _eval_every(training: TrainingConfig, validation: int) -> int:
+    """Twenty validations in all, fewer where they would take above about 5 % of the time."""
+    steps_worth = min(validation, EVALUATED) / (3 * training.chars_per_step)  # forward alone
+    number = max(1, min(20, int(training.steps / (20 * steps_worth))))
+    return math.ceil(training.steps / number)
+
+
+def measure(model: ModelConfig, training: TrainingConfig, size: int, device: torch.device) -> float:
+    """Characters per second that training does with these settings here, by a few steps' median."""
+    ids = np.random.default_rng(0).integers(model.vocabulary_size, size=min(size, 1 << 16))
+    trainer = Trainer(model, replace(training, steps=100), ids, device)
+    seconds: list[float] = []
+    begin = time.perf_counter()
+    while len(seconds) < 5 or (time.perf_counter() - begin < 0.3 and len(seconds) < 50):
+        started = time.perf_counter()
+        float(trainer.advance())  # reading the loss waits for the device
+        seconds.append(time.perf_counter() - started)
+        if len(seconds) >= 3 and time.perf_counter() - begin > 2:
+            break
+    return training.chars_per_step / statistics.median(seconds[1:])

@@ -1,0 +1,61 @@
+"""Cursors on a circle: B streams that read the corpus for ever, T characters a step.
+
+The corpus is a circle of N ids. Stream b starts at b*N//B and walks forward, so the state it
+carries is always that of the text just before, and its whole position is one integer: the step.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESETS = 0.01  # the share of chunks that begin from zero state, besides those past the end
+
+
+class Chunk(NamedTuple):
+    """inputs, targets: ids, shape (T, B); fresh: which streams begin from zero state, (B,)."""
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
+
+
+class Streams:
+    """B streams over `ids`, T characters a step; a pure function of the step."""
+
+    def __init__(self, ids: NDArray, batch_size: int, bptt: int, seed: int) -> None:
+        self.ids = ids
+        self.bptt = bptt
+        self.seed = seed
+        self.starts = np.arange(batch_size, dtype=np.int64) * len(ids) // batch_size
+        self._span = np.arange(bptt + 1, dtype=np.int64)[:, None]
+
+    def positions(self, step: int) -> NDArray[np.int64]:
+        """Where each stream stands in the corpus at the beginning of `step`, shape (B,)."""
+        return (self.starts + step * self.bptt) % len(self.ids)
+
+    def chunk(self, step: int) -> Chunk:
+        """What the streams read in `step`; steps count from 0.
+
+        A stream is fresh in its first step, in the step after it passed the corpus's end, and
+        whenever a seeded coin (1 in 100) says so, so that the model also learns to begin from
+        nothing, as sampling and evaluation do.
+        """
+        positions = self.positions(step)
+        window = self.ids[(positions + self._span) % len(self.ids)].astype(np.int64)
+        wrapped = positions < self.bptt if step else True
+        coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
+        fresh = (coin.random(len(positions)) < RESETS) | wrapped
+        return Chunk(window[:-1], window[1:], fresh)
+
+
+def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
+    """The largest batch and chunk, halved in turn from those asked, that `size` ids can fill."""
+    while batch_size * bptt > size and batch_size * bptt > 1:
+        if batch_size >= bptt:
+            batch_size = max(1, batch_size // 2)
+        else:
+            bptt = max(1, bptt // 2)
+    return batch_size, bptt

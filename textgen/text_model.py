@@ -1,0 +1,143 @@
+"""A trained model as a person uses it: it writes, and it scores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+from textgen.checkpoint import Header, read_header
+from textgen.config import check_choice, check_number
+from textgen.contents import read_vocabulary, read_weights
+from textgen.errors import CheckpointError, CorpusError
+from textgen.sampling import SamplingConfig, Uniforms, random_seed
+from textgen.stepper import Stepper
+from textgen.vocabulary import UNKNOWN, Vocabulary
+from textgen.writer import Position, Writer
+
+if TYPE_CHECKING:
+    from textgen.evaluation import Evaluation
+    from textgen.model import CharModel
+
+
+class TextModel:
+    """What `textgen.load` gives: weights, vocabulary and the record of their training."""
+
+    def __init__(self, path: Path) -> None:
+        """path: a checkpoint file. Raises CheckpointError if it is none, or is damaged."""
+        self.header: Header = read_header(path)
+        self.vocabulary: Vocabulary = read_vocabulary(self.header)
+        self.weights: dict[str, NDArray] = read_weights(self.header)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the checkpoint file, as `sha256sum` prints it."""
+        with open(self.header.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        number: int = 0,
+        stop: Sequence[str] = (),
+        unknown: str = "error",
+        position: Position | None = None,
+        score: bool = False,
+    ) -> Writer:
+        """An iterator of text that continues `prompt`, which it does not repeat.
+
+        length: characters to write (bytes at level byte); 0: without end.
+        temperature, top_k, top_p, min_p: see SamplingConfig.
+        seed: the same seed writes the same text; None takes one at random.
+        number: which of the texts of that seed.
+        stop: texts before which to end; they are not written.
+        unknown: what becomes of prompt characters the model never saw: error, skip or replace.
+        position: go on from there (`Writer.position`) instead of from nothing. Its own sequence
+            of draws goes on too, unless `seed` or `number` asks for another.
+        score: keep the log-probability of what is written, in `Writer.log_probability`.
+
+        Raises UsageError for a value out of range, UnknownCharacters, or CheckpointError if
+        `position` belongs to a model of another shape.
+        """
+        config = SamplingConfig(temperature, top_k, top_p, min_p)
+        check_number("length", length, 0, whole=True, example="500")
+        check_choice("unknown", unknown, UNKNOWN)
+        if seed is not None:
+            check_number("seed", seed, 0, 2**63 - 1, whole=True, example="1")
+        if position is None:
+            uniforms = Uniforms(random_seed() if seed is None else seed, number)
+        else:
+            self._check_position(position)
+            seed = position.seed if seed is None else seed
+            same = (seed, number) == (position.seed, position.number)
+            uniforms = Uniforms(seed, number, position.place if same else 0)
+        return Writer(
+            Stepper(self.header.model, self.weights),
+            self.vocabulary,
+            config,
+            uniforms,
+            self.vocabulary.encode(prompt, unknown, "the prompt"),
+            length=length,
+            stop=stop,
+            position=position,
+            digest=self.digest,
+            score=score,
+        )
+
+    def _check_position(self, position: Position) -> None:
+        model = self.header.model
+        parts = ("hidden", "cell") if model.cell == "lstm" else ("hidden",)
+        expected = {f"{n}.{p}": (h,) for n, h in enumerate(model.hidden) for p in parts}
+        found = {name: array.shape for name, array in position.arrays.items()}
+        if found != expected or not 0 <= position.pending < len(self.vocabulary):
+            raise CheckpointError(
+                f"the saved state does not fit {self.header.path}: it is of a model of another"
+                " shape",
+                "name the run that it was saved from",
+            )
+
+    def score(
+        self,
+        text: str | NDArray,
+        *,
+        unknown: str = "error",
+        progress: Callable[[int], None] | None = None,
+    ) -> Evaluation:
+        """How well the model predicts `text`, in nats and bits per character.
+
+        text: a string, or ids of shape (n,). One exact pass from zero state; the first character,
+        which nothing precedes, is not scored.
+        progress: called with the number of characters read since the last call.
+        Raises UnknownCharacters unless `unknown` says otherwise, CorpusError if there is too little
+        to score.
+        """
+        from textgen.evaluation import evaluate
+
+        ids = self.vocabulary.encode(text, unknown) if isinstance(text, str) else text
+        if len(ids) < 2:
+            raise CorpusError(
+                f"the text has {len(ids)} characters to score; expected 2 or more",
+                "name a longer text",
+            )
+        return evaluate(self.network(), ids, progress=progress)
+
+    def network(self) -> CharModel:
+        """The model as a torch module, on the CPU, in evaluation mode."""
+        import torch
+
+        from textgen.model import CharModel
+
+        network = CharModel(self.header.model)
+        network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in self.weights.items()})
+        return network.eval()

@@ -1,0 +1,301 @@
+"""The walk: steps, validations, samples and saves, told as events.
+
+Leave the iterator at any event and the run is saved; take it up again with `resume_training`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from textgen.checkpoint import read_arrays, read_header, write_checkpoint, write_file
+from textgen.config import CorpusConfig
+from textgen.contents import reread_corpus
+from textgen.corpus import Corpus
+from textgen.device import autocast, check_precision
+from textgen.errors import CheckpointError, Diverged, RunError
+from textgen.evaluation import evaluate
+from textgen.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Noticed,
+    Planned,
+    Sampled,
+    Saved,
+    Stepped,
+)
+from textgen.planning import EVALUATED, TRAINING_SHARE, Plan, measure
+from textgen.runs import Run
+from textgen.sampling import SamplingConfig, Uniforms
+from textgen.stepper import Stepper
+from textgen.trainer import GROUPS, Trainer
+from textgen.writer import Writer
+
+SAMPLE = 240  # characters of a sample shown while training
+
+
+@dataclass
+class Training:
+    """A run in progress; iterate over `events()`."""
+
+    run: Run
+    corpus: Corpus
+    corpus_config: CorpusConfig
+    trainer: Trainer
+    history: list[dict[str, Any]]
+    seconds: float = 0.0  # spent in earlier sittings
+    notices: tuple[str, ...] = ()
+    chars_per_second: float | None = None  # as measured, if it was
+
+    def __post_init__(self) -> None:
+        self.config = self.trainer.config
+        self._best: dict[str, NDArray] | None = None  # weights not yet written to `best`
+        self._since = time.monotonic()
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end of the walk.
+
+        Raises Diverged when the loss is no longer a number, and RunError when the run's folder
+        cannot be written at the beginning or at the end; in between, a failed save is a notice.
+        """
+        config, trainer = self.config, self.trainer
+        self._since = time.monotonic()
+        yield self.planned()
+        if trainer.step == 0:
+            yield self._save()  # that the folder can be written is found out now, not later
+        saved = told = time.monotonic()
+        told_step = trainer.step
+        try:
+            while True:
+                step = trainer.step
+                if self._due(step, config.eval_every) and not self._evaluated(step):
+                    now = time.monotonic()
+                    rate = (step - told_step) * config.chars_per_step / max(now - told, 1e-9)
+                    yield self._evaluate(rate)
+                    told, told_step = time.monotonic(), step
+                    if config.sample_every and self._due(step, config.sample_every):
+                        yield Sampled(step, self._sample())
+                if step >= config.steps:
+                    break
+                if time.monotonic() - saved >= config.save_every:
+                    yield self._try_to_save()
+                    saved = time.monotonic()
+                lr = trainer.lr
+                loss = trainer.advance()
+                yield Stepped(trainer.step, self._checked(loss), lr)
+        except GeneratorExit:
+            self._save()
+            raise
+        yield self._save()
+        best = self.best
+        yield Finished(
+            trainer.step, best["step"], best["val_nats"], str(self.run.folder), self._elapsed()
+        )
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The line of the history with the lowest validation loss."""
+        return min(self.history, key=lambda line: line["val_nats"])
+
+    def _due(self, step: int, every: int) -> bool:
+        return step > 0 and (step % every == 0 or step == self.config.steps)
+
+    def _evaluated(self, step: int) -> bool:
+        return bool(self.history) and self.history[-1]["step"] >= step
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._since
+
+    def _checked(self, loss: torch.Tensor) -> float | None:
+        """The loss as a number; on a GPU only now and then, for reading it makes the host wait."""
+        if self.trainer.device.type != "cpu" and self.trainer.step % 20:
+            return None
+        value = float(loss)
+        if not math.isfinite(value):
+            raise Diverged(
+                f"the loss became {value} at step {self.trainer.step}, with --lr"
+                f" {self.config.lr:g} and --clip {self.config.clip:g}; the last save is untouched",
+                f"start over with a lower rate: --lr {self.config.lr / 3:.2g} --overwrite",
+            )
+        return value
+
+    def planned(self) -> Planned:
+        model = self.trainer.model.config
+        return Planned(
+            run=self.run.name,
+            folder=str(self.run.folder),
+            model=model,
+            training=self.config,
+            device=str(self.trainer.device),
+            parameters=model.parameters,
+            train_characters=len(self.corpus.train),
+            val_characters=len(self.corpus.validation),
+            step=self.trainer.step,
+            notices=self.notices,
+            chars_per_second=self.chars_per_second,
+        )
+
+    def _evaluate(self, rate: float) -> Evaluated:
+        trainer = self.trainer
+        validation = self.corpus.validation[:EVALUATED]
+        streams = max(1, min(64, len(validation) // 512))
+        result = evaluate(
+            trainer.model,
+            validation,
+            streams,
+            autocast=lambda: autocast(self.config.precision, trainer.device),
+        )
+        characters = trainer.step * self.config.chars_per_step
+        event = Evaluated(
+            step=trainer.step,
+            characters=characters,
+            passes=characters / len(self.corpus.train),
+            train_nats=trainer.take_losses(),
+            val_nats=result.nats_per_char,
+            lr=trainer.lr,
+            grad_norm=float(trainer.grad_norm),
+            seconds=round(self._elapsed(), 3),
+            chars_per_second=round(rate, 1),
+            best=not self.history or result.nats_per_char < self.best["val_nats"],
+        )
+        line = event.to_json()
+        del line["event"]
+        self.history.append(line)
+        if event.best:
+            self._best = trainer.weights()
+        return event
+
+    def _sample(self) -> str:
+        vocabulary = self.corpus.vocabulary
+        stepper = Stepper(self.trainer.model.config, self.trainer.weights())
+        uniforms = Uniforms(self.config.seed, place=0)
+        prompt = vocabulary.encode("")
+        config = SamplingConfig(temperature=0.7)
+        return "".join(Writer(stepper, vocabulary, config, uniforms, prompt, length=SAMPLE))
+
+    def _try_to_save(self) -> Saved | Noticed:
+        try:
+            return self._save()
+        except RunError as error:
+            again = f"training goes on, the next try is in {self.config.save_every:g} s"
+            return Noticed(f"{error.message}; {again}")
+
+    def _save(self) -> Saved:
+        """Write `best` if it is new, then the metrics, then `last`."""
+        begin = time.monotonic()
+        run = self.run
+        meta = {
+            "model": self.trainer.model.config.to_json(),
+            "training": self.config.to_json(),
+            "corpus": self.corpus_config.to_json(),
+            "vocabulary": {
+                "level": self.corpus.vocabulary.level,
+                "characters": self.corpus.vocabulary.characters,
+            },
+            "fingerprint": self.corpus.fingerprint,
+            "train_characters": len(self.corpus.train),
+            "val_characters": len(self.corpus.validation),
+            "step": self.trainer.step,
+            "seconds": round(self._elapsed(), 3),
+            "device": str(self.trainer.device),
+            "threads": torch.get_num_threads(),
+            "history": self.history,
+        }
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            if self._best is not None or not self.history:
+                weights = self.trainer.weights() if self._best is None else self._best
+                best = {**meta, "step": self.best["step"] if self.history else 0, "kind": "best"}
+                write_checkpoint(run.best, best, {"model": weights})
+                self._best = None
+            write_file(run.metrics, "".join(json.dumps(h) + "\n" for h in self.history).encode())
+            write_checkpoint(run.last, {**meta, "kind": "last"}, self.trainer.arrays())
+        except OSError as error:
+            raise RunError(
+                f"cannot save in {run.folder}: {error.strerror or error}",
+                "make room or give leave to write there, or choose another folder with"
+                " --checkpoints; what was saved before is whole",
+            ) from None
+        return Saved(self.trainer.step, str(run.last), round(time.monotonic() - begin, 4))
+
+
+def begin_training(
+    run: Run,
+    corpus: Corpus,
+    corpus_config: CorpusConfig,
+    plan: Plan,
+    device: torch.device,
+) -> Training:
+    """A run from its first step."""
+    trainer = Trainer(plan.model, plan.training, corpus.train, device)
+    return Training(
+        run,
+        corpus,
+        corpus_config,
+        trainer,
+        history=[],
+        notices=corpus.notices + plan.notices,
+        chars_per_second=plan.chars_per_second,
+    )
+
+
+def resume_training(
+    run: Run,
+    device: torch.device,
+    *,
+    more_steps: int | None = None,
+    more_passes: float | None = None,
+    more_seconds: float | None = None,
+    files: tuple[str, ...] = (),
+) -> Training:
+    """A run from where it was last saved.
+
+    more_steps, more_passes, more_seconds: end that many steps (passes over the training text,
+        seconds) from here, with a learning rate that rises and falls once more; with none of them
+        the run goes on to the end that was planned.
+    files: where the corpus is now, if it moved.
+
+    Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
+    """
+    header = read_header(run.last)
+    if header.meta.get("kind") != "last":
+        raise CheckpointError(
+            f"{run.last} holds weights alone; expected a checkpoint to resume from",
+            f"name a run: textgen resume {run.name}",
+        )
+    corpus = reread_corpus(header, files)
+    step = int(header.meta["step"])
+    config = header.training
+    if more_seconds is not None:
+        rate = measure(header.model, config, len(corpus.train), device)
+        more_steps = max(1, int(TRAINING_SHARE * more_seconds * rate / config.chars_per_step))
+    if more_passes is not None:
+        more_steps = math.ceil(more_passes * len(corpus.train) / config.chars_per_step)
+    if more_steps is not None:
+        config = replace(config, start=step, steps=step + more_steps)
+    elif step >= config.steps:
+        raise RunError(
+            f"run {run.name!r} is finished: it did all of its {config.steps:,} steps",
+            f"extend it: textgen resume {run.name} --steps {config.steps}",
+        )
+    check_precision(config.precision, device)
+    torch.set_num_threads(int(header.meta["threads"]))
+    trainer = Trainer(header.model, config, corpus.train, device)
+    trainer.restore(read_arrays(header, *GROUPS), step)
+    return Training(
+        run,
+        corpus,
+        replace(header.corpus, files=files) if files else header.corpus,
+        trainer,
+        list(header.meta["history"]),
+        float(header.meta["seconds"]),
+        corpus.notices,
+    )
