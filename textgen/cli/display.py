@@ -17,7 +17,6 @@ from textgen.events import (
     Noticed,
     Planned,
     Sampled,
-    Saved,
     Stepped,
 )
 
@@ -86,8 +85,8 @@ def evaluation_line(event: Evaluated) -> str:
 def finish_line(event: Finished) -> str:
     """What came of it, in one line."""
     return (
-        f"done in {clock(event.seconds)}: best {event.best_val_nats:.4f} nats"
-        f" {event.best_val_bits:.3f} bits/char at step {event.best_step:,}, in {event.path}"
+        f"done in {clock(event.seconds)}, best at step {event.best_step:,}:"
+        f" {event.best_val_nats:.4f} nats {event.best_val_bits:.3f} bits/char"
     )
 
 
@@ -119,11 +118,11 @@ def _live() -> Iterator[Show]:
     bar = Progress(
         TextColumn("{task.fields[status]}"),
         BarColumn(bar_width=None),
-        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[left]}"),
         console=console,
         expand=True,
     )
-    task = bar.add_task("", total=None, status="starting")
+    task = bar.add_task("", total=None, status="reading and planning", left="")
     sample = Text("")
     numbers = Text("")
 
@@ -151,7 +150,12 @@ def _live() -> Iterator[Show]:
                     state.step(event)
                     if state.due():
                         numbers.plain = state.line()
-                        bar.update(task, completed=event.step, status=f"step {event.step:,}")
+                        bar.update(
+                            task,
+                            completed=event.step,
+                            status=f"step {event.step:,}",
+                            left=state.left(),
+                        )
                 case Evaluated():
                     style = "green" if event.best else ""
                     live.console.print(Text(evaluation_line(event), style=style))
@@ -161,11 +165,9 @@ def _live() -> Iterator[Show]:
                     sample.plain = "\n".join(lines[:6])
                 case Noticed():
                     live.console.print(Text(f"note: {harmless(event.message)}", style="yellow"))
-                case Saved() if event.step:
-                    state.saved = event.step
                 case Finished():
                     numbers.plain = ""
-                    bar.update(task, completed=event.step, status=f"step {event.step:,}")
+                    bar.update(task, completed=event.step, status=f"step {event.step:,}", left="")
                     live.console.print(Text(finish_line(event), style="bold green"))
 
         yield show
@@ -177,7 +179,6 @@ class _Pace:
     def __init__(self) -> None:
         self.loss: float | None = None
         self.val: float | None = None
-        self.saved = 0
         self._looked = 0.0
 
     def begin(self, plan: Planned) -> None:
@@ -203,9 +204,14 @@ class _Pace:
         steps = self.done - self.plan.step
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = steps * training.chars_per_step / seconds
-        left = (training.steps - self.done) * seconds / max(1, steps)
         parts = [f"{short(rate)} chars/s"]
         for name, nats in (("train", self.loss), ("val", self.val)):
             if nats is not None:
                 parts.append(f"{name} {nats:.3f} nats {nats / log(2):.3f} bits")
-        return "  ".join([*parts, f"lr {self.lr:.1e}", f"{clock(left)} left"])
+        return "  ".join([*parts, f"lr {self.lr:.1e}"])
+
+    def left(self) -> str:
+        """The time to the end at the pace so far."""
+        seconds = time.monotonic() - self.began
+        steps = max(1, self.done - self.plan.step)
+        return f"{clock((self.plan.training.steps - self.done) * seconds / steps)} left"

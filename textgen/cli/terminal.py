@@ -56,8 +56,9 @@ def clock(seconds: float) -> str:
 
 
 def short(number: float) -> str:
-    """1234567 -> 1.23M, 45600 -> 45.6k, 321 -> 321."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}" if number < 999.5 * size else f"{number:.3g}"
-    return f"{number:.0f}"
+    """Three digits and a letter: 1234567 -> 1.23M, 45600 -> 45.6k, 321 -> 321."""
+    for letter in ("", "k", "M", "G"):
+        if number < 999.5 or letter == "G":
+            break
+        number /= 1000
+    return f"{number:.3g}{letter}"

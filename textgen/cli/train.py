@@ -145,20 +145,23 @@ def resume(
 
 
 def _follow(events: Iterator[Event], json: bool) -> None:
-    """Show every event; stop at Ctrl-C or kill, once what was learned is saved."""
+    """Show every event; at Ctrl-C or kill stop after the step, once what was learned is saved."""
     from textgen.cli.display import reporter
-    from textgen.events import Planned
+    from textgen.events import Finished, Planned
 
-    planned: Planned | None = None
-    with Interrupts() as interrupts, reporter(json) as show:
-        for event in events:
-            if isinstance(event, Planned):
-                planned = event
-            show(event)
-            if interrupts.signal is not None:
-                cast(Any, events).close()  # saves
-                break
-    if interrupts.signal is not None:
-        if planned is not None:
-            note(f"saved; go on with: textgen resume {planned.run}")
+    finished = False
+    with reporter(json) as show:
+        plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
+        show(plan)
+        with Interrupts() as interrupts:
+            for event in events:
+                show(event)
+                finished = isinstance(event, Finished)
+                if interrupts.signal is not None and not finished:
+                    cast(Any, events).close()  # saves
+                    break
+    if interrupts.signal is not None and not finished:
+        note(f"saved; go on with: textgen resume {plan.run}")
         raise typer.Exit(interrupts.exit_code)
+    if finished and not json:
+        note(f"write with it: textgen sample {plan.run}")

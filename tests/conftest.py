@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+import textgen
+from textgen.events import Event
+
+WORDS = "the a fox crow king said went old wise saw and then tail moon bread never".split()
+
+
+def prose(characters: int, seed: int = 0) -> str:
+    """Something like sentences: enough structure to learn, nothing to read."""
+    rng = random.Random(seed)
+    text = ""
+    while len(text) < characters:
+        text += " ".join(rng.choices(WORDS, k=rng.randint(3, 9))).capitalize() + ".\n"
+    return text[:characters]
+
+
+SMALL = {"hidden": (12, 12), "embedding": 6, "batch_size": 4, "bptt": 16, "precision": "fp32"}
+
+
+def train(corpus: Path, checkpoints: Path, **choices: object) -> list[Event]:
+    """Train a tiny model to the end; its events."""
+    return list(textgen.train(corpus, checkpoints=checkpoints, **{**SMALL, **choices}))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "tales.txt"
+    path.write_text(prose(4000), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was trained for a few steps; not to be changed."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    train(corpus, checkpoints, steps=60, lr=0.02)
+    return checkpoints / "tales"

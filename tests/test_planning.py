@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from textgen import planning
+from textgen.config import ModelConfig, TrainingConfig
+from textgen.corpus import Corpus
+from textgen.errors import UsageError
+from textgen.planning import Choices, plan
+from textgen.vocabulary import Vocabulary
+
+CPU = torch.device("cpu")
+
+
+def corpus(size: int) -> Corpus:
+    ids = np.zeros(size, np.uint8)
+    return Corpus(ids, ids[: size // 9], Vocabulary("char", "abcdefgh"), "")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that spends 30 ps per weight and character, half of that in bf16."""
+
+    def measure(model: ModelConfig, training: TrainingConfig, *_: object) -> float:
+        picoseconds = 30 if training.precision == "fp32" else 15
+        return 1e12 / (picoseconds * sum(8 * h * h for h in model.hidden))
+
+    monkeypatch.setattr(planning, "measure", measure)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_was_chosen_is_kept() -> None:
+    choices = Choices(
+        time=60,
+        cell="gru",
+        hidden=(40, 20),
+        embedding=9,
+        dropout=0.15,
+        weight_drop=0.25,
+        batch_size=5,
+        bptt=17,
+        optimizer="sgd",
+        lr=0.3,
+        schedule="linear",
+        warmup=3,
+        clip=2.0,
+        weight_decay=0.5,
+        eval_every=11,
+        save_every=7.0,
+        sample_every=13,
+        seed=99,
+        precision="fp32",
+    )
+    decided = plan(choices, corpus(10_000), CPU)
+    settings = {**decided.model.to_json(), **decided.training.to_json()}
+    for name, value in vars(choices).items():
+        if name in settings and value is not None and name != "steps":
+            assert settings[name] == value, name
+
+
+@pytest.mark.usefixtures("machine")
+def test_epochs_are_passes_over_the_training_text() -> None:
+    training = plan(Choices(epochs=2.5, batch_size=4, bptt=10), corpus(10_001), CPU).training
+    assert training.steps == 626
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_faster_precision_is_taken() -> None:
+    assert plan(Choices(steps=1), corpus(9999), CPU).training.precision == "bf16"
+
+
+@pytest.mark.usefixtures("machine")
+def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
+    widths = []
+    for seconds in (20, 60, 300, 1800):
+        decided = plan(Choices(time=seconds), corpus(10**6), CPU)
+        widths.append(decided.model.hidden[0])
+        training = decided.training
+        spent = training.steps * training.chars_per_step / decided.chars_per_second
+        assert 0.7 * seconds < spent < seconds
+    assert widths == sorted(set(widths))
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_short_text_shrinks_batch_and_chunk_and_says_so() -> None:
+    decided = plan(Choices(steps=10), corpus(300), CPU)
+    assert decided.training.chars_per_step <= 300
+    assert "300 characters are few" in decided.notices[0]
+
+
+def test_a_measurement_gives_characters_per_second() -> None:
+    model = ModelConfig(8, hidden=(16,), embedding=8)
+    rate = planning.measure(model, TrainingConfig(1, batch_size=4, bptt=16), 1000, CPU)
+    assert 100 < rate < 1e8
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"time": 0.0}, "--time"),
+        ({"epochs": -1.0}, "--epochs"),
+        ({"epochs": float("nan")}, "--epochs"),
+        ({"time": 5.0, "steps": 5}, "--time and --steps"),
+        ({"layers": 0}, "--layers"),
+        ({"layers": 3, "hidden": (8, 8)}, "--layers"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(values: dict[str, float], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        Choices(**values)
