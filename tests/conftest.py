@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: more threads would wait for each other
 
 import textgen
 from textgen.events import Event

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,8 @@ def test_what_was_chosen_is_kept() -> None:
         seed=99,
         precision="fp32",
     )
-    decided = plan(choices, corpus(10_000), CPU)
-    settings = {**decided.model.to_json(), **decided.training.to_json()}
+    decided = plan(choices, corpus(10_000), CPU, time.monotonic())
+    settings = {**vars(decided.model), **vars(decided.training)}
     for name, value in vars(choices).items():
         if name in settings and value is not None and name != "steps":
             assert settings[name] == value, name
@@ -62,20 +64,22 @@ def test_what_was_chosen_is_kept() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_epochs_are_passes_over_the_training_text() -> None:
-    training = plan(Choices(epochs=2.5, batch_size=4, bptt=10), corpus(10_001), CPU).training
+    training = plan(
+        Choices(epochs=2.5, batch_size=4, bptt=10), corpus(10_001), CPU, time.monotonic()
+    ).training
     assert training.steps == 626
 
 
 @pytest.mark.usefixtures("machine")
 def test_the_faster_precision_is_taken() -> None:
-    assert plan(Choices(steps=1), corpus(9999), CPU).training.precision == "bf16"
+    assert plan(Choices(steps=1), corpus(9999), CPU, time.monotonic()).training.precision == "bf16"
 
 
 @pytest.mark.usefixtures("machine")
 def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
     widths = []
     for seconds in (20, 60, 300, 1800):
-        decided = plan(Choices(time=seconds), corpus(10**6), CPU)
+        decided = plan(Choices(time=seconds), corpus(10**6), CPU, time.monotonic())
         widths.append(decided.model.hidden[0])
         training = decided.training
         spent = training.steps * training.chars_per_step / decided.chars_per_second
@@ -85,7 +89,7 @@ def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_a_short_text_shrinks_batch_and_chunk_and_says_so() -> None:
-    decided = plan(Choices(steps=10), corpus(300), CPU)
+    decided = plan(Choices(steps=10), corpus(300), CPU, time.monotonic())
     assert decided.training.chars_per_step <= 300
     assert "300 characters are few" in decided.notices[0]
 

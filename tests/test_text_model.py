@@ -64,7 +64,7 @@ def test_the_written_text_is_as_likely_as_the_equations_say(
     prompt = "The crow "
     writer = model.generate(prompt, length=200, seed=3, score=True)
     ids = model.vocabulary.encode(prompt + "".join(writer))
-    logits, _ = oracle.run(model.header.model, model.weights, ids[:-1, None])
+    logits, _ = oracle.run(model.header.record.model, model.weights, ids[:-1, None])
     logits = logits[len(prompt) - 1 :, 0]
     chosen = logits[np.arange(200), ids[len(prompt) :]]
     expected = chosen - np.log(np.exp(logits).sum(axis=1))
@@ -133,7 +133,7 @@ def test_values_out_of_range_are_refused(model: TextModel, options: dict[str, ob
 def test_score_is_the_mean_of_what_the_equations_say(model: TextModel, corpus: Path) -> None:
     text = corpus.read_text()[:700]
     ids = model.vocabulary.encode(text)
-    logits, _ = oracle.run(model.header.model, model.weights, ids[:-1, None])
+    logits, _ = oracle.run(model.header.record.model, model.weights, ids[:-1, None])
     logits = logits[:, 0]
     nats = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(699), ids[1:]]
     result = model.score(text)

@@ -34,7 +34,7 @@ def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]
     best = read_arrays(read_header(folder / "best.safetensors"), "model")["model"]
     arrays |= {f"best/{name}": array for name, array in best.items()}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert lines == header.meta["history"]
+    assert [line["val_nats"] for line in lines] == [e.val_nats for e in header.record.history]
     return arrays, [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]
 
 
@@ -106,7 +106,7 @@ def test_best_holds_the_weights_of_the_lowest_validation_loss(corpus: Path, tmp_
     evaluated = [event for event in events if isinstance(event, Evaluated)]
     best = min(evaluated, key=lambda event: event.val_nats)
     model = textgen.load(tmp_path / "tales")
-    assert model.header.meta["step"] == best.step != 120
+    assert model.header.record.step == best.step != 120
     validation = corpus.read_text()[-400:]
     assert model.score(validation).nats_per_char == pytest.approx(best.val_nats, abs=1e-3)
 
@@ -120,7 +120,7 @@ def test_leaving_and_resuming_in_a_new_process_changes_nothing(
         if isinstance(event, Stepped) and event.step == 67:
             events.close()
             break
-    assert read_header(tmp_path / "tales" / "last.safetensors").meta["step"] == 67
+    assert read_header(tmp_path / "tales" / "last.safetensors").record.step == 67
     resume(tmp_path)
     assert_same(tmp_path / "tales", uninterrupted[cell])
 
@@ -168,7 +168,7 @@ def test_a_signal_at_a_random_moment_changes_nothing(
     assert process.returncode == code, (moment, stderr)
     if code > 0:
         assert stderr == "saved; go on with: textgen resume tales\n"
-    stopped = read_header(tmp_path / "tales" / "last.safetensors").meta["step"]
+    stopped = read_header(tmp_path / "tales" / "last.safetensors").record.step
     assert 0 < stopped < STEPS
     resume(tmp_path)
     assert_same(tmp_path / "tales", uninterrupted["lstm"])
@@ -185,8 +185,8 @@ def test_a_finished_run_is_extended(corpus: Path, tmp_path: Path) -> None:
     assert isinstance(finished, Finished)
     chunk = SMALL["batch_size"] * SMALL["bptt"]
     assert finished.step == 150 + -(-3600 * 1.5 // chunk)
-    history = read_header(tmp_path / "tales" / "last.safetensors").meta["history"]
-    assert history[-1]["val_nats"] < history[0]["val_nats"]
+    history = read_header(tmp_path / "tales" / "last.safetensors").record.history
+    assert history[-1].val_nats < history[0].val_nats
 
 
 def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_
     with pytest.raises(CorpusError, match="no such file"):
         next(textgen.resume("tales", checkpoints=tmp_path))
     text.write_bytes(corpus.read_bytes().replace(b"fox", b"cat"))
-    fingerprint = read_header(tmp_path / "tales" / "last.safetensors").meta["fingerprint"]
+    fingerprint = read_header(tmp_path / "tales" / "last.safetensors").record.fingerprint
     with pytest.raises(CorpusError, match=fingerprint[:16]):
         next(textgen.resume("tales", checkpoints=tmp_path))
     finished = list(textgen.resume("tales", checkpoints=tmp_path, files=(str(moved),)))[-1]

@@ -12,6 +12,7 @@ print(model.score("some text").bits_per_char)
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ def train(
         `hidden=(256, 256)`, `lr`, `dropout`, … ; the planner decides on those left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
+    began = clock.monotonic()
     from textgen.config import CorpusConfig
     from textgen.corpus import default_corpus, read_corpus
     from textgen.device import pick_device
@@ -81,7 +83,9 @@ def train(
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
     place = pick_device(device)
     corpus = read_corpus(corpus_config)
-    training = begin_training(target, corpus, corpus_config, plan(chosen, corpus, place), place)
+    decided = plan(chosen, corpus, place, began)
+    deadline = None if chosen.time is None else began + chosen.time
+    training = begin_training(target, corpus, corpus_config, decided, place, deadline)
     if dry_run:
         yield training.planned()
     else:
@@ -95,7 +99,7 @@ def resume(
     time: float | None = None,
     epochs: float | None = None,
     steps: int | None = None,
-    files: tuple[str, ...] = (),
+    files: tuple[str | Path, ...] = (),
     device: str = "auto",
 ) -> Iterator[Event]:
     """Go on with a run (the latest, if none is named) from where it was last saved.
@@ -103,17 +107,14 @@ def resume(
     time (seconds), epochs, steps: end so much further on, instead of where the run was to end.
     files: where the corpus is now, if it moved.
     """
+    began = clock.monotonic()
     from textgen.device import pick_device
+    from textgen.planning import Choices
     from textgen.runs import find_run
     from textgen.training import resume_training
 
     found = find_run(None if run is None else str(run), Path(checkpoints))
-    training = resume_training(
-        found,
-        pick_device(device),
-        more_seconds=time,
-        more_passes=epochs,
-        more_steps=steps,
-        files=files,
-    )
+    budget = Choices(time=time, epochs=epochs, steps=steps)
+    moved = tuple(str(Path(f).resolve()) for f in files)
+    training = resume_training(found, pick_device(device), budget, began, moved)
     yield from training.events()

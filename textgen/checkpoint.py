@@ -7,15 +7,19 @@ so a reader sees the old one or the new one, never half of either.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from textgen.config import CorpusConfig, ModelConfig, TrainingConfig
 from textgen.errors import CheckpointError, TextgenError
+from textgen.events import Evaluated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,20 +31,41 @@ _LONGEST_HEADER = 100_000_000  # bytes, the limit that safetensors itself sets
 
 
 @dataclass(frozen=True)
-class Header:
-    """Everything in a checkpoint but its arrays.
+class Record:
+    """What a checkpoint says of its run, beside the arrays."""
 
-    shapes: the shape of each array, by name.
-    meta: the run's record: step, history, corpus, vocabulary and so on, as `run_record` wrote it.
-    """
-
-    path: Path
-    bytes: int
-    shapes: dict[str, tuple[int, ...]]
-    meta: dict[str, Any]
+    kind: Literal["last", "best"]  # to resume from; the weights alone, to sample from
     model: ModelConfig
     training: TrainingConfig
     corpus: CorpusConfig
+    vocabulary: str  # its characters in ascending order; empty at level byte
+    fingerprint: str  # of the corpus
+    train_characters: int
+    val_characters: int
+    step: int  # done so far
+    seconds: float  # spent so far
+    device: str
+    threads: int
+    history: tuple[Evaluated, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.step < 0 or self.threads < 1 or self.train_characters < 1:
+            raise ValueError("a count is out of range")
+
+    @property
+    def best(self) -> Evaluated | None:
+        """The evaluation with the lowest validation loss."""
+        return min(self.history, key=lambda e: e.val_nats, default=None)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything in a checkpoint but its arrays, of which it has the names, types and shapes."""
+
+    path: Path
+    bytes: int
+    arrays: dict[str, tuple[str, tuple[int, ...]]]
+    record: Record
 
 
 def read_header(path: Path) -> Header:
@@ -52,9 +77,9 @@ def read_header(path: Path) -> Header:
     size, header = _read_json(path)
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     try:
-        shapes = {name: tuple(map(int, entry["shape"])) for name, entry in entries.items()}
+        arrays = {n: (str(e["dtype"]), tuple(map(int, e["shape"]))) for n, e in entries.items()}
         end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    except (TypeError, KeyError, IndexError, ValueError):
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
         raise _not_safetensors(path, "its header does not describe arrays") from None
     if size["data"] != end:
         raise CheckpointError(
@@ -68,26 +93,24 @@ def read_header(path: Path) -> Header:
             f"{path} is a safetensors file of another program: it has no {_KEY!r} record",
             "name a checkpoint that textgen train wrote",
         )
+    return Header(path, size["file"], arrays, _read_record(path, metadata[_KEY]))
+
+
+def _read_record(path: Path, text: str) -> Record:
     try:
-        meta = json.loads(metadata[_KEY])
-        version = int(meta["version"])
-        if version > VERSION:
+        data = json.loads(text)
+        version = data["version"]
+        if isinstance(version, int) and version > VERSION:
             raise CheckpointError(
                 f"{path} has format version {version}; this textgen reads up to {VERSION}",
                 "pip install --upgrade textgen",
             )
-        return Header(
-            path,
-            size["file"],
-            shapes,
-            meta,
-            ModelConfig.from_json(meta["model"]),
-            TrainingConfig.from_json(meta["training"]),
-            CorpusConfig.from_json(meta["corpus"]),
-        )
+        if version != VERSION:
+            raise ValueError(f"format version {version!r}")
+        return msgspec.convert(data, Record)
     except CheckpointError:
         raise
-    except (TypeError, KeyError, ValueError, TextgenError) as error:
+    except (TypeError, KeyError, ValueError, RecursionError, TextgenError) as error:
         raise CheckpointError(
             f"{path} is damaged: its record does not hold together ({error})", OTHER_FILE
         ) from None
@@ -114,10 +137,12 @@ def _read_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
         raise CheckpointError(
             f"no such checkpoint: {path}", "textgen ls shows the runs there are"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _not_safetensors(path, "its header is not JSON") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror or error}", OTHER_FILE
+        ) from None
     if not isinstance(header, dict):
         raise _not_safetensors(path, "its header is not a JSON object")
     return {"file": size, "data": size - 8 - length}, header
@@ -146,17 +171,23 @@ def read_arrays(header: Header, *groups: str) -> dict[str, dict[str, NDArray]]:
 
 
 def write_checkpoint(
-    path: Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, NDArray]]
+    path: Path, record: Record, groups: Mapping[str, Mapping[str, NDArray]]
 ) -> None:
-    """Write arrays, by group and name, and the record `meta`; replaces `path` in one go.
+    """Write arrays, by group and name, and the record; replaces `path` in one go.
 
     Raises OSError, with whatever stood at `path` untouched.
     """
+    arrays = {f"{group}/{name}": a for group, named in groups.items() for name, a in named.items()}
+    text = json.dumps({"version": VERSION, **dataclasses.asdict(record)})
+    write_file(path, pack(arrays, {_KEY: text}))
+
+
+def pack(arrays: Mapping[str, NDArray], metadata: dict[str, str]) -> bytes:
+    """A safetensors file; arrays may have any strides."""
+    import numpy as np
     from safetensors.numpy import save
 
-    arrays = {f"{group}/{name}": a for group, named in groups.items() for name, a in named.items()}
-    record = json.dumps({"version": VERSION, **meta}, ensure_ascii=False)
-    write_file(path, save(arrays, {_KEY: record}))
+    return save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata)
 
 
 def write_file(path: Path, data: bytes) -> None:

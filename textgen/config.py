@@ -6,10 +6,8 @@ command line.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
 
 from textgen.errors import UsageError
 
@@ -63,21 +61,8 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         )
 
 
-class Record:
-    """Frozen dataclasses that travel as JSON."""
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        """Raises TypeError for missing or surplus fields, UsageError for values out of range."""
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
-
-
 @dataclass(frozen=True)
-class CorpusConfig(Record):
+class CorpusConfig:
     """Which text, and how it is read."""
 
     files: tuple[str, ...]
@@ -91,7 +76,7 @@ class CorpusConfig(Record):
         check_number("val_fraction", self.val_fraction, 0, 1, open_ends=True, example="0.1")
         try:
             "".encode(self.encoding)
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise UsageError(
                 f"--encoding is {self.encoding!r}; expected the name of a text encoding",
                 "try --encoding utf-8, or latin-1, cp1252, koi8-r, shift_jis",
@@ -99,7 +84,7 @@ class CorpusConfig(Record):
 
 
 @dataclass(frozen=True)
-class ModelConfig(Record):
+class ModelConfig:
     """The shape of the network: all that is needed to rebuild it from its weights."""
 
     vocabulary_size: int
@@ -137,7 +122,7 @@ class ModelConfig(Record):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Record):
+class TrainingConfig:
     """The walk: how many steps, of what size, by which rule."""
 
     steps: int  # the walk ends after this many
@@ -154,7 +139,10 @@ class TrainingConfig(Record):
     sample_every: int = 0  # steps between samples shown; 0: none
     seed: int = 0
     precision: str = "fp32"
-    start: int = 0  # the step at which the schedule begins: above 0 once a run was extended
+    # the schedule's last knot: at step `start` the share `progress` of it was done; they are not 0
+    # once a run was extended, or its number of steps was fitted to the clock
+    start: int = 0
+    progress: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("steps", self.steps, 1, whole=True, example="2000")
@@ -171,6 +159,8 @@ class TrainingConfig(Record):
         check_number("sample_every", self.sample_every, 0, whole=True, example="500")
         check_number("seed", self.seed, 0, 2**63 - 1, whole=True, example="1")
         check_choice("precision", self.precision, PRECISIONS)
+        check_number("start", self.start, 0, whole=True)
+        check_number("progress", self.progress, 0, 1)
 
     @property
     def chars_per_step(self) -> int:

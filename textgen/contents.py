@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 from numpy.typing import NDArray
 
 from textgen.checkpoint import OTHER_FILE, Header, read_arrays
 from textgen.corpus import Corpus, read_corpus
-from textgen.errors import CheckpointError, CorpusError
+from textgen.errors import ChangedCorpus, CheckpointError, CorpusError
 from textgen.vocabulary import Vocabulary
 
 
 def read_vocabulary(header: Header) -> Vocabulary:
     """The vocabulary in a checkpoint's record. Raises CheckpointError if it is not sound."""
-    try:
-        vocabulary = Vocabulary(**header.meta["vocabulary"])
-        size = len(vocabulary)
-    except (KeyError, TypeError) as error:
-        raise _damaged(header, f"its vocabulary cannot be read ({error})") from None
-    if size != header.model.vocabulary_size:
-        raise _damaged(header, f"{size} characters for a model of {header.model.vocabulary_size}")
+    record = header.record
+    characters = record.vocabulary
+    if any(a >= b for a, b in pairwise(characters)) or any(
+        "\ud800" <= c < "\ue000" for c in characters
+    ):
+        raise _damaged(header, "its vocabulary is not in order")
+    vocabulary = Vocabulary(record.corpus.level, characters)
+    if len(vocabulary) != record.model.vocabulary_size:
+        raise _damaged(
+            header, f"{len(vocabulary)} characters for a model of {record.model.vocabulary_size}"
+        )
     return vocabulary
 
 
 def read_weights(header: Header) -> dict[str, NDArray]:
     """The weights, checked against the shape that the record gives."""
-    model = header.model
+    model = header.record.model
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[model.cell]
     expected: dict[str, tuple[int, ...]] = {
         "embedding.weight": (model.vocabulary_size, model.embedding),
@@ -42,27 +48,29 @@ def read_weights(header: Header) -> dict[str, NDArray]:
         expected[f"layers.{number}.bias_hh_l0"] = (rows,)
         width = hidden
     for name, shape in expected.items():
-        found = header.shapes.get(f"model/{name}")
-        if found != shape:
-            raise _damaged(header, f"{name} has shape {found}, expected {shape}")
-    return read_arrays(header, "model")["model"]
+        dtype, found = header.arrays.get(f"model/{name}", (None, None))
+        if found != shape or dtype != "F32":
+            raise _damaged(header, f"{name} has shape {found} {dtype}, expected {shape} F32")
+    weights = read_arrays(header, "model")["model"]
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise _damaged(header, "some of its weights are not numbers")
+    return weights
 
 
 def reread_corpus(header: Header, files: tuple[str, ...] = ()) -> Corpus:
     """The corpus that the checkpoint was trained on, from where it was, or is now (`files`).
 
-    Raises CorpusError if it cannot be read, or is not the same.
+    Raises CorpusError if it cannot be read, ChangedCorpus if it is not the same.
     """
-    config = replace(header.corpus, files=files) if files else header.corpus
-    corpus = read_corpus(config, read_vocabulary(header))
-    expected = str(header.meta["fingerprint"])
-    if corpus.fingerprint != expected:
-        raise CorpusError(
-            f"the corpus changed: {', '.join(config.files)} has fingerprint"
-            f" {corpus.fingerprint[:16]}, {header.path.parent.name} was trained on {expected[:16]}",
-            "put the old text back; or train anew under another name: textgen train --run NAME",
-        )
-    return corpus
+    corpus = header.record.corpus
+    config = replace(corpus, files=files) if files else corpus
+    try:
+        return read_corpus(config, read_vocabulary(header), header.record.fingerprint)
+    except ChangedCorpus:
+        raise
+    except CorpusError as error:
+        hint = "if it moved, say where it is now: textgen resume --corpus FILE"
+        raise CorpusError(error.message, error.hint if files else hint) from None
 
 
 def _damaged(header: Header, why: str) -> CheckpointError:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
-from textgen.errors import CorpusError
-from textgen.vocabulary import Vocabulary, describe_unknown, name_character
+from textgen.errors import ChangedCorpus, CorpusError
+from textgen.vocabulary import Vocabulary, name_character
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
 BLOCK = 1 << 22  # bytes read at a time
@@ -54,11 +54,15 @@ def default_corpus() -> Path:
     return inside if inside.exists() else package.parent / "corpora" / "fables.txt"
 
 
-def read_corpus(config: CorpusConfig, vocabulary: Vocabulary | None = None) -> Corpus:
+def read_corpus(
+    config: CorpusConfig, vocabulary: Vocabulary | None = None, fingerprint: str | None = None
+) -> Corpus:
     """Read, check and encode the files of `config`.
 
     vocabulary: the one to encode with; by default it is made of the characters found.
-    Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from.
+    fingerprint: the one that the files must have.
+    Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from;
+    ChangedCorpus: files of another fingerprint.
     """
     learned = [Path(f) for f in config.files]
     held_out = [Path(config.val_file)] if config.val_file else []
@@ -66,6 +70,14 @@ def read_corpus(config: CorpusConfig, vocabulary: Vocabulary | None = None) -> C
     train_size = sum(scan.count(path) for path in learned)
     held_out_size = sum(scan.count(path) for path in held_out)
     where = ", ".join(map(str, learned))
+    found = scan.digest.hexdigest()
+    if fingerprint is not None and found != fingerprint:
+        raise ChangedCorpus(
+            f"the corpus changed: {where} has fingerprint {found[:16]}; expected"
+            f" {fingerprint[:16]}, that of the text the run was trained on",
+            "put the old text back, or say where it is: textgen resume --corpus FILE;"
+            " or train anew: textgen train --run NAME",
+        )
     if vocabulary is None:
         vocabulary = scan.vocabulary()
         _check_rich_enough(train_size, scan.seen, where)
@@ -74,14 +86,13 @@ def read_corpus(config: CorpusConfig, vocabulary: Vocabulary | None = None) -> C
     end = 0
     for path in learned + held_out:
         for codes in _read(path, config):
-            found = vocabulary.lookup(codes)
-            if found.min(initial=0) < 0:
-                text = codes.astype("<u4").tobytes().decode("utf-32-le")
+            block = vocabulary.lookup(codes)
+            if block.min(initial=0) < 0:
                 raise CorpusError(
-                    f"{path} has {describe_unknown(text, found)}",
-                    "train anew with --overwrite, or under another name with --run NAME",
+                    f"{path} has characters that are not in the run's vocabulary",
+                    "train anew: textgen train --run NAME",
                 )
-            ids[end : end + len(codes)] = found
+            ids[end : end + len(codes)] = block
             end += len(codes)
     cut = train_size if held_out else int(train_size * (1 - config.val_fraction))
     train, validation = ids[:cut], ids[cut:]
@@ -92,7 +103,7 @@ def read_corpus(config: CorpusConfig, vocabulary: Vocabulary | None = None) -> C
             f" on, of {where}; expected 2 or more of each",
             "try --val-fraction 0.1",
         )
-    return Corpus(train, validation, vocabulary, scan.digest.hexdigest(), tuple(scan.notices))
+    return Corpus(train, validation, vocabulary, found, tuple(scan.notices))
 
 
 def read_text(path: Path, encoding: str = "utf-8", level: str = "char") -> str:
@@ -157,12 +168,12 @@ def _allocate(size: int, dtype: np.dtype) -> NDArray:
 def _read(path: Path, config: CorpusConfig, scan: _Scan | None = None) -> Iterator[NDArray]:
     """The file's symbols, block by block: uint32 code points, or bytes at level byte."""
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise CorpusError(
+                f"{path} is a pipe; expected a file, for a corpus is read twice",
+                f"save it first, for example: cat {path} > corpus.txt",
+            )
         with open(path, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CorpusError(
-                    f"{path} is not a regular file; a corpus is read twice",
-                    f"save it first, for example: cat {path} > corpus.txt",
-                )
             blocks = iter(lambda: file.read(BLOCK), b"")
             if scan is not None:
                 blocks = _hashed(blocks, scan.digest)
@@ -182,11 +193,16 @@ def _read(path: Path, config: CorpusConfig, scan: _Scan | None = None) -> Iterat
     except PermissionError:
         raise CorpusError(f"no permission to read {path}", f"chmod u+r {path}") from None
     except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+        raise CorpusError(
+            f"cannot read {path}: {error.strerror or error}", "check the path"
+        ) from None
 
 
 def _names(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.is_dir() else []
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _hashed(blocks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
@@ -221,9 +237,10 @@ def _decode(
             ) from None
         taken += len(block)
         lines += block.count(b"\n")
-        if first and text.startswith("\ufeff"):
-            text, marked = text[1:], True
-        first = first and not text
+        if first and text:
+            first = False
+            marked = text.startswith("\ufeff")
+            text = text[marked:]
         text = newlines.decode(text, final)
         if text:
             yield np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -234,7 +251,8 @@ def _decode(
         if marked:
             scan.notices.append(f"{path}: left out the byte-order mark at its start")
         kinds = newlines.newlines or ()
-        odd = sorted({"\r": "CR", "\r\n": "CRLF"}.get(k, "") for k in kinds if k != "\n")
+        kinds = (kinds,) if isinstance(kinds, str) else kinds
+        odd = sorted({"\r": "CR", "\r\n": "CRLF"}[k] for k in kinds if k != "\n")
         if odd:
             scan.notices.append(f"{path}: turned {' and '.join(odd)} line ends into LF")
 

@@ -26,6 +26,10 @@ class CorpusError(TextgenError):
     """A text that cannot be read, or has nothing to learn from."""
 
 
+class ChangedCorpus(CorpusError):
+    """A text that is not the one that a run was trained on."""
+
+
 class UnknownCharacters(CorpusError):
     """A text holds characters that the vocabulary lacks."""
 

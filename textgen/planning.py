@@ -11,7 +11,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from textgen.config import ModelConfig, TrainingConfig, check_number
+from textgen.config import (
+    OPTIMIZERS,
+    PRECISIONS,
+    ModelConfig,
+    TrainingConfig,
+    check_choice,
+    check_number,
+)
 from textgen.corpus import Corpus
 from textgen.device import check_precision
 from textgen.errors import UsageError
@@ -20,6 +27,9 @@ from textgen.trainer import Trainer
 
 EVALUATED = 1 << 17  # characters of the held-out text that a validation during training reads
 DEFAULT_TIME = 300.0  # seconds, when no budget is named
+
+
+_BUDGETS = ("time", "epochs", "steps")
 
 
 @dataclass(frozen=True)
@@ -49,15 +59,24 @@ class Choices:
     seed: int = 0
     precision: str = "auto"
 
+    @property
+    def budget(self) -> str | None:
+        """Which of time, epochs and steps was given."""
+        return next((n for n in _BUDGETS if getattr(self, n) is not None), None)
+
     def __post_init__(self) -> None:
-        budgets = [name for name in ("time", "epochs", "steps") if getattr(self, name) is not None]
+        budgets = [name for name in _BUDGETS if getattr(self, name) is not None]
         if len(budgets) > 1:
             given = " and ".join("--" + name for name in budgets)
             raise UsageError(f"{given} are both given; expected one budget", f"keep --{budgets[0]}")
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("precision", self.precision, ("auto", *PRECISIONS))
         for name, example in (("time", "5m"), ("epochs", "10")):
             value = getattr(self, name)
             if value is not None:
-                check_number(name, value, 0, open_ends=True, example=example)
+                check_number(name, value, 0, 1e9, open_ends=True, example=example)
+        if self.steps is not None:
+            check_number("steps", self.steps, 1, whole=True, example="2000")
         if self.layers is not None:
             check_number("layers", self.layers, 1, 64, whole=True, example="2")
             if self.hidden is not None and len(self.hidden) not in (1, self.layers):
@@ -78,16 +97,16 @@ class Plan:
     notices: tuple[str, ...]
 
 
-def plan(choices: Choices, corpus: Corpus, device: torch.device) -> Plan:
+def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
     """Decide on everything that `choices` leaves open.
 
+    began: when the clock of `--time` began to run, on `time.monotonic`.
     Raises UsageError or DeviceError for choices that cannot be followed. Takes a few seconds where
     a measurement is needed: for `--time`, and to choose a precision.
     """
-    began = time.monotonic()
     size = len(corpus.train)
     notices = []
-    if choices.time is None and choices.epochs is None and choices.steps is None:
+    if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
     model = _model(choices, corpus)
     training = _training(choices, choices.steps or 1)
@@ -115,12 +134,7 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device) -> Plan:
             model = _widest(model, training, choices.time, size, device)
             rate = None
         rate = rate or measure(model, training, size, device)
-        left = choices.time - (time.monotonic() - began)
-        steps = max(1, int(TRAINING_SHARE * left * rate / training.chars_per_step))
-    elif choices.epochs is not None:
-        steps = math.ceil(choices.epochs * size / training.chars_per_step)
-    else:
-        steps = training.steps
+    steps = steps_of(choices, training, size, rate, began)
     passes = steps * training.chars_per_step / size
     if choices.dropout is None:
         model = replace(model, dropout=_dropout(passes))
@@ -134,8 +148,24 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device) -> Plan:
     return Plan(model, training, rate, tuple(notices))
 
 
+def steps_of(
+    budget: Choices, training: TrainingConfig, size: int, rate: float | None, began: float
+) -> int:
+    """How many steps the budget pays for.
+
+    size: characters of a pass; rate: characters per second, and began: when the clock began to
+    run (`time.monotonic`), both for a budget of time.
+    """
+    if budget.time is not None and rate is not None:
+        left = budget.time - (time.monotonic() - began)
+        return max(1, int(TRAINING_SHARE * left * rate / training.chars_per_step))
+    if budget.epochs is not None:
+        return math.ceil(budget.epochs * size / training.chars_per_step)
+    return budget.steps or training.steps
+
+
 Number = TypeVar("Number", int, float)
-TRAINING_SHARE = 0.9  # of the budget; the rest is for validation, samples, saves and the start
+TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
 
 
 def _or(chosen: Number | None, planned: Number) -> Number:

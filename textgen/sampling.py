@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import Record, check_number
+from textgen.config import check_number
 
 BLOCK = 256  # draws made at a time
 
 
 @dataclass(frozen=True)
-class SamplingConfig(Record):
+class SamplingConfig:
     """How the next character is chosen; the filters apply in the order of the fields."""
 
     temperature: float = 0.8  # divides the logits; 0 takes the likeliest character

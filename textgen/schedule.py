@@ -9,23 +9,25 @@ from textgen.config import TrainingConfig
 FLOOR = 0.01  # where cosine and linear end, as a share of the peak
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate for `step`, counted from 0: a linear rise over `warmup` steps, then the schedule.
+def progress(step: int, config: TrainingConfig) -> float:
+    """The share of the schedule done before `step`: a straight line from the last knot to 1."""
+    walked = (step - config.start) / max(1, config.steps - config.start)
+    return min(1.0, config.progress + (1 - config.progress) * walked)
 
-    Cosine after Loshchilov & Hutter 2017, "SGDR", without restarts. An extended run rises and
-    falls again between `start` and `steps`.
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """The rate for `step`, counted from 0: the schedule, and at first a linear rise to it.
+
+    Cosine after Loshchilov & Hutter 2017, "SGDR", without restarts. A run that is extended rises
+    and falls once more.
     """
-    step -= config.start
-    length = config.steps - config.start
-    warmup = min(config.warmup, length // 2)
-    if step < warmup:
-        return config.lr * (step + 1) / (warmup + 1)
-    done = min(1.0, (step - warmup) / max(1, length - warmup))
+    done = progress(step, config)
     match config.schedule:
         case "cosine":
-            remaining = (1 + math.cos(math.pi * done)) / 2
+            level = FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2
         case "linear":
-            remaining = 1 - done
+            level = FLOOR + (1 - FLOOR) * (1 - done)
         case _:
-            return config.lr
-    return config.lr * (FLOOR + (1 - FLOOR) * remaining)
+            level = 1.0
+    warmup = min(config.warmup, (config.steps - config.start) // 2) if config.progress == 0 else 0
+    return config.lr * level * min(1.0, (step - config.start + 1) / (warmup + 1))

@@ -83,7 +83,7 @@ class TextModel:
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)
         return Writer(
-            Stepper(self.header.model, self.weights),
+            Stepper(self.header.record.model, self.weights),
             self.vocabulary,
             config,
             uniforms,
@@ -96,7 +96,7 @@ class TextModel:
         )
 
     def _check_position(self, position: Position) -> None:
-        model = self.header.model
+        model = self.header.record.model
         parts = ("hidden", "cell") if model.cell == "lstm" else ("hidden",)
         expected = {f"{n}.{p}": (h,) for n, h in enumerate(model.hidden) for p in parts}
         found = {name: array.shape for name, array in position.arrays.items()}
@@ -138,6 +138,6 @@ class TextModel:
 
         from textgen.model import CharModel
 
-        network = CharModel(self.header.model)
+        network = CharModel(self.header.record.model)
         network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in self.weights.items()})
         return network.eval()

@@ -10,12 +10,11 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from textgen.checkpoint import read_arrays, read_header, write_checkpoint, write_file
+from textgen.checkpoint import Record, read_arrays, read_header, write_checkpoint, write_file
 from textgen.config import CorpusConfig
 from textgen.contents import reread_corpus
 from textgen.corpus import Corpus
@@ -32,7 +31,8 @@ from textgen.events import (
     Saved,
     Stepped,
 )
-from textgen.planning import EVALUATED, TRAINING_SHARE, Plan, measure
+from textgen.pace import Pace
+from textgen.planning import EVALUATED, Choices, Plan, measure, steps_of
 from textgen.runs import Run
 from textgen.sampling import SamplingConfig, Uniforms
 from textgen.stepper import Stepper
@@ -50,13 +50,13 @@ class Training:
     corpus: Corpus
     corpus_config: CorpusConfig
     trainer: Trainer
-    history: list[dict[str, Any]]
+    history: list[Evaluated]
     seconds: float = 0.0  # spent in earlier sittings
     notices: tuple[str, ...] = ()
     chars_per_second: float | None = None  # as measured, if it was
+    deadline: float | None = None  # of the clock `time.monotonic`, for a run that has a time
 
     def __post_init__(self) -> None:
-        self.config = self.trainer.config
         self._best: dict[str, NDArray] | None = None  # weights not yet written to `best`
         self._since = time.monotonic()
 
@@ -66,16 +66,17 @@ class Training:
         Raises Diverged when the loss is no longer a number, and RunError when the run's folder
         cannot be written at the beginning or at the end; in between, a failed save is a notice.
         """
-        config, trainer = self.config, self.trainer
+        trainer = self.trainer
         self._since = time.monotonic()
         yield self.planned()
         if trainer.step == 0:
             yield self._save()  # that the folder can be written is found out now, not later
+        pace = Pace()
         saved = told = time.monotonic()
         told_step = trainer.step
         try:
             while True:
-                step = trainer.step
+                step, config = trainer.step, trainer.config
                 if self._due(step, config.eval_every) and not self._evaluated(step):
                     now = time.monotonic()
                     rate = (step - told_step) * config.chars_per_step / max(now - told, 1e-9)
@@ -83,33 +84,33 @@ class Training:
                     told, told_step = time.monotonic(), step
                     if config.sample_every and self._due(step, config.sample_every):
                         yield Sampled(step, self._sample())
+                    pace.paused("evaluation")
                 if step >= config.steps:
                     break
                 if time.monotonic() - saved >= config.save_every:
                     yield self._try_to_save()
                     saved = time.monotonic()
+                    pace.paused("save")
+                if self.deadline is not None:
+                    trainer.config = pace.fitted(config, step, self.deadline)
                 lr = trainer.lr
-                loss = trainer.advance()
-                yield Stepped(trainer.step, self._checked(loss), lr)
+                loss = self._checked(trainer.advance())
+                yield Stepped(trainer.step, loss, lr)
+                pace.stepped()
         except GeneratorExit:
             self._save()
             raise
         yield self._save()
-        best = self.best
+        best = min(self.history, key=_val_nats)
         yield Finished(
-            trainer.step, best["step"], best["val_nats"], str(self.run.folder), self._elapsed()
+            trainer.step, best.step, best.val_nats, str(self.run.folder), self._elapsed()
         )
 
-    @property
-    def best(self) -> dict[str, Any]:
-        """The line of the history with the lowest validation loss."""
-        return min(self.history, key=lambda line: line["val_nats"])
-
     def _due(self, step: int, every: int) -> bool:
-        return step > 0 and (step % every == 0 or step == self.config.steps)
+        return step > 0 and (step % every == 0 or step == self.trainer.config.steps)
 
     def _evaluated(self, step: int) -> bool:
-        return bool(self.history) and self.history[-1]["step"] >= step
+        return bool(self.history) and self.history[-1].step >= step
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
@@ -118,12 +119,12 @@ class Training:
         """The loss as a number; on a GPU only now and then, for reading it makes the host wait."""
         if self.trainer.device.type != "cpu" and self.trainer.step % 20:
             return None
-        value = float(loss)
+        value, config = float(loss), self.trainer.config
         if not math.isfinite(value):
             raise Diverged(
-                f"the loss became {value} at step {self.trainer.step}, with --lr"
-                f" {self.config.lr:g} and --clip {self.config.clip:g}; the last save is untouched",
-                f"start over with a lower rate: --lr {self.config.lr / 3:.2g} --overwrite",
+                f"the loss became {value} at step {self.trainer.step}, with --lr {config.lr:g} and"
+                f" --clip {config.clip:g}; the last save is untouched",
+                f"start over with a lower rate: --lr {config.lr / 3:.2g} --overwrite",
             )
         return value
 
@@ -133,7 +134,7 @@ class Training:
             run=self.run.name,
             folder=str(self.run.folder),
             model=model,
-            training=self.config,
+            training=self.trainer.config,
             device=str(self.trainer.device),
             parameters=model.parameters,
             train_characters=len(self.corpus.train),
@@ -151,9 +152,9 @@ class Training:
             trainer.model,
             validation,
             streams,
-            autocast=lambda: autocast(self.config.precision, trainer.device),
+            autocast=lambda: autocast(self.trainer.config.precision, trainer.device),
         )
-        characters = trainer.step * self.config.chars_per_step
+        characters = trainer.step * self.trainer.config.chars_per_step
         event = Evaluated(
             step=trainer.step,
             characters=characters,
@@ -164,11 +165,9 @@ class Training:
             grad_norm=float(trainer.grad_norm),
             seconds=round(self._elapsed(), 3),
             chars_per_second=round(rate, 1),
-            best=not self.history or result.nats_per_char < self.best["val_nats"],
+            best=result.nats_per_char < min(map(_val_nats, self.history), default=math.inf),
         )
-        line = event.to_json()
-        del line["event"]
-        self.history.append(line)
+        self.history.append(event)
         if event.best:
             self._best = trainer.weights()
         return event
@@ -176,7 +175,7 @@ class Training:
     def _sample(self) -> str:
         vocabulary = self.corpus.vocabulary
         stepper = Stepper(self.trainer.model.config, self.trainer.weights())
-        uniforms = Uniforms(self.config.seed, place=0)
+        uniforms = Uniforms(self.trainer.config.seed, place=0)
         prompt = vocabulary.encode("")
         config = SamplingConfig(temperature=0.7)
         return "".join(Writer(stepper, vocabulary, config, uniforms, prompt, length=SAMPLE))
@@ -185,39 +184,38 @@ class Training:
         try:
             return self._save()
         except RunError as error:
-            again = f"training goes on, the next try is in {self.config.save_every:g} s"
+            again = f"training goes on, the next try is in {self.trainer.config.save_every:g} s"
             return Noticed(f"{error.message}; {again}")
 
     def _save(self) -> Saved:
         """Write `best` if it is new, then the metrics, then `last`."""
         begin = time.monotonic()
         run = self.run
-        meta = {
-            "model": self.trainer.model.config.to_json(),
-            "training": self.config.to_json(),
-            "corpus": self.corpus_config.to_json(),
-            "vocabulary": {
-                "level": self.corpus.vocabulary.level,
-                "characters": self.corpus.vocabulary.characters,
-            },
-            "fingerprint": self.corpus.fingerprint,
-            "train_characters": len(self.corpus.train),
-            "val_characters": len(self.corpus.validation),
-            "step": self.trainer.step,
-            "seconds": round(self._elapsed(), 3),
-            "device": str(self.trainer.device),
-            "threads": torch.get_num_threads(),
-            "history": self.history,
-        }
+        record = Record(
+            kind="last",
+            model=self.trainer.model.config,
+            training=self.trainer.config,
+            corpus=self.corpus_config,
+            vocabulary=self.corpus.vocabulary.characters,
+            fingerprint=self.corpus.fingerprint,
+            train_characters=len(self.corpus.train),
+            val_characters=len(self.corpus.validation),
+            step=self.trainer.step,
+            seconds=round(self._elapsed(), 3),
+            device=str(self.trainer.device),
+            threads=torch.get_num_threads(),
+            history=tuple(self.history),
+        )
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
-            if self._best is not None or not self.history:
-                weights = self.trainer.weights() if self._best is None else self._best
-                best = {**meta, "step": self.best["step"] if self.history else 0, "kind": "best"}
+            if self._best is not None or record.best is None:
+                step = record.best.step if record.best else 0
+                weights = self._best or self.trainer.weights()
+                best = replace(record, kind="best", step=step)
                 write_checkpoint(run.best, best, {"model": weights})
                 self._best = None
-            write_file(run.metrics, "".join(json.dumps(h) + "\n" for h in self.history).encode())
-            write_checkpoint(run.last, {**meta, "kind": "last"}, self.trainer.arrays())
+            write_file(run.metrics, "".join(map(_line, self.history)).encode())
+            write_checkpoint(run.last, record, self.trainer.arrays())
         except OSError as error:
             raise RunError(
                 f"cannot save in {run.folder}: {error.strerror or error}",
@@ -227,14 +225,26 @@ class Training:
         return Saved(self.trainer.step, str(run.last), round(time.monotonic() - begin, 4))
 
 
+def _val_nats(event: Evaluated) -> float:
+    return event.val_nats
+
+
+def _line(event: Evaluated) -> str:
+    """A line of metrics.jsonl."""
+    fields = event.to_json()
+    del fields["event"]
+    return json.dumps(fields) + "\n"
+
+
 def begin_training(
     run: Run,
     corpus: Corpus,
     corpus_config: CorpusConfig,
     plan: Plan,
     device: torch.device,
+    deadline: float | None = None,
 ) -> Training:
-    """A run from its first step."""
+    """A run from its first step, to be done by `deadline` on the clock of `time.monotonic`."""
     trainer = Trainer(plan.model, plan.training, corpus.train, device)
     return Training(
         run,
@@ -244,58 +254,59 @@ def begin_training(
         history=[],
         notices=corpus.notices + plan.notices,
         chars_per_second=plan.chars_per_second,
+        deadline=deadline,
     )
 
 
 def resume_training(
     run: Run,
     device: torch.device,
-    *,
-    more_steps: int | None = None,
-    more_passes: float | None = None,
-    more_seconds: float | None = None,
+    budget: Choices,
+    began: float,
     files: tuple[str, ...] = (),
 ) -> Training:
     """A run from where it was last saved.
 
-    more_steps, more_passes, more_seconds: end that many steps (passes over the training text,
-        seconds) from here, with a learning rate that rises and falls once more; with none of them
-        the run goes on to the end that was planned.
+    budget: only its time, epochs and steps count: go on for that much from here, with a learning
+        rate that rises and falls once more; with none of them, to the end that was planned.
+    began: when the clock of a budget of time began to run, on `time.monotonic`.
     files: where the corpus is now, if it moved.
 
     Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
     """
     header = read_header(run.last)
-    if header.meta.get("kind") != "last":
+    record = header.record
+    if record.kind != "last":
         raise CheckpointError(
             f"{run.last} holds weights alone; expected a checkpoint to resume from",
             f"name a run: textgen resume {run.name}",
         )
     corpus = reread_corpus(header, files)
-    step = int(header.meta["step"])
-    config = header.training
-    if more_seconds is not None:
-        rate = measure(header.model, config, len(corpus.train), device)
-        more_steps = max(1, int(TRAINING_SHARE * more_seconds * rate / config.chars_per_step))
-    if more_passes is not None:
-        more_steps = math.ceil(more_passes * len(corpus.train) / config.chars_per_step)
-    if more_steps is not None:
-        config = replace(config, start=step, steps=step + more_steps)
+    step = record.step
+    config = record.training
+    rate = None
+    if budget.budget is not None:
+        if budget.time is not None:
+            rate = measure(record.model, config, len(corpus.train), device)
+        more = steps_of(budget, config, len(corpus.train), rate, began)
+        config = replace(config, start=step, progress=0.0, steps=step + more)
     elif step >= config.steps:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {config.steps:,} steps",
             f"extend it: textgen resume {run.name} --steps {config.steps}",
         )
     check_precision(config.precision, device)
-    torch.set_num_threads(int(header.meta["threads"]))
-    trainer = Trainer(header.model, config, corpus.train, device)
+    torch.set_num_threads(record.threads)
+    trainer = Trainer(record.model, config, corpus.train, device)
     trainer.restore(read_arrays(header, *GROUPS), step)
     return Training(
         run,
         corpus,
-        replace(header.corpus, files=files) if files else header.corpus,
+        replace(record.corpus, files=files) if files else record.corpus,
         trainer,
-        list(header.meta["history"]),
-        float(header.meta["seconds"]),
+        list(record.history),
+        record.seconds,
         corpus.notices,
+        rate,
+        None if budget.time is None else began + budget.time,
     )

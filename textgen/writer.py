@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.checkpoint import write_file
+from textgen.checkpoint import pack, write_file
 from textgen.errors import CheckpointError
 from textgen.sampling import SamplingConfig, Uniforms, draw, log_probability
 from textgen.stepper import Stepper
@@ -34,8 +34,6 @@ class Position:
 
     def save(self, path: Path) -> None:
         """Write to one safetensors file. Raises OSError, with what stood there untouched."""
-        from safetensors.numpy import save
-
         record = {
             "pending": self.pending,
             "seed": self.seed,
@@ -43,7 +41,7 @@ class Position:
             "place": self.place,
             "digest": self.digest,
         }
-        write_file(path, save(dict(self.arrays), {_KEY: json.dumps(record)}))
+        write_file(path, pack(self.arrays, {_KEY: json.dumps(record)}))
 
     @classmethod
     def load(cls, path: Path) -> Position:

@@ -50,7 +50,7 @@ def evaluate(
     vocabulary = model.vocabulary
     texts = []
     for path in files or []:
-        corpus_config = model.header.corpus
+        corpus_config = model.header.record.corpus
         text = read_text(path, corpus_config.encoding, corpus_config.level)
         if unknown != "error" and (found := vocabulary.unknown(text)):
             note(f"note: {path} has {found}; --unknown {unknown}")
@@ -58,7 +58,7 @@ def evaluate(
     if not texts:
         corpus = reread_corpus(model.header)
         ids = corpus.train if split == "train" else corpus.validation
-        texts.append((f"{split} part of {', '.join(model.header.corpus.files)}", ids))
+        texts.append((f"{split} part of {', '.join(model.header.record.corpus.files)}", ids))
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
@@ -72,7 +72,7 @@ def evaluate(
                 "bits_per_char": result.bits_per_char,
                 "characters": result.characters,
                 "checkpoint": str(model.header.path),
-                "step": model.header.meta["step"],
+                "step": model.header.record.step,
             }
             if json:
                 print(jsonlib.dumps(figures, ensure_ascii=False), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as jsonlib
 import math
 import time
@@ -34,15 +35,16 @@ def info(
     if json:
         print(jsonlib.dumps(facts, ensure_ascii=False))
         return
-    model, training = header.model, header.training
+    record = header.record
+    model, training = record.model, record.training
     for name, value in (
-        ("file", f"{header.path}  {short(header.bytes)}B, {header.meta['kind']}"),
-        ("text", ", ".join(header.corpus.files)),
-        ("", f"fingerprint {header.meta['fingerprint']}"),
+        ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
+        ("text", ", ".join(record.corpus.files)),
+        ("", f"fingerprint {record.fingerprint}"),
         (
             "",
-            f"{header.meta['train_characters']:,} characters learned,"
-            f" {header.meta['val_characters']:,} held out, {model.vocabulary_size} distinct",
+            f"{record.train_characters:,} characters learned,"
+            f" {record.val_characters:,} held out, {model.vocabulary_size} distinct",
         ),
         (
             "model",
@@ -58,7 +60,7 @@ def info(
         (
             "with",
             f"{training.optimizer} {training.lr:g}, {training.schedule}, {training.precision},"
-            f" seed {training.seed}, on {header.meta['device']}",
+            f" seed {training.seed}, on {record.device}",
         ),
     ):
         print(f"{name:<6} {harmless(value)}")
@@ -83,13 +85,14 @@ def ls(
         if json:
             print(jsonlib.dumps(facts, ensure_ascii=False))
             continue
-        hidden = ",".join(map(str, header.model.hidden))
+        record = header.record
+        hidden = ",".join(map(str, record.model.hidden))
         best = "-" if facts["val_nats"] is None else f"{facts['val_nats']:.4f}"
         rows.append(
             (
                 run.name,
-                f"{header.model.cell} {hidden}",
-                f"{facts['step']:,}/{header.training.steps:,}",
+                f"{record.model.cell} {hidden}",
+                f"{facts['step']:,}/{record.training.steps:,}",
                 best,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed())),
             )
@@ -114,27 +117,17 @@ def _newest(run: Run) -> Header:
 
 
 def _facts(header: Header) -> dict[str, Any]:
-    meta = header.meta
-    values = [line["val_nats"] for line in meta["history"]]
-    best = min(values, default=None)
+    record = header.record
+    best = record.best
     return {
         "run": header.path.parent.name,
         "file": str(header.path),
         "bytes": header.bytes,
-        "kind": meta["kind"],
-        "step": meta["step"],
-        "steps": header.training.steps,
-        "seconds": meta["seconds"],
-        "val_nats": best,
-        "val_bits": None if best is None else best / math.log(2),
-        "parameters": header.model.parameters,
-        "train_characters": meta["train_characters"],
-        "val_characters": meta["val_characters"],
-        "fingerprint": meta["fingerprint"],
-        "device": meta["device"],
-        "model": header.model.to_json(),
-        "training": header.training.to_json(),
-        "corpus": header.corpus.to_json(),
+        "parameters": record.model.parameters,
+        "steps": record.training.steps,
+        "val_nats": best.val_nats if best else None,
+        "val_bits": best.val_bits if best else None,
+        **dataclasses.asdict(record),
     }
 
 

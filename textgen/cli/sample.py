@@ -37,6 +37,9 @@ def sample(
     seed: Annotated[
         int | None, typer.Option(help="Repeats a text exactly; random if not given.")
     ] = None,
+    unknown: Annotated[
+        str, typer.Option(help="Prompt characters the model never saw: error, skip or replace.")
+    ] = "error",
     num: Annotated[int, typer.Option(help="How many texts to write.")] = 1,
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
@@ -52,14 +55,18 @@ def sample(
         raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
     text = read_text(prompt_file) if prompt_file is not None else prompt or ""
     model = TextModel(find_checkpoint(run, checkpoints))
-    if seed is None:
-        seed = random_seed()
-        note(f"seed {seed}")
+    told = seed is not None
+    seed = random_seed() if seed is None else seed
     write = _harmless if looking(sys.stdout) else _exact
     for number in range(num):
+        pieces = model.generate(
+            text, length=length, temperature=temp, seed=seed, number=number, unknown=unknown
+        )
+        if not told:
+            note(f"seed {seed}")
+            told = True
         if num > 1 and looking(sys.stdout):
             write(f"--- {number + 1} of {num} ---\n")
-        pieces = model.generate(text, length=length, temperature=temp, seed=seed, number=number)
         write(text)
         for piece in pieces:
             write(piece)

@@ -138,7 +138,7 @@ def resume(
         time=duration("time", time),
         epochs=epochs,
         steps=steps,
-        files=tuple(map(str, corpus or [])),
+        files=tuple(corpus or ()),
         device=device,
     )
     _follow(events, json)

@@ -1,0 +1,60 @@
+"""Time and steps: how many more steps fit into the time that is left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from textgen.config import TrainingConfig
+from textgen.schedule import progress
+
+LOOK = 1.0  # seconds of steps between two looks at the clock
+SLACK = 0.02  # a smaller change of the steps left is not worth a knot in the schedule
+END = 0.5  # seconds to leave for the last save and the way out
+
+
+class Pace:
+    """Watches how long steps, validations and saves take, and fits the walk to a deadline.
+
+    A walk that is fitted gets a new number of steps, and a knot in its schedule, so that the
+    learning rate reaches its end as the time does. Both are part of the settings that a checkpoint
+    keeps: a resumed run takes the steps that were settled on, and never looks at the clock.
+    """
+
+    def __init__(self) -> None:
+        self._window = 0.0  # seconds of the steps since the last look
+        self._steps = 0
+        self._per_step: float | None = None
+        self._costs = {"evaluation": 0.0, "save": 0.0}  # seconds that the last of each took
+        self._mark = time.monotonic()
+
+    def stepped(self) -> None:
+        """A step is done, and what was shown of it."""
+        self._window += self._lap()
+        self._steps += 1
+
+    def paused(self, what: str) -> None:
+        """Something else than a step was done: an `evaluation` or a `save`."""
+        self._costs[what] = self._lap()
+
+    def _lap(self) -> float:
+        now = time.monotonic()
+        lap, self._mark = now - self._mark, now
+        return lap
+
+    def fitted(self, config: TrainingConfig, step: int, deadline: float) -> TrainingConfig:
+        """The settings from `step` on; the same ones, while they still fit the deadline."""
+        if self._window < LOOK or step - config.start <= config.warmup:
+            return config
+        recent = self._window / self._steps
+        self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
+        self._window, self._steps = 0.0, 0
+
+        left = deadline - time.monotonic() - END - self._costs["evaluation"] - self._costs["save"]
+        saving = self._costs["save"] / config.save_every  # shares of the time
+        cost = self._per_step + self._costs["evaluation"] / config.eval_every
+        more = max(1, round(left * (1 - saving) / cost))
+        planned = config.steps - step
+        if abs(more - planned) <= max(1, SLACK * planned):
+            return config
+        return replace(config, steps=step + more, start=step, progress=progress(step, config))
