@@ -28,11 +28,11 @@ class Stepper:
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Array]) -> None:
         self.config = config
-        self._head = np.ascontiguousarray(weights["head.weight"])  # (V, H)
-        self._bias = weights["head.bias"]
+        self.head = np.ascontiguousarray(weights["head.weight"])  # (V, H)
+        self.bias = weights["head.bias"]
         self._logits = np.empty(config.vocabulary_size, np.float32)
-        cell: Callable[..., _Layer] = {"lstm": _Lstm, "gru": _Gru, "rnn": _Rnn}[config.cell]
-        self._layers = [
+        cell: Callable[..., Layer] = {"lstm": _Lstm, "gru": _Gru, "rnn": _Rnn}[config.cell]
+        self.layers = [
             cell(
                 *(weights[f"layers.{number}.{name}"] for name in _NAMES),
                 weights["embedding.weight"] if number == 0 else None,
@@ -42,17 +42,17 @@ class Stepper:
         below = (0, *config.hidden)
         self._upper = [
             (layer, width == hidden)
-            for layer, width, hidden in zip(self._layers, below, config.hidden, strict=False)
+            for layer, width, hidden in zip(self.layers, below, config.hidden, strict=False)
         ][1:]
 
     def step(self, i: int) -> Array:
         """Read the character of id `i`; the logits (V,) of the next, valid until the next step."""
-        x = self._layers[0].step(None, i)
+        x = self.layers[0].step(None, i)
         for layer, skip in self._upper:
             h = layer.step(x)
             x = h + x if skip else h
-        np.dot(self._head, x, out=self._logits)
-        self._logits += self._bias
+        np.dot(self.head, x, out=self._logits)
+        self._logits += self.bias
         return self._logits
 
     @property
@@ -73,7 +73,7 @@ class Stepper:
     def _parts(self) -> list[tuple[str, Array]]:
         return [
             (f"{number}.{name}", part)
-            for number, layer in enumerate(self._layers)
+            for number, layer in enumerate(self.layers)
             for name, part in layer.parts.items()
         ]
 
@@ -81,7 +81,7 @@ class Stepper:
 _NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
-class _Layer(ABC):
+class Layer(ABC):
     """What the cells share: one matrix over [input, hidden], and what is added to its product.
 
     matrix: (G, I+H), or (G, H) in the first layer, whose input is in the table already.
@@ -117,7 +117,7 @@ class _Layer(ABC):
         return self.gates
 
 
-class _Lstm(_Layer):
+class _Lstm(Layer):
     """Input, forget and output gate, candidate (Hochreiter & Schmidhuber 1997; Gers et al. 2000)"""
 
     def __init__(
@@ -150,7 +150,7 @@ class _Lstm(_Layer):
         return self.hidden
 
 
-class _Gru(_Layer):
+class _Gru(Layer):
     """Reset and update gate, candidate (Cho et al. 2014, the reset after the product)."""
 
     def __init__(
@@ -182,7 +182,7 @@ class _Gru(_Layer):
         return self.hidden
 
 
-class _Rnn(_Layer):
+class _Rnn(Layer):
     """A single tanh (Elman 1990)."""
 
     def __init__(

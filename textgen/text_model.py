@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
 from textgen.checkpoint import Header, read_header
@@ -17,7 +18,7 @@ from textgen.errors import CheckpointError, CorpusError
 from textgen.sampling import SamplingConfig, Uniforms, random_seed
 from textgen.stepper import Stepper
 from textgen.vocabulary import UNKNOWN, Vocabulary
-from textgen.writer import Position, Writer
+from textgen.writer import Position, Stops, Writer, first_id
 
 if TYPE_CHECKING:
     from textgen.evaluation import Evaluation
@@ -78,7 +79,7 @@ class TextModel:
         if position is None:
             uniforms = Uniforms(random_seed() if seed is None else seed, number)
         else:
-            self._check_position(position)
+            self.check_position(position)
             seed = position.seed if seed is None else seed
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)
@@ -95,7 +96,51 @@ class TextModel:
             score=score,
         )
 
-    def _check_position(self, position: Position) -> None:
+    def generate_many(
+        self,
+        prompt: str = "",
+        *,
+        num: int,
+        length: int = 500,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        unknown: str = "error",
+        device: str = "auto",
+    ) -> Iterator[str]:
+        """`num` texts written side by side, 64 at a time, in order; for many texts far faster.
+
+        Products are in bf16 or fp16 where the device has units for them, so these are other texts
+        than `generate` writes for the same seed; but text i is the same whatever `num` is. `length`
+        must have an end here. The rest is as in `generate`.
+        """
+        from textgen.batch import STREAMS, write_many
+        from textgen.device import pick_device
+
+        config = SamplingConfig(temperature, top_k, top_p, min_p)
+        check_number("num", num, 1, whole=True, example="3")
+        check_number("length", length, 1, whole=True, example="500")
+        check_choice("unknown", unknown, UNKNOWN)
+        seed = random_seed() if seed is None else seed
+        check_number("seed", seed, 0, 2**63 - 1, whole=True, example="1")
+        ids = self.vocabulary.encode(prompt, unknown, "the prompt")
+        if not len(ids):
+            ids = np.array([first_id(self.vocabulary)])
+        place = pick_device(device)
+        for begin in range(0, num, STREAMS):
+            sources = [Uniforms(seed, n) for n in range(begin, min(num, begin + STREAMS))]
+            blocks = write_many(self.header.record.model, self.weights, ids, config, sources, place)
+            texts = [_Text(self.vocabulary, length, tuple(stop)) for _ in sources]
+            while not all(text.done for text in texts):
+                for text, column in zip(texts, next(blocks).T, strict=True):
+                    text.add(column)
+            yield from (text.whole for text in texts)
+
+    def check_position(self, position: Position) -> None:
+        """Raise CheckpointError if `position` is of a model of another shape."""
         model = self.header.record.model
         parts = ("hidden", "cell") if model.cell == "lstm" else ("hidden",)
         expected = {f"{n}.{p}": (h,) for n, h in enumerate(model.hidden) for p in parts}
@@ -141,3 +186,27 @@ class TextModel:
         network = CharModel(self.header.record.model)
         network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in self.weights.items()})
         return network.eval()
+
+
+class _Text:
+    """One of several texts that grow side by side."""
+
+    def __init__(self, vocabulary: Vocabulary, length: int, stop: tuple[str, ...]) -> None:
+        self._decode = vocabulary.decoder()
+        self._left = length
+        self._cut = Stops(stop)
+        self.whole = ""
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    def add(self, ids: NDArray) -> None:
+        for i in ids[: self._left].tolist():
+            self.whole += self._cut.ready(self._decode(i))
+            self._left -= 1
+            if self._cut.reached:
+                self._left = 0
+                return
+        if self.done:
+            self.whole += self._cut.ready(self._decode(None)) + self._cut.held

@@ -97,7 +97,7 @@ class Writer(Iterator[str]):
             stepper.state = position.arrays
             ids.insert(0, position.pending)
         elif not ids:
-            ids = [_first(vocabulary)]
+            ids = [first_id(vocabulary)]
         for i in ids[:-1]:
             stepper.step(i)
         self._pending = ids[-1]
@@ -128,37 +128,48 @@ class Writer(Iterator[str]):
 
     def _write(self, length: int, stop: tuple[str, ...]) -> Generator[str]:
         decode = self._vocabulary.decoder()
-        held = ""
+        cut = Stops(stop)
         for i in self._ids(length):
-            held += decode(i)
-            if not stop:
-                ready = len(held)
-            elif (end := _first_stop(held, stop)) is not None:
-                if end:
-                    yield held[:end]
-                return
-            else:
-                ready = len(held) - _undecided(held, stop)
-            if ready:
-                piece, held = held[:ready], held[ready:]
+            if piece := cut.ready(decode(i)):
                 yield piece
-        if held := held + decode(None):
-            yield held
+            if cut.reached:
+                return
+        if piece := cut.ready(decode(None)) + cut.held:
+            yield piece
 
 
-def _first(vocabulary: Vocabulary) -> int:
+class Stops:
+    """Lets text through up to the first stop text, as soon as it is sure not to be part of one.
+
+    held: what may still turn out to be the beginning of a stop text; reached: whether one came.
+    """
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self._stop = stop
+        self.held = ""
+        self.reached = False
+
+    def ready(self, text: str) -> str:
+        """What of the text so far, `text` at its end, can be written now."""
+        if not self._stop:
+            return text
+        text = self.held + text
+        end = min((p for p in map(text.find, self._stop) if p >= 0), default=None)
+        if end is not None:
+            self.held, self.reached = "", True
+            return text[:end]
+        undecided = self._undecided(text)
+        self.held = text[len(text) - undecided :]
+        return text[: len(text) - undecided]
+
+    def _undecided(self, text: str) -> int:
+        """The length of the longest end of `text` that begins a stop text."""
+        longest = min(len(text), max(map(len, self._stop)) - 1)
+        ends = range(longest, 0, -1)
+        return next((n for n in ends if any(s.startswith(text[-n:]) for s in self._stop)), 0)
+
+
+def first_id(vocabulary: Vocabulary) -> int:
     """What stands before the first character: a line end where there is one."""
     newline = "\n" in vocabulary.characters or vocabulary.level == "byte"
     return int(vocabulary.encode("\n")[0]) if newline else 0
-
-
-def _first_stop(text: str, stop: tuple[str, ...]) -> int | None:
-    """Where the first stop text begins in `text`."""
-    return min((p for p in map(text.find, stop) if p >= 0), default=None)
-
-
-def _undecided(text: str, stop: tuple[str, ...]) -> int:
-    """The length of the longest end of `text` that begins a stop text."""
-    longest = min(len(text), max(map(len, stop)) - 1)
-    ends = range(longest, 0, -1)
-    return next((n for n in ends if any(s.startswith(text[-n:]) for s in stop)), 0)

@@ -9,9 +9,14 @@ from typing import Annotated
 import typer
 
 import textgen
-from textgen.cli import evaluate, runs, sample, train
+from textgen.cli import evaluate, play, runs, sample, train
 from textgen.cli.terminal import report_error
 from textgen.errors import TextgenError
+
+# Idle OpenMP threads wait by spinning; where another program wants the same cores, they keep the
+# thread they wait for from running. A short spin is as fast on an idle machine, and many times
+# faster on a busy one. It counts only if it is set before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -26,6 +31,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("resume")(train.resume)
 app.command("sample")(sample.sample)
+app.command("play")(play.play)
 app.command("eval")(evaluate.evaluate)
 app.command("info")(runs.info)
 app.command("ls")(runs.ls)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json as jsonlib
+import os
+import stat
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textgen.cli.parse import CHECKPOINTS, Checkpoints
-from textgen.cli.terminal import harmless, looking, note
-from textgen.errors import UsageError
+from textgen.cli.interrupts import Interrupts
+from textgen.cli.parse import CHECKPOINTS, Checkpoints, Device
+from textgen.cli.terminal import Output, note
+from textgen.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from textgen.writer import Position, Writer
+
+CHOICE, TEXT, OUTPUT = "How characters are chosen", "What to go on from", "Output"
 
 
 def sample(
@@ -24,59 +35,190 @@ def sample(
     temp: Annotated[
         float,
         typer.Option(
-            "--temp", "--temperature", help="0 is greedy, 1 the model's own, more: wilder."
+            "--temp",
+            "--temperature",
+            help="0: always the likeliest; 1: as learned; more: wilder.",
+            rich_help_panel=CHOICE,
         ),
     ] = 0.8,
-    length: Annotated[int, typer.Option(help="Characters to write; 0: until stopped.")] = 500,
+    top_k: Annotated[
+        int, typer.Option(help="Only the k likeliest; 0: off.", rich_help_panel=CHOICE)
+    ] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option(help="Only the likeliest that reach p; 1: off.", rich_help_panel=CHOICE),
+    ] = 1.0,
+    min_p: Annotated[
+        float,
+        typer.Option(
+            help="Only those with this share of the likeliest; 0: off.", rich_help_panel=CHOICE
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Repeats a text exactly; random if not given.", rich_help_panel=CHOICE),
+    ] = None,
+    length: Annotated[
+        int,
+        typer.Option(help="Characters to write; 0: until stopped.", rich_help_panel=OUTPUT),
+    ] = 500,
+    num: Annotated[int, typer.Option(help="How many texts.", rich_help_panel=OUTPUT)] = 1,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="End before this text; repeatable.", rich_help_panel=OUTPUT),
+    ] = None,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="Text to go on from.")
+        str | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="Text to go on from; else what is piped in.",
+            rich_help_panel=TEXT,
+        ),
     ] = None,
     prompt_file: Annotated[
-        Path | None, typer.Option("--prompt-file", "-f", help="File with text to go on from.")
+        Path | None,
+        typer.Option(
+            "--prompt-file", "-f", help="File with text to go on from.", rich_help_panel=TEXT
+        ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Repeats a text exactly; random if not given.")
-    ] = None,
+    echo: Annotated[
+        bool,
+        typer.Option("--echo/--no-echo", help="Write the prompt too.", rich_help_panel=OUTPUT),
+    ] = True,
     unknown: Annotated[
-        str, typer.Option(help="Prompt characters the model never saw: error, skip or replace.")
+        str,
+        typer.Option(
+            help="Prompt characters the model never saw: error, skip or replace.",
+            rich_help_panel=TEXT,
+        ),
     ] = "error",
-    num: Annotated[int, typer.Option(help="How many texts to write.")] = 1,
+    load_state: Annotated[
+        Path | None,
+        typer.Option(help="Go on exactly where this was saved.", rich_help_panel=TEXT),
+    ] = None,
+    save_state: Annotated[
+        Path | None,
+        typer.Option(help="Keep the state after writing in this file.", rich_help_panel=OUTPUT),
+    ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="Write the texts side by side: for many of them far faster.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    device: Device = "auto",
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per text.", rich_help_panel=OUTPUT)
+    ] = False,
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
     """Write text with a trained model."""
     from textgen.config import check_number
     from textgen.corpus import read_text
     from textgen.runs import find_checkpoint
-    from textgen.sampling import random_seed
+    from textgen.sampling import SamplingConfig, random_seed
     from textgen.text_model import TextModel
+    from textgen.writer import Position, Writer
 
     check_number("num", num, 1, whole=True, example="3")
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
-    text = read_text(prompt_file) if prompt_file is not None else prompt or ""
-    model = TextModel(find_checkpoint(run, checkpoints))
-    told = seed is not None
-    seed = random_seed() if seed is None else seed
-    write = _harmless if looking(sys.stdout) else _exact
-    for number in range(num):
-        pieces = model.generate(
-            text, length=length, temperature=temp, seed=seed, number=number, unknown=unknown
+    if save_state is not None and num > 1:
+        raise UsageError(
+            f"--save-state keeps the state of one text, and --num is {num}", "leave out --num"
         )
-        if not told:
-            note(f"seed {seed}")
-            told = True
-        if num > 1 and looking(sys.stdout):
-            write(f"--- {number + 1} of {num} ---\n")
-        write(text)
-        for piece in pieces:
-            write(piece)
-        write("\n")
+    model = TextModel(find_checkpoint(run, checkpoints))
+    position = Position.load(load_state) if load_state else None
+    if position is not None and position.digest != model.digest:
+        note(f"note: {load_state} was saved with other weights than {model.header.path}")
+    if prompt_file is not None:
+        corpus = model.header.record.corpus
+        prompt = read_text(prompt_file, corpus.encoding, corpus.level)
+    elif prompt is None:
+        prompt = _piped()
+    told = seed is not None or position is not None
+    if seed is None:
+        seed = position.seed if position else random_seed()
+    settings = SamplingConfig(temp, top_k, top_p, min_p)
+
+    common: dict[str, Any] = {
+        "length": length,
+        **vars(settings),
+        "seed": seed,
+        "stop": tuple(stop or ()),
+        "unknown": unknown,
+    }
+    with Interrupts() as interrupts, Output() as output:
+        texts: Iterator[Writer | Iterator[str]]
+        if batch or device not in ("auto", "cpu"):
+            if position is not None or save_state is not None:
+                raise UsageError(
+                    "--batch keeps no state, and --load-state or --save-state is given",
+                    "leave out --batch and --device",
+                )
+            many = model.generate_many(prompt, num=num, device=device, **common)
+            texts = (iter((text,)) for text in many)
+        else:
+            texts = (
+                model.generate(prompt, number=n, position=position, score=json, **common)
+                for n in range(num)
+            )
+        for number, pieces in enumerate(texts):
+            if number == 0 and not told:
+                note(f"seed {seed}")
+            if json:
+                facts = {
+                    "text": "".join(_until_stopped(pieces, interrupts)),
+                    "prompt": prompt,
+                    "number": number,
+                    **common,
+                    "checkpoint": str(model.header.path),
+                    "digest": model.digest,
+                }
+                if isinstance(pieces, Writer):
+                    facts["characters"] = pieces.written
+                    facts["nats_per_char"] = -pieces.log_probability / max(1, pieces.written)
+                output.write(jsonlib.dumps(facts) + "\n")
+            else:
+                if num > 1 and output.watched:
+                    output.write(f"--- {number + 1} of {num} ---\n")
+                for piece in chain([prompt] if echo else [], _until_stopped(pieces, interrupts)):
+                    output.write(piece)
+                output.write("\n")
+            if save_state is not None and isinstance(pieces, Writer):
+                _save(pieces.position, save_state)
+            if interrupts.signal is not None:
+                break
+    if interrupts.signal is not None:
+        raise typer.Exit(interrupts.exit_code)
 
 
-def _harmless(text: str) -> None:
-    sys.stdout.write(harmless(text))
-    sys.stdout.flush()
+def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[str]:
+    for piece in pieces:
+        yield piece
+        if interrupts.signal is not None:
+            return
 
 
-def _exact(text: str) -> None:
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+def _save(position: Position, path: Path) -> None:
+    try:
+        position.save(path)
+    except OSError as error:
+        raise RunError(
+            f"cannot save the state in {path}: {error.strerror or error}",
+            "choose another file: --save-state FILE",
+        ) from None
+
+
+def _piped() -> str:
+    """What is piped or redirected into stdin; empty where nothing is."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):  # there is no stdin
+        return ""
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
+        return ""
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")

@@ -1,0 +1,66 @@
+"""textgen play: type, and the model goes on; the state is carried from turn to turn."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from textgen.cli.parse import CHECKPOINTS, Checkpoints
+from textgen.cli.terminal import Output, coloured, note, report_error
+from textgen.errors import TextgenError
+
+
+def play(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run's name, its folder or a checkpoint file; none: the latest run.",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoints: Checkpoints = CHECKPOINTS,
+) -> None:
+    """Write by turns with a model: you begin, it goes on.
+
+    Ctrl-C stops the writing, Ctrl-D leaves, /help names the commands.
+    """
+    from textgen.cli.session import Session
+    from textgen.runs import find_checkpoint
+    from textgen.text_model import TextModel
+
+    session = Session(TextModel(find_checkpoint(run, checkpoints)))
+    note(f"{session.model.header.path.parent.name}: type and it goes on; /help, Ctrl-D leaves")
+    prompt = _prompt()
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            note("")
+            return
+        except KeyboardInterrupt:  # drop the line that was being typed
+            note("")
+            continue
+        try:
+            if line.startswith("/"):
+                note(session.command(line))
+            else:
+                with Output() as output:
+                    output.write(line)
+                    session.turn(line, output)
+                    output.write("\n")
+        except TextgenError as error:
+            report_error(error.message, error.hint)
+
+
+def _prompt() -> str:
+    """The prompt; line editing and history come with readline, where there is one."""
+    if not sys.stdin.isatty():
+        return ""
+    try:
+        import readline  # noqa: F401 (input() uses it once it is imported)
+    except ImportError:
+        return "> "
+    # \\001 and \\002 tell readline what takes no room on the line
+    return "\001\033[1;36m\002>\001\033[0m\002 " if coloured(sys.stdout) else "> "
