@@ -7,7 +7,7 @@ import pytest
 from textgen.config import SCHEDULES, TrainingConfig
 from textgen.schedule import FLOOR, learning_rate, progress
 
-CONFIG = TrainingConfig(steps=1000, lr=0.01, warmup=100)
+CONFIG = TrainingConfig(steps=1000, lr=0.01, warmup=100, schedule="cosine")
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

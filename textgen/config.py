@@ -13,7 +13,7 @@ from textgen.errors import UsageError
 
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("linear", "cosine", "constant")
 LEVELS = ("char", "byte")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -90,7 +90,7 @@ class ModelConfig:
     vocabulary_size: int
     cell: str = "lstm"
     hidden: tuple[int, ...] = (256, 256)  # width of each layer
-    embedding: int = 64  # width of a character's vector
+    embedding: int = 128  # width of a character's vector
     dropout: float = 0.0  # on the input, between layers and on the output
     weight_drop: float = 0.0  # on the recurrent matrices (Merity et al. 2017)
 
@@ -129,10 +129,10 @@ class TrainingConfig:
     batch_size: int = 32  # B, parallel streams
     bptt: int = 64  # T, characters per step and stream, the reach of the gradient
     optimizer: str = "adamw"
-    lr: float = 4e-3  # the peak learning rate
-    schedule: str = "cosine"
+    lr: float = 0.01  # the peak learning rate
+    schedule: str = "linear"
     warmup: int = 100  # steps of linear rise to the peak
-    clip: float = 1.0  # the largest gradient norm
+    clip: float = 0.5  # the largest gradient norm
     weight_decay: float = 0.01
     eval_every: int = 200  # steps between validations
     save_every: float = 30.0  # seconds between saves

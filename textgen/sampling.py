@@ -33,18 +33,41 @@ class SamplingConfig:
         check_number("min_p", self.min_p, 0, 1, example="0.05")
 
 
+GREEDY = 1e-6  # a temperature below it leaves only the likeliest
+
+
 def distribution(logits: NDArray[np.float32], config: SamplingConfig) -> NDArray[np.float64]:
     """What the next character is drawn from: probabilities (V,) for logits (V,).
 
     The likeliest character is never filtered out, so something always remains.
     """
-    if config.temperature == 0:
-        chosen = np.zeros(len(logits))
-        chosen[logits.argmax()] = 1.0
-        return chosen
-    with np.errstate(over="ignore"):
-        scaled = (logits - logits.max()).astype(np.float64) / config.temperature
-    p: NDArray[np.float64] = np.exp(scaled)
+    if config.temperature < GREEDY:
+        p = np.zeros(len(logits))
+        p[logits.argmax()] = 1.0
+        return p
+    p = _kept(logits, config)
+    p /= p.sum()
+    return p
+
+
+def draw(logits: NDArray[np.float32], config: SamplingConfig, u: float) -> int:
+    """The id that `u`, uniform in [0, 1), picks from `distribution`, by inverting its sum."""
+    if config.temperature < GREEDY:
+        return int(logits.argmax())
+    reached = _kept(logits, config).cumsum()
+    total = reached[-1]
+    return int(reached.searchsorted(min(u, _BELOW_ONE) * total, side="right"))
+
+
+_BELOW_ONE = 1 - 2**-50  # so that no draw is rounded up to the whole
+
+
+def _kept(logits: NDArray[np.float32], config: SamplingConfig) -> NDArray[np.float64]:
+    """Probabilities relative to the likeliest, 0 for those filtered out; they do not sum to 1."""
+    p: NDArray[np.float64] = np.multiply(
+        logits - logits.max(), 1.0 / config.temperature, dtype=np.float64
+    )
+    np.exp(p, out=p)
     if config.top_k and config.top_k < len(p):
         p[p < np.partition(p, -config.top_k)[-config.top_k]] = 0.0
     if config.top_p < 1.0:
@@ -53,17 +76,8 @@ def distribution(logits: NDArray[np.float32], config: SamplingConfig) -> NDArray
         before = reached - p[order]
         p[order[1:][before[1:] >= config.top_p * reached[-1]]] = 0.0
     if config.min_p:
-        p[p < config.min_p * p.max()] = 0.0
-    p /= p.sum()
+        p[p < config.min_p] = 0.0  # the likeliest is 1
     return p
-
-
-def draw(logits: NDArray[np.float32], config: SamplingConfig, u: float) -> int:
-    """The id that `u`, uniform in [0, 1), picks from `distribution`, by inverting its sum."""
-    if config.temperature == 0:
-        return int(logits.argmax())
-    reached = np.cumsum(distribution(logits, config))
-    return int(reached.searchsorted(u * reached[-1], side="right"))
 
 
 def log_probability(logits: NDArray[np.float32], i: int) -> float:
