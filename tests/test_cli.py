@@ -52,7 +52,7 @@ def test_train_then_sample_then_eval(run, corpus: Path, tmp_path: Path) -> None:
     written = run("sample", *where, "--seed", 5, "--length", 100, "-p", "The fox")
     assert written.code == 0
     assert written.out.startswith("The fox")
-    assert len(written.out) == len("The fox") + 100 + len("\n")
+    assert len(written.out) == len("The fox") + 100
     assert written.err == ""
     assert run("sample", *where, "--seed", 5, "--length", 100, "-p", "The fox").out == written.out
 
@@ -110,6 +110,15 @@ def test_json_is_one_event_a_line_and_nothing_else(run, corpus: Path, tmp_path: 
     assert events[0]["event"] == "planned"
     assert events[-1]["event"] == "finished"
     assert result.err == ""
+
+
+def test_bytes_that_are_no_text_are_told_in_json_too(run, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(bytes(range(128, 256)) * 20)
+    options = [*SMALL, "--steps", 8, "--eval-every", 4, "--sample-every", 2, "--level", "byte"]
+    result = run("train", tmp_path / "data.bin", "--checkpoints", tmp_path, *options, "--json")
+    samples = [e["text"] for e in map(json.loads, result.out.splitlines()) if "text" in e]
+    assert len(samples) == 4
+    assert any("\udc80" <= c <= "\udcff" for c in "".join(samples))
 
 
 def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:

@@ -142,6 +142,31 @@ def test_leaving_right_before_an_evaluation_does_not_lose_it(
     assert_same(tmp_path / "tales", uninterrupted["lstm"])
 
 
+def test_leaving_after_the_last_step_leaves_its_evaluation_to_resume(
+    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
+) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    for event in events:
+        if isinstance(event, Stepped) and event.step == STEPS:
+            break
+    events.close()
+    list(textgen.resume("tales", checkpoints=tmp_path))
+    assert_same(tmp_path / "tales", uninterrupted["lstm"])
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(corpus: Path, tmp_path: Path) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    for event in events:
+        if isinstance(event, Stepped):
+            break
+    other = command("train", corpus, "--checkpoints", tmp_path, "--overwrite", *flags(WALK))
+    for arguments in (other, command("resume", "--checkpoints", tmp_path)):
+        done = subprocess.run(arguments, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "is being trained by another process" in done.stderr
+    events.close()
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def train(
     from textgen.config import CorpusConfig
     from textgen.corpus import default_corpus, read_corpus
     from textgen.device import pick_device
-    from textgen.planning import Choices, plan
+    from textgen.planning import DEFAULT_TIME, Choices, plan
     from textgen.runs import new_run
     from textgen.training import begin_training
 
@@ -80,6 +81,8 @@ def train(
         val_file=None if val_file is None else str(Path(val_file).resolve()),
     )
     chosen = Choices(**choices)
+    if chosen.budget is None:
+        chosen = replace(chosen, time=DEFAULT_TIME)
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
     place = pick_device(device)
     corpus = read_corpus(corpus_config)
@@ -106,9 +109,9 @@ def resume(
 
     time (seconds), epochs, steps: end so much further on, instead of where the run was to end.
     files: where the corpus is now, if it moved.
+    device: auto is the one it was trained on, if this machine has it.
     """
     began = clock.monotonic()
-    from textgen.device import pick_device
     from textgen.planning import Choices
     from textgen.runs import find_run
     from textgen.training import resume_training
@@ -116,5 +119,5 @@ def resume(
     found = find_run(None if run is None else str(run), Path(checkpoints))
     budget = Choices(time=time, epochs=epochs, steps=steps)
     moved = tuple(str(Path(f).resolve()) for f in files)
-    training = resume_training(found, pick_device(device), budget, began, moved)
+    training = resume_training(found, device, budget, began, moved)
     yield from training.events()

@@ -6,6 +6,7 @@ device the block is one graph, replayed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -163,7 +164,6 @@ class Block:
         self.pending = torch.zeros(streams, dtype=torch.long, device=device)
         self.uniforms = torch.zeros(BLOCK, streams, device=device)
         self.ids = torch.zeros(BLOCK, streams, dtype=torch.long, device=device)
-        self.why_no_graph = ""
         self._run = self._graph() if device.type == "cuda" else self._steps
 
     def _steps(self) -> None:
@@ -185,7 +185,7 @@ class Block:
                 self._steps()
         except RuntimeError as error:
             torch.cuda.synchronize()
-            self.why_no_graph = str(error).splitlines()[0]
+            warnings.warn(f"no CUDA graph, the steps run one by one: {error}", stacklevel=2)
             return self._steps
         finally:  # the trial changed the state
             self._stepper.reset()
@@ -213,6 +213,8 @@ def write_many(
 
     prompt: the ids to go on from, at least one; sources: `streams` of them at most.
     """
+    if device.type == "cuda":  # streams and graphs belong to the current device
+        torch.cuda.set_device(device)
     stepper = BatchStepper(config, weights, device, pick_dtype(device), streams)
     block = Block(stepper, settings)
     ids = torch.from_numpy(prompt.astype(np.int64)).to(device)

@@ -160,9 +160,19 @@ class _Scan:
 def _allocate(size: int, dtype: np.dtype) -> NDArray:
     if size * dtype.itemsize <= IN_MEMORY:
         return np.empty(size, dtype)
-    with tempfile.TemporaryFile() as file:  # the mapping outlives the file's name and handle
-        file.truncate(size * dtype.itemsize)
-        return np.memmap(file, dtype, "r+", shape=(size,))
+    try:
+        with tempfile.TemporaryFile() as file:  # the mapping outlives the file's name and handle
+            if hasattr(os, "posix_fallocate"):  # a full disk is found out now, not by a signal
+                os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
+            else:
+                file.truncate(size * dtype.itemsize)
+            return np.memmap(file, dtype, "r+", shape=(size,))
+    except OSError as error:
+        raise CorpusError(
+            f"no room for {size * dtype.itemsize:,} bytes in {tempfile.gettempdir()}:"
+            f" {error.strerror or error}",
+            "name a folder with more room: TMPDIR=FOLDER textgen ...",
+        ) from None
 
 
 def _read(path: Path, config: CorpusConfig, scan: _Scan | None = None) -> Iterator[NDArray]:
@@ -234,6 +244,10 @@ def _decode(
                 f"{path}, line {line}, byte offset {offset}: 0x{found:02X} is not valid {encoding}",
                 f"name the encoding of the file, for example {_other_encoding(encoding)};"
                 " or --level byte to model bytes",
+            ) from None
+        except UnicodeError as error:  # utf-16 without a byte-order mark
+            raise CorpusError(
+                f"{path}: {error}", "name the byte order too, for example --encoding utf-16-le"
             ) from None
         taken += len(block)
         lines += block.count(b"\n")

@@ -46,9 +46,14 @@ class Planned(Event):
 
 @dataclass(frozen=True)
 class Stepped(Event):
-    """One step done. loss: nats/char of its chunk; None where reading it would stall a GPU."""
+    """One step done.
+
+    steps: how many there will be, as far as the clock of a timed run tells now; loss: nats/char of
+    its chunk, None where reading it would stall a GPU.
+    """
 
     step: int
+    steps: int
     loss: float | None
     lr: float
 
@@ -68,7 +73,7 @@ class Evaluated(Event):
     train_nats: float
     val_nats: float
     lr: float
-    grad_norm: float
+    grad_norm: float | None  # None where it overflowed
     seconds: float
     chars_per_second: float
     best: bool

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from textgen.config import TrainingConfig
-from textgen.schedule import progress
+from textgen.schedule import progress, rise
 
 LOOK = 1.0  # seconds of steps between two looks at the clock
 SLACK = 0.02  # a smaller change of the steps left is not worth a knot in the schedule
@@ -44,14 +44,14 @@ class Pace:
 
     def fitted(self, config: TrainingConfig, step: int, deadline: float) -> TrainingConfig:
         """The settings from `step` on; the same ones, while they still fit the deadline."""
-        if self._window < LOOK or step - config.start <= config.warmup:
+        if self._window < LOOK or step - config.start < rise(config):
             return config
         recent = self._window / self._steps
         self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
         self._window, self._steps = 0.0, 0
 
         left = deadline - time.monotonic() - END - self._costs["evaluation"] - self._costs["save"]
-        saving = self._costs["save"] / config.save_every  # shares of the time
+        saving = self._costs["save"] / (self._costs["save"] + config.save_every)  # of the time
         cost = self._per_step + self._costs["evaluation"] / config.eval_every
         more = max(1, round(left * (1 - saving) / cost))
         planned = config.steps - step

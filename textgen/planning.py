@@ -106,8 +106,6 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     """
     size = len(corpus.train)
     notices = []
-    if choices.budget is None:
-        choices = replace(choices, time=DEFAULT_TIME)
     model = _model(choices, corpus)
     training = _training(choices, choices.steps or 1)
     batch_size, bptt = fit(training.batch_size, training.bptt, size)
@@ -144,7 +142,7 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     training = replace(
         training,
         warmup=_or(choices.warmup, min(200, math.ceil(steps / 20))),
-        eval_every=_or(choices.eval_every, _eval_every(training, len(corpus.validation))),
+        eval_every=_or(choices.eval_every, evaluation_interval(training, len(corpus.validation))),
     )
     training = replace(training, sample_every=_or(choices.sample_every, 2 * training.eval_every))
     return Plan(model, training, rate, tuple(notices))
@@ -240,20 +238,21 @@ def _widest(
 
 
 _WIDTHS = (64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-_CHARACTERS_PER_PARAMETER = 4
+_CHARACTERS_PER_PARAMETER = 2.5
 
 
 def _dropout(passes: float) -> float:
     """The more often the text is read, the more is dropped."""
-    steps = ((5, 0.0), (12, 0.1), (30, 0.2), (80, 0.3), (math.inf, 0.4))
+    steps = ((6, 0.0), (12, 0.1), (30, 0.2), (80, 0.3), (math.inf, 0.4))
     return next(dropout for most, dropout in steps if passes <= most)
 
 
-def _eval_every(training: TrainingConfig, validation: int) -> int:
-    """Twenty validations in all, fewer where they would take above about 5 % of the time."""
+def evaluation_interval(training: TrainingConfig, validation: int) -> int:
+    """For twenty validations in all, fewer where they would take above about 5 % of the time."""
+    steps = training.steps - training.start
     steps_worth = min(validation, EVALUATED) / (3 * training.chars_per_step)  # forward alone
-    number = max(1, min(20, int(training.steps / (20 * steps_worth))))
-    return math.ceil(training.steps / number)
+    number = max(1, min(20, int(steps / (20 * steps_worth))))
+    return math.ceil(steps / number)
 
 
 def measure(model: ModelConfig, training: TrainingConfig, size: int, device: torch.device) -> float:

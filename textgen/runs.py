@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +37,25 @@ class Run:
     @property
     def metrics(self) -> Path:
         return self.folder / METRICS
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from training this run meanwhile.
+
+        Raises RunError if one is at it already, or if the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder, os.O_RDONLY) if os.name == "posix" else None
+        except OSError as error:
+            raise cannot_save(self.folder, error) from None
+        try:
+            if lock is not None:
+                _lock(lock, self)
+            yield
+        finally:
+            if lock is not None:
+                os.close(lock)
 
     def exists(self) -> bool:
         return self.last.exists() or self.best.exists()
@@ -107,3 +129,24 @@ def find_checkpoint(name: str | None, checkpoints: Path) -> Path:
             )
     run = find_run(name, checkpoints)
     return run.best if run.best.exists() else run.last
+
+
+def cannot_save(folder: Path, error: OSError) -> RunError:
+    """What to say when a run's folder cannot be written."""
+    return RunError(
+        f"cannot save in {folder}: {error.strerror or error}",
+        "make room or give leave to write there, or choose another folder with --checkpoints;"
+        " what was saved before is whole",
+    )
+
+
+def _lock(descriptor: int, run: Run) -> None:
+    import fcntl  # POSIX only
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RunError(
+            f"run {run.name!r} is being trained by another process",
+            "wait for it, stop it, or give another name: --run NAME",
+        ) from None

@@ -29,5 +29,9 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
             level = FLOOR + (1 - FLOOR) * (1 - done)
         case _:
             level = 1.0
-    warmup = min(config.warmup, (config.steps - config.start) // 2) if config.progress == 0 else 0
-    return config.lr * level * min(1.0, (step - config.start + 1) / (warmup + 1))
+    return config.lr * level * min(1.0, (step - config.start + 1) / (rise(config) + 1))
+
+
+def rise(config: TrainingConfig) -> int:
+    """For how many steps from the last knot the rate rises: at a beginning, not in mid-walk."""
+    return min(config.warmup, (config.steps - config.start) // 2) if config.progress == 0 else 0

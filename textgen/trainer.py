@@ -86,6 +86,10 @@ class Trainer:
         self.losses.clear()
         return mean
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        return bool(torch.stack([p.detach().sum() for p in self.parameters]).isfinite().all())
+
     def weights(self) -> dict[str, NDArray]:
         """A copy of the weights, by name."""
         return {n: _array(p) for n, p in self.model.state_dict().items()}

@@ -18,8 +18,8 @@ from textgen.checkpoint import Record, read_arrays, read_header, write_checkpoin
 from textgen.config import CorpusConfig
 from textgen.contents import reread_corpus
 from textgen.corpus import Corpus
-from textgen.device import autocast, check_precision
-from textgen.errors import CheckpointError, Diverged, RunError
+from textgen.device import autocast, check_precision, pick_device
+from textgen.errors import CheckpointError, Diverged, RunError, TextgenError
 from textgen.evaluation import evaluate
 from textgen.events import (
     Evaluated,
@@ -32,8 +32,8 @@ from textgen.events import (
     Stepped,
 )
 from textgen.pace import Pace
-from textgen.planning import EVALUATED, Choices, Plan, measure, steps_of
-from textgen.runs import Run
+from textgen.planning import EVALUATED, Choices, Plan, evaluation_interval, measure, steps_of
+from textgen.runs import Run, cannot_save
 from textgen.sampling import SamplingConfig, Uniforms
 from textgen.stepper import Stepper
 from textgen.trainer import GROUPS, Trainer
@@ -66,6 +66,10 @@ class Training:
         Raises Diverged when the loss is no longer a number, and RunError when the run's folder
         cannot be written at the beginning or at the end; in between, a failed save is a notice.
         """
+        with self.run.locked():
+            yield from self._walk()
+
+    def _walk(self) -> Iterator[Event]:
         trainer = self.trainer
         self._since = time.monotonic()
         yield self.planned()
@@ -82,9 +86,9 @@ class Training:
                     rate = (step - told_step) * config.chars_per_step / max(now - told, 1e-9)
                     yield self._evaluate(rate)
                     told, told_step = time.monotonic(), step
-                    if config.sample_every and self._due(step, config.sample_every):
-                        yield Sampled(step, self._sample())
                     pace.paused("evaluation")
+                if config.sample_every and self._due(step, config.sample_every):
+                    yield Sampled(step, self._sample())
                 if step >= config.steps:
                     break
                 if time.monotonic() - saved >= config.save_every:
@@ -92,10 +96,10 @@ class Training:
                     saved = time.monotonic()
                     pace.paused("save")
                 if self.deadline is not None:
-                    trainer.config = pace.fitted(config, step, self.deadline)
+                    config = trainer.config = pace.fitted(config, step, self.deadline)
                 lr = trainer.lr
                 loss = self._checked(trainer.advance())
-                yield Stepped(trainer.step, loss, lr)
+                yield Stepped(trainer.step, config.steps, loss, lr)
                 pace.stepped()
         except GeneratorExit:
             self._save()
@@ -119,14 +123,18 @@ class Training:
         """The loss as a number; on a GPU only now and then, for reading it makes the host wait."""
         if self.trainer.device.type != "cpu" and self.trainer.step % 20:
             return None
-        value, config = float(loss), self.trainer.config
+        value = float(loss)
         if not math.isfinite(value):
-            raise Diverged(
-                f"the loss became {value} at step {self.trainer.step}, with --lr {config.lr:g} and"
-                f" --clip {config.clip:g}; the last save is untouched",
-                f"start over with a lower rate: --lr {config.lr / 3:.2g} --overwrite",
-            )
+            raise self._diverged(f"the loss became {value}")
         return value
+
+    def _diverged(self, what: str) -> Diverged:
+        config = self.trainer.config
+        return Diverged(
+            f"{what} at step {self.trainer.step}, with --lr {config.lr:g} and --clip"
+            f" {config.clip:g}; the last save is untouched",
+            f"start over with a lower rate: --lr {config.lr / 3:.2g} --overwrite",
+        )
 
     def planned(self) -> Planned:
         model = self.trainer.model.config
@@ -154,6 +162,9 @@ class Training:
             streams,
             autocast=lambda: autocast(self.trainer.config.precision, trainer.device),
         )
+        if not math.isfinite(result.nats_per_char):
+            raise self._diverged(f"the validation loss became {result.nats_per_char}")
+        grad_norm = float(trainer.grad_norm)
         characters = trainer.step * self.trainer.config.chars_per_step
         event = Evaluated(
             step=trainer.step,
@@ -162,7 +173,7 @@ class Training:
             train_nats=trainer.take_losses(),
             val_nats=result.nats_per_char,
             lr=trainer.lr,
-            grad_norm=float(trainer.grad_norm),
+            grad_norm=grad_norm if math.isfinite(grad_norm) else None,
             seconds=round(self._elapsed(), 3),
             chars_per_second=round(rate, 1),
             best=result.nats_per_char < min(map(_val_nats, self.history), default=math.inf),
@@ -190,6 +201,8 @@ class Training:
     def _save(self) -> Saved:
         """Write `best` if it is new, then the metrics, then `last`."""
         begin = time.monotonic()
+        if not self.trainer.is_finite():
+            raise self._diverged("the weights are no longer numbers")
         run = self.run
         record = Record(
             kind="last",
@@ -209,7 +222,7 @@ class Training:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             if self._best is not None or record.best is None:
-                step = record.best.step if record.best else 0
+                step = record.best.step if record.best else self.trainer.step
                 weights = self._best or self.trainer.weights()
                 best = replace(record, kind="best", step=step)
                 write_checkpoint(run.best, best, {"model": weights})
@@ -217,11 +230,7 @@ class Training:
             write_file(run.metrics, "".join(map(_line, self.history)).encode())
             write_checkpoint(run.last, record, self.trainer.arrays())
         except OSError as error:
-            raise RunError(
-                f"cannot save in {run.folder}: {error.strerror or error}",
-                "make room or give leave to write there, or choose another folder with"
-                " --checkpoints; what was saved before is whole",
-            ) from None
+            raise cannot_save(run.folder, error) from None
         return Saved(self.trainer.step, str(run.last), round(time.monotonic() - begin, 4))
 
 
@@ -260,7 +269,7 @@ def begin_training(
 
 def resume_training(
     run: Run,
-    device: torch.device,
+    device: str,
     budget: Choices,
     began: float,
     files: tuple[str, ...] = (),
@@ -281,23 +290,23 @@ def resume_training(
             f"{run.last} holds weights alone; expected a checkpoint to resume from",
             f"name a run: textgen resume {run.name}",
         )
+    place = _place(device, record.device)
+    check_precision(record.training.precision, place)
+    torch.set_num_threads(record.threads)
     corpus = reread_corpus(header, files)
-    step = record.step
-    config = record.training
-    rate = None
+    step, config, rate = record.step, record.training, None
     if budget.budget is not None:
         if budget.time is not None:
-            rate = measure(record.model, config, len(corpus.train), device)
+            rate = measure(record.model, config, len(corpus.train), place)
         more = steps_of(budget, config, len(corpus.train), rate, began)
         config = replace(config, start=step, progress=0.0, steps=step + more)
-    elif step >= config.steps:
+        config = replace(config, eval_every=evaluation_interval(config, len(corpus.validation)))
+    elif step >= config.steps and record.history and record.history[-1].step >= step:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {config.steps:,} steps",
             f"extend it: textgen resume {run.name} --steps {config.steps}",
         )
-    check_precision(config.precision, device)
-    torch.set_num_threads(record.threads)
-    trainer = Trainer(record.model, config, corpus.train, device)
+    trainer = Trainer(record.model, config, corpus.train, place)
     trainer.restore(read_arrays(header, *GROUPS), step)
     return Training(
         run,
@@ -310,3 +319,13 @@ def resume_training(
         rate,
         None if budget.time is None else began + budget.time,
     )
+
+
+def _place(device: str, trained_on: str) -> torch.device:
+    """For auto the device that the run was trained on, if this machine has it."""
+    if device == "auto":
+        try:
+            return pick_device(trained_on)
+        except TextgenError:
+            return pick_device()
+    return pick_device(device)

@@ -37,7 +37,7 @@ def reporter(as_json: bool) -> Iterator[Show]:
 
 
 def _show_json(event: Event) -> None:
-    print(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
+    print(json.dumps(event.to_json()), flush=True)
 
 
 def plan_lines(plan: Planned) -> list[tuple[str, str]]:
@@ -130,7 +130,7 @@ def _live() -> Iterator[Show]:
         panel = Panel(sample, title="it writes", title_align="left", border_style="dim")
         return Group(*([panel] if sample.plain else []), numbers, bar)
 
-    state = _Pace()
+    state = _Figures()
     with Live(
         console=console, refresh_per_second=8, redirect_stdout=False, get_renderable=frame
     ) as live:
@@ -152,6 +152,7 @@ def _live() -> Iterator[Show]:
                         numbers.plain = state.line()
                         bar.update(
                             task,
+                            total=event.steps,
                             completed=event.step,
                             status=f"step {event.step:,}",
                             left=state.left(),
@@ -167,13 +168,19 @@ def _live() -> Iterator[Show]:
                     live.console.print(Text(f"note: {harmless(event.message)}", style="yellow"))
                 case Finished():
                     numbers.plain = ""
-                    bar.update(task, completed=event.step, status=f"step {event.step:,}", left="")
+                    bar.update(
+                        task,
+                        total=event.step,
+                        completed=event.step,
+                        status=f"step {event.step:,}",
+                        left="",
+                    )
                     live.console.print(Text(finish_line(event), style="bold green"))
 
         yield show
 
 
-class _Pace:
+class _Figures:
     """Running figures between evaluations: speed, smoothed loss, time left."""
 
     def __init__(self) -> None:
@@ -184,11 +191,11 @@ class _Pace:
     def begin(self, plan: Planned) -> None:
         self.plan = plan
         self.began = time.monotonic()
-        self.done = plan.step
+        self.done, self.steps = plan.step, plan.training.steps
         self.lr = 0.0
 
     def step(self, event: Stepped) -> None:
-        self.done, self.lr = event.step, event.lr
+        self.done, self.steps, self.lr = event.step, event.steps, event.lr
         if event.loss is not None:
             self.loss = event.loss if self.loss is None else 0.95 * self.loss + 0.05 * event.loss
 
@@ -214,4 +221,4 @@ class _Pace:
         """The time to the end at the pace so far."""
         seconds = time.monotonic() - self.began
         steps = max(1, self.done - self.plan.step)
-        return f"{clock((self.plan.training.steps - self.done) * seconds / steps)} left"
+        return f"{clock((self.steps - self.done) * seconds / steps)} left"

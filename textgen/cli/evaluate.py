@@ -75,7 +75,7 @@ def evaluate(
                 "step": model.header.record.step,
             }
             if json:
-                print(jsonlib.dumps(figures, ensure_ascii=False), flush=True)
+                print(jsonlib.dumps(figures), flush=True)
             else:
                 print(
                     f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"

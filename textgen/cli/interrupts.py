@@ -1,23 +1,31 @@
-"""Ctrl-C and kill, noticed between two steps instead of in the middle of one."""
+"""Ctrl-C, kill and a closed terminal, noticed between two steps instead of in the middle of one."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if hasattr(signal, "SIGHUP"):
+    SIGNALS.append(signal.SIGHUP)
+ECHO = 1.0  # seconds in which a second signal is the same wish, forwarded by a wrapper
+
 
 class Interrupts:
-    """While in this context SIGINT and SIGTERM are only noted, in `signal`; a second one kills."""
+    """While in this context a signal is only noted, in `signal`; a second wish ends the process."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._noted = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -30,11 +38,13 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        now = time.monotonic()
+        if self.signal is None:
+            self.signal, self._noted = number, now
+        elif now - self._noted > ECHO:
             sys.exit(128 + number)
-        self.signal = number
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM, 0 for none."""
+        """130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP, 0 for none."""
         return 0 if self.signal is None else 128 + self.signal

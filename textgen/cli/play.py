@@ -9,7 +9,7 @@ import typer
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.terminal import Output, coloured, note, report_error
-from textgen.errors import TextgenError
+from textgen.errors import TextgenError, UnknownCharacters
 
 
 def play(
@@ -50,13 +50,15 @@ def play(
                     output.write(line)
                     session.turn(line, output)
                     output.write("\n")
+        except UnknownCharacters as error:
+            report_error(error.message, "leave them out")
         except TextgenError as error:
             report_error(error.message, error.hint)
 
 
 def _prompt() -> str:
     """The prompt; line editing and history come with readline, where there is one."""
-    if not sys.stdin.isatty():
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return ""
     try:
         import readline  # noqa: F401 (input() uses it once it is imported)

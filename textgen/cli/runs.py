@@ -33,7 +33,7 @@ def info(
     header = _header(run, checkpoints)
     facts = _facts(header)
     if json:
-        print(jsonlib.dumps(facts, ensure_ascii=False))
+        print(jsonlib.dumps(facts))
         return
     record = header.record
     model, training = record.model, record.training
@@ -83,7 +83,7 @@ def ls(
             continue
         facts = _facts(header)
         if json:
-            print(jsonlib.dumps(facts, ensure_ascii=False))
+            print(jsonlib.dumps(facts))
             continue
         record = header.record
         hidden = ",".join(map(str, record.model.hidden))

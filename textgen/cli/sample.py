@@ -187,7 +187,8 @@ def sample(
                     output.write(f"--- {number + 1} of {num} ---\n")
                 for piece in chain([prompt] if echo else [], _until_stopped(pieces, interrupts)):
                     output.write(piece)
-                output.write("\n")
+                if output.watched or num > 1:
+                    output.write("\n")
             if save_state is not None and isinstance(pieces, Writer):
                 _save(pieces.position, save_state)
             if interrupts.signal is not None:

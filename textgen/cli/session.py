@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
+
+import typer
 
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.terminal import Output
@@ -53,6 +56,8 @@ class Session:
                     break
         self._before.append(self.position)
         self.position = writer.position
+        if interrupts.signal not in (None, signal.SIGINT):
+            raise typer.Exit(interrupts.exit_code)
 
     def command(self, line: str) -> str:
         """Obey `/name value`; what to say to it. Raises TextgenError for what makes no sense."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -147,20 +148,22 @@ def resume(
 def _follow(events: Iterator[Event], json: bool) -> None:
     """Show every event; at Ctrl-C or kill stop after the step, once what was learned is saved."""
     from textgen.cli.display import reporter
-    from textgen.events import Finished, Planned
+    from textgen.events import Finished, Planned, Stepped
 
-    finished = False
-    with reporter(json) as show:
+    with closing(cast(Any, events)), reporter(json) as show:
         plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
         show(plan)
+        stopped = finished = False
         with Interrupts() as interrupts:
             for event in events:
                 show(event)
                 finished = isinstance(event, Finished)
-                if interrupts.signal is not None and not finished:
-                    cast(Any, events).close()  # saves
+                # at the last step the rest is soon done
+                stopped = isinstance(event, Stepped) and event.step < event.steps
+                if interrupts.signal is not None and stopped:
+                    events.close()  # type: ignore[attr-defined]
                     break
-    if interrupts.signal is not None and not finished:
+    if interrupts.signal is not None and stopped:
         note(f"saved; go on with: textgen resume {plan.run}")
         raise typer.Exit(interrupts.exit_code)
     if finished and not json:
