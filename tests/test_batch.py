@@ -11,7 +11,7 @@ from test_model import SHAPES, build, weights
 from test_sampling import CONFIGS, LOGITS, expected
 
 import textgen
-from textgen.batch import BELOW_ONE, BLOCK, BatchStepper, Block, choose, write_many
+from textgen.batch import BELOW_ONE, BLOCK, BatchStepper, Block, _product, choose, write_many
 from textgen.config import CELLS
 from textgen.sampling import SamplingConfig, Uniforms, distribution
 
@@ -41,6 +41,14 @@ def test_bf16_products_stay_close(cell: str) -> None:
     stepper.reset()
     again = np.stack([stepper.step(torch.from_numpy(row)).numpy() for row in ids])
     assert np.array_equal(again, rows)
+
+
+def test_a_product_in_another_layout_is_the_same_product() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(96, 40, generator=generator).bfloat16()
+    both = torch.randn(64, 40, generator=generator).bfloat16()
+    with torch.inference_mode():
+        assert torch.equal(_product(matrix, 64)(both), torch.nn.functional.linear(both, matrix))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -114,3 +122,31 @@ def test_texts_end_before_a_stop_text(trained: Path) -> None:
     for text, full in zip(ended, whole, strict=True):
         ends = [full.find(s) for s in ("fox", ".\n") if s in full]
         assert text == full[: min(ends, default=300)]
+
+
+def test_without_an_accelerator_the_cpu_is_fastest(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgen.text_model._ACCELERATORS", ())
+    assert textgen.load(trained).fastest_device() == "cpu"
+
+
+@pytest.mark.parametrize("streams", [1, 8])
+def test_with_one_both_are_measured(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, streams: int
+) -> None:
+    """A pretended accelerator, which writes as slowly as the CPU side by side."""
+    model = textgen.load(trained)
+    asked = []
+
+    def generate_many(*, device: str, num: int, length: int, **_: object) -> list[str]:
+        asked.append((device, num))
+        return list(model.generate_many(num=num, length=length, device="cpu", seed=0))
+
+    pretended = textgen.load(trained)
+    monkeypatch.setattr(pretended, "generate_many", generate_many)
+    monkeypatch.setattr("textgen.text_model._ACCELERATORS", ("/",))
+    monkeypatch.setattr("textgen.device.pick_device", lambda name="cuda": torch.device(name))
+    assert pretended.fastest_device(streams) in ("cpu", "cuda")
+    assert ("cuda", streams) in asked
+    assert (("cpu", streams) in asked) == (streams > 1)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import textgen
 from textgen.cli import app, parse, terminal
 from textgen.errors import UsageError
+from textgen.writer import Position
 
 SMALL = "--hidden 12 --embedding 6 --batch-size 4 --bptt 16 --precision fp32 --lr 0.02".split()
 
@@ -76,6 +79,68 @@ def test_several_texts_are_those_of_their_numbers(run, trained: Path) -> None:
     model = textgen.load(trained)
     texts = ["".join(model.generate(length=40, seed=1, number=n)) for n in range(3)]
     assert three == "".join(text + "\n" for text in texts)
+
+
+def test_texts_are_written_side_by_side(run, trained: Path) -> None:
+    result = run("sample", trained, "--seed", 1, "--length", 30, "--num", 3, "--batch", "--json")
+    texts = [json.loads(line)["text"] for line in result.out.splitlines()]
+    assert texts == list(textgen.load(trained).generate_many(num=3, length=30, seed=1))
+    refused = run("sample", trained, "--batch", "--length", 0)
+    assert refused.code == 2
+    assert "--batch" in refused.err
+
+
+def test_json_tells_all_that_is_needed_to_repeat_a_text(run, trained: Path) -> None:
+    options = ["--temp", 0.5, "--top-k", 9, "--top-p", 0.9, "--min-p", 0.01, "--stop", "moon"]
+    out = run("sample", trained, "--seed", 4, "--length", 60, "-p", "The ", *options, "--json").out
+    facts = json.loads(out)
+    model = textgen.load(trained)
+    names = ("length", "temperature", "top_k", "top_p", "min_p", "seed", "number", "stop")
+    again = model.generate(facts["prompt"], **{name: facts[name] for name in names}, score=True)
+    assert "".join(again) == facts["text"]
+    assert -again.log_probability / again.written == pytest.approx(facts["nats_per_char"])
+    digest = hashlib.sha256((trained / "best.safetensors").read_bytes()).hexdigest()
+    assert facts["digest"] == digest
+
+
+def test_a_state_is_put_away_and_taken_up(run, trained: Path, tmp_path: Path) -> None:
+    common = ["sample", trained, "--seed", 7]
+    whole = run(*common, "--length", 200, "-p", "The ").out
+    state = tmp_path / "state"
+    first = run(*common, "--length", 80, "-p", "The ", "--save-state", state).out
+    second = run(*common, "--length", 120, "--load-state", state)
+    assert first + second.out == whole
+    assert run("sample", trained, "--length", 120, "--load-state", state).out == second.out
+
+
+def test_the_prompt_is_left_out_on_demand(run, trained: Path) -> None:
+    with_it = run("sample", trained, "--seed", 1, "--length", 9, "-p", "The ").out
+    without = run("sample", trained, "--seed", 1, "--length", 9, "-p", "The ", "--no-echo").out
+    assert with_it == "The " + without
+
+
+def test_a_prompt_can_be_piped_in(trained: Path) -> None:
+    arguments = ["-m", "textgen", "sample", trained, "--seed", "1", "--length", "20"]
+    done = subprocess.run([sys.executable, *arguments], input=b"The king ", capture_output=True)
+    expected = textgen.load(trained).generate("The king ", length=20, seed=1)
+    assert done.stdout.decode() == "The king " + "".join(expected)
+
+
+def test_ctrl_c_ends_an_endless_text_and_keeps_its_state(trained: Path, tmp_path: Path) -> None:
+    arguments = ["sample", trained, "--seed", "1", "--length", "0", "--save-state", tmp_path / "s"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textgen", *arguments], stdout=subprocess.PIPE
+    )
+    begun = process.stdout.read(5000)
+    process.send_signal(signal.SIGINT)
+    begun += process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == 130
+    model = textgen.load(trained)
+    position = Position.load(tmp_path / "s")
+    further = "".join(model.generate(position=position, length=50))
+    whole = "".join(model.generate(length=len(begun) + 50, seed=1))
+    assert begun.decode() + further == whole
 
 
 def test_a_prompt_comes_from_a_file_too(run, trained: Path, tmp_path: Path) -> None:

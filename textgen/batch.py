@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,10 @@ class BatchStepper:
         self.layers = [_Batch(layer, cell, streams, device, dtype) for layer in folded.layers]
         widths = (0, *config.hidden)
         self._skips = [w == h for w, h in zip(widths, config.hidden, strict=False)]
-        self._head = torch.from_numpy(folded.head).to(device, dtype)
+        # float32 on a CPU, whose bf16 kernels are slow at so few rows
+        self._head = torch.from_numpy(folded.head).to(
+            device, torch.float32 if device.type == "cpu" else dtype
+        )
         self._bias = torch.from_numpy(folded.bias).to(device)
 
     def step(self, ids: Tensor) -> Tensor:
@@ -61,6 +65,27 @@ class BatchStepper:
             layer.memory.zero_()
 
 
+def _product(matrix: Tensor, streams: int) -> Callable[[Tensor], Tensor]:
+    """both (B, I+H) -> both @ matrix.T (B, G).
+
+    `linear` lays a bf16 matrix out anew at every call; where torch offers its CPU library's own
+    layout, that is done once. The values are the same.
+    """
+    if matrix.device.type == "cpu" and matrix.dtype == torch.bfloat16:
+        try:
+            packed = torch.ops.mkldnn._reorder_linear_weight(matrix, streams)
+            pointwise = torch.ops.mkldnn._linear_pointwise
+            pointwise(torch.zeros(streams, matrix.shape[1], dtype=matrix.dtype), packed, *_PLAIN)
+        except (AttributeError, RuntimeError):  # not part of torch's promises
+            pass
+        else:
+            return lambda both: pointwise(both, packed, *_PLAIN)
+    return lambda both: linear(both, matrix)
+
+
+_PLAIN: tuple[Any, ...] = (None, "none", [], "")  # no bias, nothing applied to the product
+
+
 class _Batch:
     """A folded layer over B streams: `both` is [input, hidden] (B, I+H), `memory` float32 (B, H).
 
@@ -75,20 +100,21 @@ class _Batch:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.matrix = torch.from_numpy(2 * layer.matrix).to(device, dtype)  # (G, I+H)
+        self.product = _product(torch.from_numpy(2 * layer.matrix).to(device, dtype), streams)
         self.table = torch.from_numpy(2 * layer.table).to(device)  # (V, G), or (1, G)
-        self.width = len(layer.input)
         self.cell = cell
         self.both = torch.zeros(streams, layer.matrix.shape[1], device=device, dtype=dtype)
+        self.below = self.both[:, : len(layer.input)]
+        self.above = self.both[:, len(layer.input) :]
         self.memory = torch.zeros(streams, len(layer.hidden), device=device)
 
     def step(self, x: Tensor | None, ids: Tensor | None) -> Tensor:
         if x is not None:
-            self.both[:, : self.width] = x
-        gates = linear(self.both, self.matrix).float()  # (B, G)
+            self.below.copy_(x)
+        gates = self.product(self.both).float()  # (B, G)
         gates += self.table if ids is None else self.table.index_select(0, ids)
         h = self.cell(gates, self.memory)
-        self.both[:, self.width :] = h
+        self.above.copy_(h)
         return h
 
 

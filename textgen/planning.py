@@ -237,8 +237,8 @@ def _widest(
     return chosen
 
 
-_WIDTHS = (64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-_CHARACTERS_PER_PARAMETER = 2.5
+_WIDTHS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
+_CHARACTERS_PER_PARAMETER = 3
 
 
 def _dropout(passes: float) -> float:

@@ -139,9 +139,21 @@ def sample(
         prompt = read_text(prompt_file, corpus.encoding, corpus.level)
     elif prompt is None:
         prompt = _piped()
+    keeps = position is not None or save_state is not None or length == 0
     told = seed is not None or position is not None
+    if device == "auto":
+        # a seed that was given must write the same again, so only without one a clock may choose
+        free = not told and not keeps
+        device = model.fastest_device(64 if batch else 1) if free else "cpu"
     if seed is None:
         seed = position.seed if position else random_seed()
+    side_by_side = batch or device != "cpu"
+    if side_by_side and keeps:
+        raise UsageError(
+            "texts written side by side, with --batch or on a GPU, have an end and keep no state;"
+            " --length 0, --load-state or --save-state is given",
+            "leave out --batch and --device",
+        )
     settings = SamplingConfig(temp, top_k, top_p, min_p)
 
     common: dict[str, Any] = {
@@ -153,13 +165,9 @@ def sample(
     }
     with Interrupts() as interrupts, Output() as output:
         texts: Iterator[Writer | Iterator[str]]
-        if batch or device not in ("auto", "cpu"):
-            if position is not None or save_state is not None:
-                raise UsageError(
-                    "--batch keeps no state, and --load-state or --save-state is given",
-                    "leave out --batch and --device",
-                )
-            many = model.generate_many(prompt, num=num, device=device, **common)
+        if side_by_side:
+            streams = 64 if batch else 1
+            many = model.generate_many(prompt, num=num, device=device, streams=streams, **common)
             texts = (iter((text,)) for text in many)
         else:
             texts = (
@@ -168,7 +176,7 @@ def sample(
             )
         for number, pieces in enumerate(texts):
             if number == 0 and not told:
-                note(f"seed {seed}")
+                note(f"seed {seed}" + (f" on {device}" if device != "cpu" else ""))
             if json:
                 facts = {
                     "text": "".join(_until_stopped(pieces, interrupts)),
