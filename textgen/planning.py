@@ -243,7 +243,7 @@ _CHARACTERS_PER_PARAMETER = 3
 
 def _dropout(passes: float) -> float:
     """The more often the text is read, the more is dropped."""
-    steps = ((6, 0.0), (12, 0.1), (30, 0.2), (80, 0.3), (math.inf, 0.4))
+    steps = ((4, 0.0), (12, 0.1), (30, 0.2), (80, 0.3), (math.inf, 0.4))
     return next(dropout for most, dropout in steps if passes <= most)
 
 
