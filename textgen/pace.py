@@ -24,18 +24,25 @@ class Pace:
     def __init__(self) -> None:
         self._window = 0.0  # seconds of the steps since the last look
         self._steps = 0
+        self._step = 0.0  # seconds of the last one
         self._per_step: float | None = None
         self._costs = {"evaluation": 0.0, "save": 0.0}  # seconds that the last of each took
         self._mark = time.monotonic()
 
     def stepped(self) -> None:
         """A step is done, and what was shown of it."""
-        self._window += self._lap()
+        self._step = self._lap()
+        self._window += self._step
         self._steps += 1
 
     def paused(self, what: str) -> None:
         """Something else than a step was done: an `evaluation` or a `save`."""
         self._costs[what] = self._lap()
+
+    @property
+    def lead(self) -> float:
+        """How many seconds before it must be done a save has to begin: a step may come first."""
+        return self._step + self._costs["save"]
 
     def _lap(self) -> float:
         now = time.monotonic()

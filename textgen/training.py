@@ -91,9 +91,9 @@ class Training:
                     yield Sampled(step, self._sample())
                 if step >= config.steps:
                     break
-                if time.monotonic() - saved >= config.save_every:
-                    yield self._try_to_save()
+                if time.monotonic() - saved + pace.lead >= config.save_every:
                     saved = time.monotonic()
+                    yield self._try_to_save()
                     pace.paused("save")
                 if self.deadline is not None:
                     config = trainer.config = pace.fitted(config, step, self.deadline)
