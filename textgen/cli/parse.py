@@ -18,6 +18,13 @@ Checkpoints = Annotated[
     typer.Option(envvar="TEXTGEN_CHECKPOINTS", help="The folder that holds the runs."),
 ]
 CHECKPOINTS = Path("checkpoints")
+RunName = Annotated[
+    str | None,
+    typer.Argument(
+        help="A run's name, its folder or a checkpoint file; none: the latest run.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 

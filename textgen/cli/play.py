@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
-
-from textgen.cli.parse import CHECKPOINTS, Checkpoints
+from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
 from textgen.cli.terminal import Output, coloured, note, report_error
 from textgen.errors import TextgenError, UnknownCharacters
 
 
 def play(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            help="A run's name, its folder or a checkpoint file; none: the latest run.",
-            show_default=False,
-        ),
-    ] = None,
+    run: RunName = None,
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
     """Write by turns with a model: you begin, it goes on.

@@ -12,20 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from textgen.checkpoint import Header, read_header
-from textgen.cli.parse import CHECKPOINTS, Checkpoints
+from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
 from textgen.cli.terminal import clock, harmless, note, short
 from textgen.errors import CheckpointError
 from textgen.runs import Run, find_run, list_runs
 
 
 def info(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            help="A run's name, its folder or a checkpoint file; none: the latest run.",
-            show_default=False,
-        ),
-    ] = None,
+    run: RunName = None,
     checkpoints: Checkpoints = CHECKPOINTS,
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textgen.cli.interrupts import Interrupts
-from textgen.cli.parse import CHECKPOINTS, Checkpoints, Device
+from textgen.cli.parse import CHECKPOINTS, Checkpoints, Device, RunName
 from textgen.cli.terminal import Output, note
 from textgen.errors import RunError, UsageError
 
@@ -25,13 +25,7 @@ CHOICE, TEXT, OUTPUT = "How characters are chosen", "What to go on from", "Outpu
 
 
 def sample(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            help="A run's name, its folder or a checkpoint file; none: the latest run.",
-            show_default=False,
-        ),
-    ] = None,
+    run: RunName = None,
     temp: Annotated[
         float,
         typer.Option(
