@@ -466,15 +466,15 @@ def test_a_finished_run_is_not_resumed_for_nothing(refused: Command, finished: P
     assert "textgen resume tales --steps" in result.hint
 
 
-def test_weights_alone_are_not_resumed(refused: Command, unfinished: Path) -> None:
-    shutil.copyfile(unfinished / "best.safetensors", unfinished / "last.safetensors")
+def test_weights_alone_are_not_resumed(refused: Command, finished: Path) -> None:
+    shutil.copyfile(finished / "best.safetensors", finished / "last.safetensors")
     assert "holds weights alone" in refused("resume", "tales").error
 
 
 def test_a_run_without_its_last_checkpoint_is_not_resumed(
-    refused: Command, unfinished: Path
+    refused: Command, finished: Path
 ) -> None:
-    (unfinished / "last.safetensors").unlink()
+    (finished / "last.safetensors").unlink()
     assert "last.safetensors" in refused("resume", "tales").error
 
 

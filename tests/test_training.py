@@ -281,3 +281,14 @@ def test_a_dry_run_plans_and_writes_nothing(corpus: Path, tmp_path: Path) -> Non
     events = train(corpus, tmp_path, steps=5, dry_run=True)
     assert [type(event) for event in events] == [Planned]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_started_over_leaves_nothing_of_the_old_one(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path, steps=40, eval_every=20)
+    events = textgen.train(corpus, checkpoints=tmp_path, overwrite=True, **WALK)
+    for event in events:
+        if isinstance(event, Stepped):
+            break
+    events.close()
+    assert (tmp_path / "tales" / "metrics.jsonl").read_text() == ""
+    assert textgen.load(tmp_path / "tales").header.record.step == 1

@@ -221,14 +221,14 @@ class Training:
         )
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
-            if self._best is not None or record.best is None:
-                step = record.best.step if record.best else self.trainer.step
-                weights = self._best or self.trainer.weights()
-                best = replace(record, kind="best", step=step)
-                write_checkpoint(run.best, best, {"model": weights})
+            if self._best is not None and record.best is not None:
+                best = replace(record, kind="best", step=record.best.step)
+                write_checkpoint(run.best, best, {"model": self._best})
                 self._best = None
             write_file(run.metrics, "".join(map(_line, self.history)).encode())
             write_checkpoint(run.last, record, self.trainer.arrays())
+            if record.best is None:  # one that is there is of the run that was started over
+                run.best.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_save(run.folder, error) from None
         return Saved(self.trainer.step, str(run.last), round(time.monotonic() - begin, 4))
