@@ -124,7 +124,7 @@ def _live() -> Iterator[Show]:
     )
     task = bar.add_task("", total=None, status="reading and planning", left="")
     sample = Text("")
-    numbers = Text("")
+    numbers = Text("", no_wrap=True, overflow="ellipsis")
 
     def frame() -> Group:
         panel = Panel(sample, title="it writes", title_align="left", border_style="dim")
@@ -214,7 +214,7 @@ class _Figures:
         parts = [f"{short(rate)} chars/s"]
         for name, nats in (("train", self.loss), ("val", self.val)):
             if nats is not None:
-                parts.append(f"{name} {nats:.3f} nats {nats / log(2):.3f} bits")
+                parts.append(f"{name} {nats:.3f} nats {nats / log(2):.2f} bits")
         return "  ".join([*parts, f"lr {self.lr:.1e}"])
 
     def left(self) -> str:
