@@ -471,9 +471,7 @@ def test_weights_alone_are_not_resumed(refused: Command, finished: Path) -> None
     assert "holds weights alone" in refused("resume", "tales").error
 
 
-def test_a_run_without_its_last_checkpoint_is_not_resumed(
-    refused: Command, finished: Path
-) -> None:
+def test_a_run_without_its_last_checkpoint_is_not_resumed(refused: Command, finished: Path) -> None:
     (finished / "last.safetensors").unlink()
     assert "last.safetensors" in refused("resume", "tales").error
 

@@ -34,7 +34,7 @@ def info(
     for name, value in (
         ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
         ("text", ", ".join(record.corpus.files)),
-        ("", f"fingerprint {record.fingerprint}"),
+        ("sha256", record.fingerprint),
         (
             "",
             f"{record.train_characters:,} characters learned,"
@@ -42,7 +42,7 @@ def info(
         ),
         (
             "model",
-            f"{model.cell}, layers of {', '.join(map(str, model.hidden))}, embedding"
+            f"{model.cell} of {', '.join(map(str, model.hidden))}, embedding"
             f" {model.embedding}, dropout {model.dropout:g}, {short(model.parameters)} parameters",
         ),
         (
