@@ -9,8 +9,8 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-if hasattr(signal, "SIGHUP"):
-    SIGNALS.append(signal.SIGHUP)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    SIGNALS.append(signal.SIGHUP)  # ignored under nohup, and so it stays
 ECHO = 1.0  # seconds in which a second signal is the same wish, forwarded by a wrapper
 
 
@@ -24,8 +24,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                self._before[number] = signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
