@@ -110,13 +110,17 @@ class ModelConfig:
         return len(self.hidden)
 
     @property
+    def gates(self) -> int:
+        """How many rows of a cell's matrices belong to one hidden unit."""
+        return {"lstm": 4, "gru": 3, "rnn": 1}[self.cell]
+
+    @property
     def parameters(self) -> int:
         """How many numbers are learned."""
-        gates = {"lstm": 4, "gru": 3, "rnn": 1}[self.cell]
         total = self.vocabulary_size * self.embedding
         width = self.embedding
         for hidden in self.hidden:
-            total += gates * hidden * (width + hidden + 2)
+            total += self.gates * hidden * (width + hidden + 2)
             width = hidden
         return total + (width + 1) * self.vocabulary_size
 

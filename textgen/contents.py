@@ -33,7 +33,6 @@ def read_vocabulary(header: Header) -> Vocabulary:
 def read_weights(header: Header) -> dict[str, NDArray]:
     """The weights, checked against the shape that the record gives."""
     model = header.record.model
-    gates = {"lstm": 4, "gru": 3, "rnn": 1}[model.cell]
     expected: dict[str, tuple[int, ...]] = {
         "embedding.weight": (model.vocabulary_size, model.embedding),
         "head.weight": (model.vocabulary_size, model.hidden[-1]),
@@ -41,7 +40,7 @@ def read_weights(header: Header) -> dict[str, NDArray]:
     }
     width = model.embedding
     for number, hidden in enumerate(model.hidden):
-        rows = gates * hidden
+        rows = model.gates * hidden
         expected[f"layers.{number}.weight_ih_l0"] = (rows, width)
         expected[f"layers.{number}.weight_hh_l0"] = (rows, hidden)
         expected[f"layers.{number}.bias_ih_l0"] = (rows,)
@@ -74,7 +73,4 @@ def reread_corpus(header: Header, files: tuple[str, ...] = ()) -> Corpus:
 
 
 def _damaged(header: Header, why: str) -> CheckpointError:
-    return CheckpointError(
-        f"{header.path} is damaged: {why}",
-        OTHER_FILE,
-    )
+    return CheckpointError(f"{header.path} is damaged: {why}", OTHER_FILE)

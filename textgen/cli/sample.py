@@ -135,10 +135,11 @@ def sample(
         prompt = _piped()
     keeps = position is not None or save_state is not None or length == 0
     told = seed is not None or position is not None
+    streams = 64 if batch else 1
     if device == "auto":
         # a seed that was given must write the same again, so only without one a clock may choose
         free = not told and not keeps
-        device = model.fastest_device(64 if batch else 1) if free else "cpu"
+        device = model.fastest_device(streams) if free else "cpu"
     if seed is None:
         seed = position.seed if position else random_seed()
     side_by_side = batch or device != "cpu"
@@ -160,7 +161,6 @@ def sample(
     with Interrupts() as interrupts, Output() as output:
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
-            streams = 64 if batch else 1
             many = model.generate_many(prompt, num=num, device=device, streams=streams, **common)
             texts = (iter((text,)) for text in many)
         else:
