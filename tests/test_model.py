@@ -15,7 +15,7 @@ SHAPES = [(16,), (16, 16, 16), (24, 16), (16, 16, 8)]
 
 def build(cell: str, hidden: tuple[int, ...], **options: float) -> CharModel:
     model = CharModel(ModelConfig(20, cell, hidden, embedding=10, **options))
-    model.initialise(torch.Generator().manual_seed(3))
+    model.initialise(torch.Generator().manual_seed(3), torch.full((20,), 1 / 20))
     with torch.no_grad():  # biases too, so that a misplaced one shows
         for name, parameter in model.named_parameters():
             if "bias" in name:
@@ -107,16 +107,17 @@ def test_weight_drop_drops_recurrent_weights_and_scales_the_rest() -> None:
 
 def test_initial_weights_are_as_promised() -> None:
     model = CharModel(ModelConfig(20, "lstm", (32,), embedding=10))
-    model.initialise(torch.Generator().manual_seed(0))
+    frequencies = torch.arange(1, 21) / 210
+    model.initialise(torch.Generator().manual_seed(0), frequencies)
     layer = model.layers[0]
     for gate in layer.weight_hh_l0.split(32):
         torch.testing.assert_close(gate @ gate.T, torch.eye(32), atol=1e-5, rtol=0)
     bound = math.sqrt(6 / (10 + 32))
     assert layer.weight_ih_l0.abs().max() <= bound
     assert layer.weight_ih_l0.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    bias = layer.bias_ih_l0 + layer.bias_hh_l0
-    assert bias[32:64].eq(1).all()
-    assert bias.sum() == 32
+    assert layer.bias_ih_l0.eq(0).all()
+    assert layer.bias_hh_l0.eq(0).all()
+    torch.testing.assert_close(model.head.bias.exp(), frequencies)
 
 
 @pytest.mark.parametrize("cell", CELLS)

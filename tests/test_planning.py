@@ -75,6 +75,27 @@ def test_the_faster_precision_is_taken() -> None:
     assert plan(Choices(steps=1), corpus(9999), CPU, time.monotonic()).training.precision == "bf16"
 
 
+@pytest.mark.parametrize(("best", "expected"), [(8, 8), (4, 4), (1, 1), (16, 8)])
+def test_threads_are_halved_while_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, best: int, expected: int
+) -> None:
+    def measure(*_: object) -> float:
+        threads = torch.get_num_threads()
+        return 1000 * min(threads / best, best / threads)
+
+    monkeypatch.setattr(planning, "measure", measure)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        plan(Choices(time=60, hidden=(8,)), corpus(9999), CPU, time.monotonic())
+        assert torch.get_num_threads() == expected
+        torch.set_num_threads(8)
+        plan(Choices(steps=60, hidden=(8,)), corpus(9999), CPU, time.monotonic())
+        assert torch.get_num_threads() == 8  # a seed's result hangs on no clock then
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.usefixtures("machine")
 def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
     widths = []

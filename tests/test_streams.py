@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from textgen.streams import Streams, fit
+from textgen.streams import Streams, fit, frequencies
 
 
 def test_each_stream_reads_the_circle_character_by_character() -> None:
@@ -66,3 +66,9 @@ def test_batch_and_chunk_shrink_until_the_text_fills_them(size: int) -> None:
     assert batch_size * bptt * 2 > min(size, 2048)
     assert batch_size > 1
     assert bptt > 1
+
+
+def test_frequencies_count_the_whole_text_and_are_never_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textgen.streams.BLOCK", 3)  # several blocks
+    ids = np.array([0, 1, 1, 3, 3, 3, 3], np.uint8)
+    assert frequencies(ids, 5).tolist() == pytest.approx([2 / 12, 3 / 12, 1 / 12, 5 / 12, 1 / 12])

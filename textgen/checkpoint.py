@@ -46,6 +46,7 @@ class Record:
     seconds: float  # spent so far
     device: str
     threads: int
+    chosen: tuple[str, ...] = ()  # settings that a person gave; the planner decided on the others
     history: tuple[Evaluated, ...] = ()
 
     def __post_init__(self) -> None:

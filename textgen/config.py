@@ -135,7 +135,7 @@ class TrainingConfig:
     optimizer: str = "adamw"
     lr: float = 0.01  # the peak learning rate
     schedule: str = "linear"
-    warmup: int = 100  # steps of linear rise to the peak
+    warmup: int = 20  # steps of linear rise to the peak
     clip: float = 0.5  # the largest gradient norm
     weight_decay: float = 0.01
     eval_every: int = 200  # steps between validations

@@ -87,14 +87,17 @@ class CharModel(nn.Module):
         self.head = nn.Linear(config.hidden[-1], config.vocabulary_size)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialise(self, generator: torch.Generator, frequencies: Tensor) -> None:
         """Draw the weights.
 
         Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices Glorot-uniform (Glorot
-        & Bengio 2010), both gate by gate; biases are 0, but 1 for an LSTM's forget gate (Gers et
-        al. 2000; Jozefowicz et al. 2015).
+        & Bengio 2010), both gate by gate; the head's biases are the characters' log-frequencies,
+        all others 0. What these choices are worth, and why a forget gate's bias is not 1, is
+        measured in docs/recipe.md.
+
+        frequencies: the characters' shares of the text, all above 0, shape (V,).
         """
-        nn.init.normal_(self.embedding.weight, std=1.0, generator=generator)
+        nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
         for layer in self.layers:
             assert isinstance(layer, nn.RNNBase)
             hidden = layer.hidden_size
@@ -107,11 +110,8 @@ class CharModel(nn.Module):
                         nn.init.orthogonal_(gate, generator=generator)
                 else:
                     parameter.zero_()
-            if self.config.cell == "lstm":
-                bias: Tensor = layer.bias_ih_l0  # type: ignore[assignment]
-                bias[hidden : 2 * hidden] = 1.0  # order: input, forget, cell, output
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
-        self.head.bias.zero_()
+        self.head.bias.copy_(frequencies.log())
 
     def forward(
         self, ids: Tensor, state: State, generator: torch.Generator | None = None

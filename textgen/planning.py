@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -64,6 +64,12 @@ class Choices:
         """Which of time, epochs and steps was given."""
         return next((n for n in _BUDGETS if getattr(self, n) is not None), None)
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Which of those that the planner could decide on were given."""
+        open_ones = (field.name for field in fields(self) if field.default is None)
+        return tuple(name for name in open_ones if getattr(self, name) is not None)
+
     def __post_init__(self) -> None:
         budgets = [name for name in _BUDGETS if getattr(self, name) is not None]
         if len(budgets) > 1:
@@ -89,12 +95,16 @@ class Choices:
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings decided on; chars_per_second: as measured, None where nothing was measured."""
+    """The settings decided on.
+
+    chars_per_second: as measured, None where nothing was measured; chosen: see Choices.
+    """
 
     model: ModelConfig
     training: TrainingConfig
     chars_per_second: float | None
     notices: tuple[str, ...]
+    chosen: tuple[str, ...]
 
 
 def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
@@ -128,6 +138,8 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     check_precision(training.precision, device)
 
     if choices.time is not None:
+        if device.type == "cpu":
+            rate = _fewer_threads(model, training, size, device, rate)
         if choices.hidden is None:
             model = _widest(model, training, choices.time, size, device)
             rate = None
@@ -135,17 +147,17 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     steps = steps_of(choices, training, size, rate, began)
     passes = steps * training.chars_per_step / size
     if choices.dropout is None:
-        model = replace(model, dropout=_dropout(passes))
+        model = replace(model, dropout=dropout_for(passes))
     if choices.lr is None:
         training = replace(training, lr=_rate(choices.optimizer, max(model.hidden)))
     training = replace(training, steps=steps)
     training = replace(
         training,
-        warmup=_or(choices.warmup, min(200, math.ceil(steps / 20))),
+        warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         eval_every=_or(choices.eval_every, evaluation_interval(training, len(corpus.validation))),
     )
     training = replace(training, sample_every=_or(choices.sample_every, 2 * training.eval_every))
-    return Plan(model, training, rate, tuple(notices))
+    return Plan(model, training, rate, tuple(notices), choices.chosen)
 
 
 def steps_of(
@@ -216,6 +228,25 @@ def _auto(device: torch.device) -> tuple[str, ...]:
     return {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16")}.get(device.type, ("fp32",))
 
 
+def _fewer_threads(
+    model: ModelConfig,
+    training: TrainingConfig,
+    size: int,
+    device: torch.device,
+    rate: float | None,
+) -> float:
+    """Halve torch's threads for as long as that is faster; the characters per second then."""
+    rate = rate or measure(model, training, size, device)
+    while (threads := torch.get_num_threads()) > 1:
+        torch.set_num_threads(threads // 2)
+        halved = measure(model, training, size, device)
+        if halved < 1.1 * rate:
+            torch.set_num_threads(threads)
+            break
+        rate = halved
+    return rate
+
+
 def _widest(
     model: ModelConfig, training: TrainingConfig, seconds: float, size: int, device: torch.device
 ) -> ModelConfig:
@@ -241,7 +272,7 @@ _WIDTHS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 _CHARACTERS_PER_PARAMETER = 3
 
 
-def _dropout(passes: float) -> float:
+def dropout_for(passes: float) -> float:
     """The more often the text is read, the more is dropped."""
     steps = ((4, 0.0), (12, 0.1), (30, 0.2), (80, 0.3), (math.inf, 0.4))
     return next(dropout for most, dropout in steps if passes <= most)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+BLOCK = 1 << 20  # ids counted at a time
 RESETS = 0.01  # the share of chunks that begin from zero state, besides those past the end
 
 
@@ -59,3 +60,12 @@ def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
         else:
             bptt = max(1, bptt // 2)
     return batch_size, bptt
+
+
+def frequencies(ids: NDArray, vocabulary_size: int) -> NDArray[np.float32]:
+    """Each character's share of a text, counted once more than it occurs, so that none is 0."""
+    counts = np.ones(vocabulary_size, np.int64)
+    for begin in range(0, len(ids), BLOCK):
+        counts += np.bincount(ids[begin : begin + BLOCK], minlength=vocabulary_size)
+    shares: NDArray[np.float32] = np.divide(counts, counts.sum(), dtype=np.float32)
+    return shares

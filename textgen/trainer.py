@@ -16,7 +16,7 @@ from textgen.device import autocast
 from textgen.errors import CheckpointError
 from textgen.model import CharModel, State
 from textgen.schedule import learning_rate
-from textgen.streams import Streams
+from textgen.streams import Streams, frequencies
 
 GROUPS = ("model", "optimizer", "state", "scaler", "losses")  # the arrays of a `last` checkpoint
 
@@ -41,7 +41,8 @@ class Trainer:
         self.step = 0  # done so far
         self.streams = Streams(ids, config.batch_size, config.bptt, config.seed)
         network = CharModel(model)
-        network.initialise(torch.Generator().manual_seed(config.seed))
+        shares = torch.from_numpy(frequencies(ids, model.vocabulary_size))
+        network.initialise(torch.Generator().manual_seed(config.seed), shares)
         self.model = network.to(device)
         self.parameters = list(self.model.parameters())
         self.optimizer = _optimizer(self.model, config, device)
@@ -170,7 +171,7 @@ def _optimizer(
     match config.optimizer:
         case "adamw":
             fused = device.type in ("cpu", "cuda")
-            return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=fused)
+            return torch.optim.AdamW(groups, lr=config.lr, betas=(0.7, 0.99), fused=fused)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=config.lr, alpha=0.95)
         case _:

@@ -32,7 +32,15 @@ from textgen.events import (
     Stepped,
 )
 from textgen.pace import Pace
-from textgen.planning import EVALUATED, Choices, Plan, evaluation_interval, measure, steps_of
+from textgen.planning import (
+    EVALUATED,
+    Choices,
+    Plan,
+    dropout_for,
+    evaluation_interval,
+    measure,
+    steps_of,
+)
 from textgen.runs import Run, cannot_save
 from textgen.sampling import SamplingConfig, Uniforms
 from textgen.stepper import Stepper
@@ -54,6 +62,7 @@ class Training:
     seconds: float = 0.0  # spent in earlier sittings
     notices: tuple[str, ...] = ()
     chars_per_second: float | None = None  # as measured, if it was
+    chosen: tuple[str, ...] = ()  # settings that a person gave
     deadline: float | None = None  # of the clock `time.monotonic`, for a run that has a time
 
     def __post_init__(self) -> None:
@@ -217,6 +226,7 @@ class Training:
             seconds=round(self._elapsed(), 3),
             device=str(self.trainer.device),
             threads=torch.get_num_threads(),
+            chosen=self.chosen,
             history=tuple(self.history),
         )
         try:
@@ -263,6 +273,7 @@ def begin_training(
         history=[],
         notices=corpus.notices + plan.notices,
         chars_per_second=plan.chars_per_second,
+        chosen=plan.chosen,
         deadline=deadline,
     )
 
@@ -276,8 +287,9 @@ def resume_training(
 ) -> Training:
     """A run from where it was last saved.
 
-    budget: only its time, epochs and steps count: go on for that much from here, with a learning
-        rate that rises and falls once more; with none of them, to the end that was planned.
+    budget: only its time, epochs and steps count: go on for that much from here, at the learning
+        rate of a run that was to be so long from its beginning, and with the dropout that the
+        planner would choose for it; with none of them, to the end that was planned.
     began: when the clock of a budget of time began to run, on `time.monotonic`.
     files: where the corpus is now, if it moved.
 
@@ -294,19 +306,26 @@ def resume_training(
     check_precision(record.training.precision, place)
     torch.set_num_threads(record.threads)
     corpus = reread_corpus(header, files)
-    step, config, rate = record.step, record.training, None
+    model, config, step, rate = record.model, record.training, record.step, None
+    notices = list(corpus.notices)
     if budget.budget is not None:
         if budget.time is not None:
-            rate = measure(record.model, config, len(corpus.train), place)
+            rate = measure(model, config, len(corpus.train), place)
         more = steps_of(budget, config, len(corpus.train), rate, began)
-        config = replace(config, start=step, progress=0.0, steps=step + more)
+        config = replace(config, start=step, progress=step / (step + more), steps=step + more)
         config = replace(config, eval_every=evaluation_interval(config, len(corpus.validation)))
+        dropout = dropout_for(config.steps * config.chars_per_step / len(corpus.train))
+        if "dropout" not in record.chosen and dropout > model.dropout:
+            notices.append(
+                f"dropout {model.dropout:g} became {dropout:g}: so long a run reads the text often"
+            )
+            model = replace(model, dropout=dropout)
     elif step >= config.steps and record.history and record.history[-1].step >= step:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {config.steps:,} steps",
             f"extend it: textgen resume {run.name} --steps {config.steps}",
         )
-    trainer = Trainer(record.model, config, corpus.train, place)
+    trainer = Trainer(model, config, corpus.train, place)
     trainer.restore(read_arrays(header, *GROUPS), step)
     return Training(
         run,
@@ -315,8 +334,9 @@ def resume_training(
         trainer,
         list(record.history),
         record.seconds,
-        corpus.notices,
+        tuple(notices),
         rate,
+        record.chosen,
         None if budget.time is None else began + budget.time,
     )
 
