@@ -43,7 +43,8 @@ def train(corpus: list[str], budget: str, folder: str) -> None:
                     model, training = event["model"], event["training"]
                     print(
                         f"--time {budget}: hidden {model['hidden']}, dropout {model['dropout']:g},"
-                        f" lr {training['lr']:g}, planned after {start:.1f} s"
+                        f" weight decay {training['weight_decay']:g}, lr {training['lr']:g},"
+                        f" planned after {start:.1f} s"
                     )
                     print("  seconds  characters  passes   train     val")
                 case "evaluated":

@@ -214,6 +214,24 @@ def test_a_finished_run_is_extended(corpus: Path, tmp_path: Path) -> None:
     assert history[-1].val_nats < history[0].val_nats
 
 
+def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_path: Path) -> None:
+    passes = 3600 // (SMALL["batch_size"] * SMALL["bptt"])
+    for run, choices in (("planned", {}), ("chosen", {"dropout": 0.01, "weight_decay": 0.0})):
+        train(corpus, tmp_path, run=run, steps=3 * passes, lr=0.02, **choices)
+    events = textgen.resume("planned", checkpoints=tmp_path, steps=9 * passes)
+    planned = next(events)
+    first = next(event for event in events if isinstance(event, Stepped))
+    events.close()
+    assert isinstance(planned, Planned)
+    assert first.lr == pytest.approx(0.02 * (0.01 + 0.99 * 0.75))
+    assert planned.model.dropout > 0
+    assert planned.training.weight_decay > 0.1
+    resume(tmp_path, "planned")  # the new settings are those of the checkpoint now
+    kept = next(textgen.resume("chosen", checkpoints=tmp_path, steps=9 * passes))
+    assert isinstance(kept, Planned)
+    assert (kept.model.dropout, kept.training.weight_decay) == (0.01, 0.0)
+
+
 def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_path: Path) -> None:
     text = tmp_path / "tales.txt"
     text.write_bytes(corpus.read_bytes())

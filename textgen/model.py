@@ -44,6 +44,12 @@ class State:
         """The same values, cut off from the gradient: where backpropagation is truncated."""
         return self.map(Tensor.detach)
 
+    def copy_(self, other: State) -> None:
+        """Take over the values of `other`, in place."""
+        for layer, layer_of_other in zip(self.layers, other.layers, strict=True):
+            for part, part_of_other in zip(layer, layer_of_other, strict=True):
+                part.copy_(part_of_other)
+
     def zeroed(self, fresh: Tensor) -> State:
         """Zero for the streams where `fresh`, bool of shape (B,), is true."""
         return self.map(lambda part: part.masked_fill(fresh[:, None], 0.0))

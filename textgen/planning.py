@@ -145,12 +145,10 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
             rate = None
         rate = rate or measure(model, training, size, device)
     steps = steps_of(choices, training, size, rate, began)
-    passes = steps * training.chars_per_step / size
-    if choices.dropout is None:
-        model = replace(model, dropout=dropout_for(passes))
+    training = replace(training, steps=steps)
+    model, training = regularised(model, training, size, choices.chosen)
     if choices.lr is None:
         training = replace(training, lr=_rate(choices.optimizer, max(model.hidden)))
-    training = replace(training, steps=steps)
     training = replace(
         training,
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
@@ -208,7 +206,7 @@ def _training(choices: Choices, steps: int) -> TrainingConfig:
         schedule=choices.schedule,
         warmup=_or(choices.warmup, 0),
         clip=choices.clip,
-        weight_decay=_or(choices.weight_decay, 0.01),
+        weight_decay=_or(choices.weight_decay, 0.0),
         eval_every=_or(choices.eval_every, 1),
         save_every=choices.save_every,
         sample_every=_or(choices.sample_every, 0),
@@ -272,10 +270,29 @@ _WIDTHS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 _CHARACTERS_PER_PARAMETER = 3
 
 
-def dropout_for(passes: float) -> float:
-    """The more often the text is read, the more is dropped."""
-    steps = ((4, 0.0), (12, 0.1), (30, 0.2), (80, 0.3), (math.inf, 0.4))
-    return next(dropout for most, dropout in steps if passes <= most)
+def regularised(
+    model: ModelConfig, training: TrainingConfig, size: int, chosen: tuple[str, ...]
+) -> tuple[ModelConfig, TrainingConfig]:
+    """The more often a text of `size` characters is read, the more is dropped, and decays.
+
+    Neither is touched that was chosen, nor ever lowered.
+    """
+    passes = training.steps * training.chars_per_step / size
+    dropout, decay = next(values for most, *values in _REGULARISATION if passes <= most)
+    if "dropout" not in chosen:
+        model = replace(model, dropout=max(dropout, model.dropout))
+    if "weight_decay" not in chosen:
+        training = replace(training, weight_decay=max(decay, training.weight_decay))
+    return model, training
+
+
+_REGULARISATION = (  # up to so many passes: dropout, weight decay
+    (4, 0.0, 0.1),
+    (8, 0.05, 0.2),
+    (20, 0.1, 0.3),
+    (60, 0.2, 0.3),
+    (math.inf, 0.3, 0.3),
+)
 
 
 def evaluation_interval(training: TrainingConfig, validation: int) -> int:

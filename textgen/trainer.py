@@ -14,6 +14,7 @@ from textgen.checkpoint import OTHER_FILE
 from textgen.config import ModelConfig, TrainingConfig
 from textgen.device import autocast
 from textgen.errors import CheckpointError
+from textgen.graph import Graphed
 from textgen.model import CharModel, State
 from textgen.schedule import learning_rate
 from textgen.streams import Streams, frequencies
@@ -46,11 +47,16 @@ class Trainer:
         self.model = network.to(device)
         self.parameters = list(self.model.parameters())
         self.optimizer = _optimizer(self.model, config, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self.scaler = self._scaler()
         self.generator = torch.Generator(device)
         self.state = State.zeros(model, config.batch_size, device)
         self.losses: list[Tensor] = []  # nats/char of each step since they were last taken
         self.grad_norm = torch.zeros((), device=device)
+        self.notices: list[str] = []  # what a person should be told, until it was
+        self._graphed: Graphed | None = None
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32
+            self._graphed = Graphed(self._update, self.generator, self._recover)
 
     @property
     def lr(self) -> float:
@@ -63,8 +69,18 @@ class Trainer:
         inputs, targets, fresh = (torch.from_numpy(a).to(self.device) for a in chunk)
         self.generator.manual_seed(_mix(self.config.seed, self.step))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.lr)
+            else:
+                group["lr"] = self.lr
+        loss = (self._graphed or self._update)(inputs, targets, fresh)
+        self.step += 1
+        self.losses.append(loss)
+        return loss
 
+    def _update(self, inputs: Tensor, targets: Tensor, fresh: Tensor) -> Tensor:
+        """Forward, backward and what follows from it, in place; the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
         state = self.state.zeroed(fresh)
         with autocast(self.config.precision, self.device):
             logits, state = self.model(inputs, state, self.generator)  # (T, B, V)
@@ -74,12 +90,20 @@ class Trainer:
         self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.state.copy_(state.detach())
+        return loss.detach()
 
-        self.state = state.detach()
-        self.step += 1
-        self.losses.append(loss.detach())
-        return self.losses[-1]
+    def _scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
+
+    def _recover(self, reason: str) -> None:
+        """Make good for an update that was begun and not ended: nothing of it was computed."""
+        self.notices.append(f"no CUDA graph, so each step takes longer: {reason}")
+        self.grad_norm = torch.zeros((), device=self.device)
+        before = self.scaler.state_dict()
+        self.scaler = self._scaler()
+        if before:
+            self.scaler.load_state_dict(before)
 
     def take_losses(self) -> float:
         """The mean of the losses since the last call."""
@@ -168,11 +192,14 @@ def _optimizer(
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
+    cuda = device.type == "cuda"  # where a step is captured, and its rate has to be a tensor
+    lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
+    fused = cuda or device.type == "cpu"
     match config.optimizer:
         case "adamw":
-            fused = device.type in ("cpu", "cuda")
-            return torch.optim.AdamW(groups, lr=config.lr, betas=(0.7, 0.99), fused=fused)
+            betas = (0.7, 0.99)
+            return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=config.lr, alpha=0.95)
+            return torch.optim.RMSprop(groups, lr=lr, alpha=0.95, capturable=cuda)
         case _:
-            return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+            return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused)

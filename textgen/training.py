@@ -36,9 +36,9 @@ from textgen.planning import (
     EVALUATED,
     Choices,
     Plan,
-    dropout_for,
     evaluation_interval,
     measure,
+    regularised,
     steps_of,
 )
 from textgen.runs import Run, cannot_save
@@ -110,6 +110,8 @@ class Training:
                 loss = self._checked(trainer.advance())
                 yield Stepped(trainer.step, config.steps, loss, lr)
                 pace.stepped()
+                while trainer.notices:
+                    yield Noticed(trainer.notices.pop())
         except GeneratorExit:
             self._save()
             raise
@@ -288,8 +290,8 @@ def resume_training(
     """A run from where it was last saved.
 
     budget: only its time, epochs and steps count: go on for that much from here, at the learning
-        rate of a run that was to be so long from its beginning, and with the dropout that the
-        planner would choose for it; with none of them, to the end that was planned.
+        rate of a run that was to be so long from its beginning, and with the dropout and
+        weight decay that the planner would give it; with none of them, to the end planned before.
     began: when the clock of a budget of time began to run, on `time.monotonic`.
     files: where the corpus is now, if it moved.
 
@@ -307,19 +309,13 @@ def resume_training(
     torch.set_num_threads(record.threads)
     corpus = reread_corpus(header, files)
     model, config, step, rate = record.model, record.training, record.step, None
-    notices = list(corpus.notices)
     if budget.budget is not None:
         if budget.time is not None:
             rate = measure(model, config, len(corpus.train), place)
         more = steps_of(budget, config, len(corpus.train), rate, began)
         config = replace(config, start=step, progress=step / (step + more), steps=step + more)
         config = replace(config, eval_every=evaluation_interval(config, len(corpus.validation)))
-        dropout = dropout_for(config.steps * config.chars_per_step / len(corpus.train))
-        if "dropout" not in record.chosen and dropout > model.dropout:
-            notices.append(
-                f"dropout {model.dropout:g} became {dropout:g}: so long a run reads the text often"
-            )
-            model = replace(model, dropout=dropout)
+        model, config = regularised(model, config, len(corpus.train), record.chosen)
     elif step >= config.steps and record.history and record.history[-1].step >= step:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {config.steps:,} steps",
@@ -334,7 +330,7 @@ def resume_training(
         trainer,
         list(record.history),
         record.seconds,
-        tuple(notices),
+        corpus.notices,
         rate,
         record.chosen,
         None if budget.time is None else began + budget.time,

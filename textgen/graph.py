@@ -1,0 +1,68 @@
+"""A training step as one CUDA graph: launched whole, instead of its hundreds of kernels in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+EAGER = 3  # steps done kernel by kernel first, so that what is set up once is not captured
+
+
+class Graphed:
+    """`step(*inputs)`, captured after a few calls and replayed from then on.
+
+    step: works in place on memory that stays where it is, but for its result, a tensor.
+    generator: the one that the step draws from; it may be seeded anew between calls.
+    recover: called with the reason when the capture failed half-way through `step`, which goes on
+        kernel by kernel then.
+    """
+
+    def __init__(
+        self,
+        step: Callable[..., Tensor],
+        generator: torch.Generator,
+        recover: Callable[[str], None],
+    ) -> None:
+        self._step = step
+        self._generator = generator
+        self._recover = recover
+        self._calls = 0
+        self._beside = torch.cuda.Stream()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: tuple[Tensor, ...] = ()
+        self._result: Tensor
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        self._calls += 1
+        if self._calls <= EAGER:
+            return self._eager(inputs)
+        if self._calls == EAGER + 1:
+            self._capture(inputs)
+        if self._graph is None:
+            return self._step(*inputs)
+        for place, value in zip(self._inputs, inputs, strict=True):
+            place.copy_(value)
+        self._graph.replay()
+        return self._result.clone()
+
+    def _eager(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """One call on another stream: backward remembers the stream, and capturing uses its own."""
+        self._beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._beside):
+            result = self._step(*inputs)
+        torch.cuda.current_stream().wait_stream(self._beside)
+        return result
+
+    def _capture(self, inputs: tuple[Tensor, ...]) -> None:
+        self._inputs = tuple(value.clone() for value in inputs)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._generator)
+        try:
+            with torch.cuda.graph(graph):
+                self._result = self._step(*self._inputs)
+        except RuntimeError as error:
+            self._recover(str(error).splitlines()[0])
+        else:
+            self._graph = graph
