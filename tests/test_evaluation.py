@@ -39,7 +39,7 @@ def test_the_size_of_the_chunks_does_not_matter(
 
 @pytest.mark.parametrize("streams", [2, 3, 7])
 def test_several_streams_score_every_character_once(ids: np.ndarray, streams: int) -> None:
-    scored = [t for _, t in evaluation._chunks(np.arange(4000), streams)]
+    scored = [t for _, t in evaluation._chunks(np.arange(4000), streams, 512)]
     targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
     assert np.array_equal(targets, np.arange(1, 4000))
     model = build("lstm", (16, 16))

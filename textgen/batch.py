@@ -222,7 +222,7 @@ class Block:
         """ids (BLOCK, B) drawn with `uniforms` (BLOCK, B)."""
         self.uniforms.copy_(torch.from_numpy(uniforms))
         self._run()
-        return self.ids.cpu().numpy()
+        return self.ids.to("cpu", copy=True).numpy()  # the next block overwrites it
 
 
 @torch.inference_mode()

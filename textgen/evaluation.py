@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from textgen.model import CharModel, State
 
-CHUNK = 512  # characters a stream reads at a time; no influence on the result
+CHUNK = 512  # characters a stream reads at a time, no influence on the result; fewer where
+LOGITS = 1 << 24  # so many logits at a time would be passed
 WARM_UP = 256  # characters each stream but the first reads, unscored, before its part
 
 
@@ -52,7 +53,8 @@ def evaluate(
     state = State.zeros(model.config, streams, device)
     try:
         sums = []
-        for inputs, targets in _chunks(ids, streams):
+        chunk = max(1, min(CHUNK, LOGITS // (streams * model.config.vocabulary_size)))
+        for inputs, targets in _chunks(ids, streams, chunk):
             x = torch.from_numpy(inputs).to(device)
             y = torch.from_numpy(targets).to(device)
             with autocast() if autocast else torch.autocast(device.type, enabled=False):
@@ -69,15 +71,15 @@ def evaluate(
     return Evaluation(math.fsum(torch.stack(sums).tolist()) / scored, scored)
 
 
-def _chunks(ids: NDArray, streams: int) -> Iterator[tuple[NDArray, NDArray]]:
-    """Inputs and targets, (T, B) int64; targets not to be scored are -1."""
+def _chunks(ids: NDArray, streams: int, chunk: int) -> Iterator[tuple[NDArray, NDArray]]:
+    """Inputs and targets, (T, B) int64, T up to `chunk`; targets not to be scored are -1."""
     scored = len(ids) - 1
     bounds = np.arange(streams + 1) * scored // streams
     begins = np.maximum(bounds[:-1] - WARM_UP, 0)
     ends = bounds[1:]
     longest = int((ends - begins).max())
-    for offset in range(0, longest, CHUNK):
-        span = np.arange(offset, min(offset + CHUNK, longest))[:, None]
+    for offset in range(0, longest, chunk):
+        span = np.arange(offset, min(offset + chunk, longest))[:, None]
         places = np.minimum(begins + span, scored - 1)
         outside = (begins + span < bounds[:-1]) | (begins + span >= ends)
         targets = np.where(outside, -1, ids[places + 1].astype(np.int64))

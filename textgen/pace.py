@@ -19,14 +19,17 @@ class Pace:
     A walk that is fitted gets a new number of steps, and a knot in its schedule, so that the
     learning rate reaches its end as the time does. Both are part of the settings that a checkpoint
     keeps: a resumed run takes the steps that were settled on, and never looks at the clock.
+
+    evaluation_worth: in how many steps' time a validation is done, until one was timed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, evaluation_worth: float = 0.0) -> None:
+        self._evaluation_worth = evaluation_worth
         self._window = 0.0  # seconds of the steps since the last look
         self._steps = 0
         self._step = 0.0  # seconds of the last one
         self._per_step: float | None = None
-        self._costs = {"evaluation": 0.0, "save": 0.0}  # seconds that the last of each took
+        self._costs: dict[str, float] = {}  # seconds that the last evaluation, or save, took
         self._mark = time.monotonic()
 
     def stepped(self) -> None:
@@ -42,7 +45,7 @@ class Pace:
     @property
     def lead(self) -> float:
         """How many seconds before it must be done a save has to begin: a step may come first."""
-        return self._step + self._costs["save"]
+        return self._step + self._costs.get("save", 0.0)
 
     def _lap(self) -> float:
         now = time.monotonic()
@@ -57,9 +60,11 @@ class Pace:
         self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
         self._window, self._steps = 0.0, 0
 
-        left = deadline - time.monotonic() - END - self._costs["evaluation"] - self._costs["save"]
-        saving = self._costs["save"] / (self._costs["save"] + config.save_every)  # of the time
-        cost = self._per_step + self._costs["evaluation"] / config.eval_every
+        evaluation = self._costs.get("evaluation", self._evaluation_worth * self._per_step)
+        save = self._costs.get("save", 0.0)
+        left = deadline - time.monotonic() - END - evaluation - save
+        saving = save / (save + config.save_every)  # of the time
+        cost = self._per_step + evaluation / config.eval_every
         more = max(1, round(left * (1 - saving) / cost))
         planned = config.steps - step
         if abs(more - planned) <= max(1, SLACK * planned):

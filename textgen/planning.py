@@ -141,7 +141,8 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         if device.type == "cpu":
             rate = _fewer_threads(model, training, size, device, rate)
         if choices.hidden is None:
-            model = _widest(model, training, choices.time, size, device)
+            rate = rate or measure(model, training, size, device)
+            model = _widest(model, training, choices.time, size, device, rate)
             rate = None
         rate = rate or measure(model, training, size, device)
     steps = steps_of(choices, training, size, rate, began)
@@ -246,23 +247,32 @@ def _fewer_threads(
 
 
 def _widest(
-    model: ModelConfig, training: TrainingConfig, seconds: float, size: int, device: torch.device
+    model: ModelConfig,
+    training: TrainingConfig,
+    seconds: float,
+    size: int,
+    device: torch.device,
+    rate: float,
 ) -> ModelConfig:
-    """The widest layers that still see enough text in the time, by two measured widths."""
+    """The widest layers that still see enough text in the time, by two measured widths.
+
+    rate: the characters per second at `model`'s own width.
+    """
 
     def sized(width: int) -> ModelConfig:
         return replace(model, hidden=(width,) * model.layers)
 
-    small, large = 128, 320
-    cost = {w: 1 / measure(sized(w), training, size, device) for w in (small, large)}  # s/char
+    small, large = 128, model.hidden[0]
+    cost = {small: 1 / measure(sized(small), training, size, device), large: 1 / rate}  # s/char
     square = max(0.0, (cost[large] / large - cost[small] / small) / (large - small))
     linear = max(0.0, cost[small] / small - square * small)
     chosen = sized(_WIDTHS[0])
     for width in _WIDTHS:
-        candidate = sized(width)
         characters = TRAINING_SHARE * seconds / (linear * width + square * width * width)
-        if characters >= _CHARACTERS_PER_PARAMETER * candidate.parameters:
-            chosen = candidate
+        # a character's own rows in embedding and head are not counted: most are for rare ones
+        layers = replace(sized(width), vocabulary_size=0)
+        if characters >= _CHARACTERS_PER_PARAMETER * layers.parameters:
+            chosen = sized(width)
     return chosen
 
 
@@ -275,13 +285,15 @@ def regularised(
 ) -> tuple[ModelConfig, TrainingConfig]:
     """The more often a text of `size` characters is read, the more is dropped, and decays.
 
-    Neither is touched that was chosen, nor ever lowered.
+    Neither is touched that was chosen, nor ever lowered. Only AdamW's decay is apart from the
+    gradient and can be so high (Loshchilov & Hutter 2019, "Decoupled Weight Decay
+    Regularization").
     """
     passes = training.steps * training.chars_per_step / size
     dropout, decay = next(values for most, *values in _REGULARISATION if passes <= most)
     if "dropout" not in chosen:
         model = replace(model, dropout=max(dropout, model.dropout))
-    if "weight_decay" not in chosen:
+    if "weight_decay" not in chosen and training.optimizer == "adamw":
         training = replace(training, weight_decay=max(decay, training.weight_decay))
     return model, training
 
@@ -298,9 +310,13 @@ _REGULARISATION = (  # up to so many passes: dropout, weight decay
 def evaluation_interval(training: TrainingConfig, validation: int) -> int:
     """For twenty validations in all, fewer where they would take above about 5 % of the time."""
     steps = training.steps - training.start
-    steps_worth = min(validation, EVALUATED) / (3 * training.chars_per_step)  # forward alone
-    number = max(1, min(20, int(steps / (20 * steps_worth))))
+    number = max(1, min(20, int(steps / (20 * evaluation_worth(training, validation)))))
     return math.ceil(steps / number)
+
+
+def evaluation_worth(training: TrainingConfig, validation: int) -> float:
+    """In how many steps' time a validation is done: forward alone is a third of a step."""
+    return min(validation, EVALUATED) / (3 * training.chars_per_step)
 
 
 def measure(model: ModelConfig, training: TrainingConfig, size: int, device: torch.device) -> float:
@@ -313,6 +329,6 @@ def measure(model: ModelConfig, training: TrainingConfig, size: int, device: tor
         started = time.perf_counter()
         float(trainer.advance())  # reading the loss waits for the device
         seconds.append(time.perf_counter() - started)
-        if len(seconds) >= 3 and time.perf_counter() - begin > 2:
+        if len(seconds) >= 3 and time.perf_counter() - begin > 0.5:
             break
     return training.chars_per_step / statistics.median(seconds[1:])

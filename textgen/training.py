@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -37,6 +38,7 @@ from textgen.planning import (
     Choices,
     Plan,
     evaluation_interval,
+    evaluation_worth,
     measure,
     regularised,
     steps_of,
@@ -84,7 +86,7 @@ class Training:
         yield self.planned()
         if trainer.step == 0:
             yield self._save()  # that the folder can be written is found out now, not later
-        pace = Pace()
+        pace = Pace(evaluation_worth(trainer.config, len(self.corpus.validation)))
         saved = told = time.monotonic()
         told_step = trainer.step
         try:
@@ -196,11 +198,16 @@ class Training:
 
     def _sample(self) -> str:
         vocabulary = self.corpus.vocabulary
-        stepper = Stepper(self.trainer.model.config, self.trainer.weights())
         uniforms = Uniforms(self.trainer.config.seed, place=0)
         prompt = vocabulary.encode("")
         config = SamplingConfig(temperature=0.7)
-        return "".join(Writer(stepper, vocabulary, config, uniforms, prompt, length=SAMPLE))
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                stepper = Stepper(self.trainer.model.config, self.trainer.weights())
+                writer = Writer(stepper, vocabulary, config, uniforms, prompt, length=SAMPLE)
+                return "".join(writer)
+        except FloatingPointError as error:
+            raise self._diverged(f"the weights became too large ({error})") from None
 
     def _try_to_save(self) -> Saved | Noticed:
         try:
