@@ -110,18 +110,19 @@ def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_the_more_often_a_text_is_read_the_more_is_dropped_and_decays() -> None:
-    def settings(epochs: float, **choices: float) -> tuple[float, float]:
-        choice = Choices(epochs=epochs, **choices)  # type: ignore[arg-type]
+    def settings(epochs: float, width: int = 16, **choices: float) -> tuple[float, float]:
+        choice = Choices(epochs=epochs, hidden=(width,), embedding=16, **choices)  # type: ignore[arg-type]
         decided = plan(choice, corpus(10_000), CPU, time.monotonic())
         return decided.model.dropout, decided.training.weight_decay
 
-    dropouts, decays = zip(*map(settings, (1, 6, 15, 40, 100)), strict=True)
+    dropouts, decays = zip(*map(settings, (1, 15, 60, 300, 3000)), strict=True)
     assert dropouts[0] == 0
     assert list(dropouts) == sorted(set(dropouts))
     assert list(decays) == sorted(decays)
     assert decays[0] < decays[-1]
-    assert settings(100, dropout=0.01) == (0.01, decays[-1])
-    assert settings(100, weight_decay=0.0) == (dropouts[-1], 0.0)
+    assert settings(60, width=64) > settings(60)  # a larger model learns more by heart
+    assert settings(3000, dropout=0.01) == (0.01, decays[-1])
+    assert settings(3000, weight_decay=0.0) == (dropouts[-1], 0.0)
 
 
 @pytest.mark.usefixtures("machine")

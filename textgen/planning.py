@@ -285,12 +285,17 @@ def regularised(
 ) -> tuple[ModelConfig, TrainingConfig]:
     """The more often a text of `size` characters is read, the more is dropped, and decays.
 
+    A model that is small for its text learns less of it by heart, so what counts is the geometric
+    mean of the passes and of what they would be if the model's size followed from the time.
+
     Neither is touched that was chosen, nor ever lowered. Only AdamW's decay is apart from the
     gradient and can be so high (Loshchilov & Hutter 2019, "Decoupled Weight Decay
     Regularization").
     """
     passes = training.steps * training.chars_per_step / size
-    dropout, decay = next(values for most, *values in _REGULARISATION if passes <= most)
+    fitting = _CHARACTERS_PER_PARAMETER * model.parameters / size
+    count = math.sqrt(passes * fitting)
+    dropout, decay = next(values for most, *values in _REGULARISATION if count <= most)
     if "dropout" not in chosen:
         model = replace(model, dropout=max(dropout, model.dropout))
     if "weight_decay" not in chosen and training.optimizer == "adamw":
