@@ -5,6 +5,8 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,14 @@ def resume(checkpoints: Path, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def leave(events: Iterator[Event], step: int) -> None:
+    """Let a run go until `step` is done, and no further."""
+    with closing(events):  # type: ignore[type-var]
+        for event in events:
+            if isinstance(event, Stepped) and event.step == step:
+                return
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """For each cell the folder of a run that was never stopped."""
@@ -116,10 +126,7 @@ def test_leaving_and_resuming_in_a_new_process_changes_nothing(
     corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path], cell: str
 ) -> None:
     events = textgen.train(corpus, checkpoints=tmp_path, **WALK, cell=cell)
-    for event in events:
-        if isinstance(event, Stepped) and event.step == 67:
-            events.close()
-            break
+    leave(events, 67)
     assert read_header(tmp_path / "tales" / "last.safetensors").record.step == 67
     resume(tmp_path)
     assert_same(tmp_path / "tales", uninterrupted[cell])
@@ -134,10 +141,7 @@ def test_leaving_right_before_an_evaluation_does_not_lose_it(
             if stop == 40
             else textgen.resume("tales", checkpoints=tmp_path)
         )
-        for event in events:
-            if isinstance(event, Stepped) and event.step == stop:
-                break
-        events.close()
+        leave(events, stop)
     list(textgen.resume("tales", checkpoints=tmp_path))
     assert_same(tmp_path / "tales", uninterrupted["lstm"])
 
@@ -146,10 +150,7 @@ def test_leaving_after_the_last_step_leaves_its_evaluation_to_resume(
     corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
 ) -> None:
     events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
-    for event in events:
-        if isinstance(event, Stepped) and event.step == STEPS:
-            break
-    events.close()
+    leave(events, STEPS)
     list(textgen.resume("tales", checkpoints=tmp_path))
     assert_same(tmp_path / "tales", uninterrupted["lstm"])
 
@@ -236,10 +237,7 @@ def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_
     text = tmp_path / "tales.txt"
     text.write_bytes(corpus.read_bytes())
     events = textgen.train(text, checkpoints=tmp_path, **WALK)
-    for event in events:
-        if isinstance(event, Stepped) and event.step == 5:
-            break
-    events.close()
+    leave(events, 5)
     moved = tmp_path / "elsewhere.txt"
     text.rename(moved)
     with pytest.raises(CorpusError, match="no such file"):

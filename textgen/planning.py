@@ -138,13 +138,12 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     check_precision(training.precision, device)
 
     if choices.time is not None:
+        rate = rate or measure(model, training, size, device)
         if device.type == "cpu":
             rate = _fewer_threads(model, training, size, device, rate)
         if choices.hidden is None:
-            rate = rate or measure(model, training, size, device)
             model = _widest(model, training, choices.time, size, device, rate)
-            rate = None
-        rate = rate or measure(model, training, size, device)
+            rate = measure(model, training, size, device)
     steps = steps_of(choices, training, size, rate, began)
     training = replace(training, steps=steps)
     model, training = regularised(model, training, size, choices.chosen)
@@ -232,10 +231,9 @@ def _fewer_threads(
     training: TrainingConfig,
     size: int,
     device: torch.device,
-    rate: float | None,
+    rate: float,
 ) -> float:
-    """Halve torch's threads for as long as that is faster; the characters per second then."""
-    rate = rate or measure(model, training, size, device)
+    """Halve torch's threads for as long as that is faster than `rate`; the new rate."""
     while (threads := torch.get_num_threads()) > 1:
         torch.set_num_threads(threads // 2)
         halved = measure(model, training, size, device)
