@@ -1,6 +1,9 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, in which precision, and how the process is set up for it."""
 
 from __future__ import annotations
+
+import ctypes
+import sys
 
 import torch
 
@@ -52,3 +55,19 @@ def check_precision(precision: str, device: torch.device) -> None:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The context in which a forward pass runs."""
     return torch.autocast(device.type, _TYPES[precision], enabled=precision != "fp32")
+
+
+def prepare_process() -> None:
+    """What makes a training step faster and holds for the whole process.
+
+    Denormals are flushed to zero. Freed memory is kept for the next step, where the C library is
+    glibc: by itself it returns a large tensor's pages to the kernel as soon as that is freed, and
+    has the next one's mapped and zeroed anew, which at 2 x 512 takes a third of a step.
+    """
+    torch.set_flush_denormal(True)
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h

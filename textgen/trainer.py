@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from textgen.checkpoint import OTHER_FILE
 from textgen.config import ModelConfig, TrainingConfig
-from textgen.device import autocast
+from textgen.device import autocast, prepare_process
 from textgen.errors import CheckpointError
 from textgen.graph import Graphed
 from textgen.model import CharModel, State
@@ -36,7 +36,7 @@ class Trainer:
     def __init__(
         self, model: ModelConfig, config: TrainingConfig, ids: NDArray, device: torch.device
     ) -> None:
-        torch.set_flush_denormal(True)
+        prepare_process()
         self.config = config
         self.device = device
         self.step = 0  # done so far
