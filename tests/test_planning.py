@@ -106,23 +106,27 @@ def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
         spent = training.steps * training.chars_per_step / decided.chars_per_second
         assert 0.7 * seconds < spent < seconds
     assert widths == sorted(set(widths))
+    decided = plan(Choices(time=1800), corpus(50_000), CPU, time.monotonic())
+    assert decided.model.hidden[0] < widths[-1]  # a short text cannot teach so many
 
 
 @pytest.mark.usefixtures("machine")
 def test_the_more_often_a_text_is_read_the_more_is_dropped_and_decays() -> None:
-    def settings(epochs: float, width: int = 16, **choices: float) -> tuple[float, float]:
+    def settings(epochs: float, width: int = 16, **choices: float) -> tuple[float, float, float]:
         choice = Choices(epochs=epochs, hidden=(width,), embedding=16, **choices)  # type: ignore[arg-type]
         decided = plan(choice, corpus(10_000), CPU, time.monotonic())
-        return decided.model.dropout, decided.training.weight_decay
+        return decided.model.dropout, decided.model.weight_drop, decided.training.weight_decay
 
-    dropouts, decays = zip(*map(settings, (1, 15, 60, 300, 3000)), strict=True)
+    dropouts, weight_drops, decays = zip(*map(settings, (1, 15, 60, 300, 3000)), strict=True)
     assert dropouts[0] == 0
-    assert list(dropouts) == sorted(set(dropouts))
-    assert list(decays) == sorted(decays)
-    assert decays[0] < decays[-1]
+    for values in (dropouts, weight_drops, decays):
+        assert list(values) == sorted(values)
+        assert values[0] < values[-1]
     assert settings(60, width=64) > settings(60)  # a larger model learns more by heart
-    assert settings(3000, dropout=0.01) == (0.01, decays[-1])
-    assert settings(3000, weight_decay=0.0) == (dropouts[-1], 0.0)
+    most = (dropouts[-1], weight_drops[-1], decays[-1])
+    assert settings(3000, dropout=0.01) == (0.01, *most[1:])
+    assert settings(3000, weight_drop=0.01) == (most[0], 0.01, most[2])
+    assert settings(3000, weight_decay=0.0) == (*most[:2], 0.0)
 
 
 @pytest.mark.usefixtures("machine")

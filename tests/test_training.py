@@ -217,7 +217,8 @@ def test_a_finished_run_is_extended(corpus: Path, tmp_path: Path) -> None:
 
 def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_path: Path) -> None:
     passes = 3600 // (SMALL["batch_size"] * SMALL["bptt"])
-    for run, choices in (("planned", {}), ("chosen", {"dropout": 0.01, "weight_decay": 0.0})):
+    given = {"dropout": 0.01, "weight_drop": 0.02, "weight_decay": 0.0, "eval_every": 17}
+    for run, choices in (("planned", {}), ("chosen", given)):
         train(corpus, tmp_path, run=run, steps=3 * passes, lr=0.02, **choices)
     events = textgen.resume("planned", checkpoints=tmp_path, steps=9 * passes)
     planned = next(events)
@@ -230,7 +231,8 @@ def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_p
     resume(tmp_path, "planned")  # the new settings are those of the checkpoint now
     kept = next(textgen.resume("chosen", checkpoints=tmp_path, steps=9 * passes))
     assert isinstance(kept, Planned)
-    assert (kept.model.dropout, kept.training.weight_decay) == (0.01, 0.0)
+    settings = {**vars(kept.model), **vars(kept.training)}
+    assert {name: settings[name] for name in given} == given
 
 
 def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_path: Path) -> None:

@@ -145,8 +145,7 @@ class CharModel(nn.Module):
             return lambda x: x
 
         def drop(x: Tensor) -> Tensor:
-            mask = x.new_empty(1, batch_size, x.shape[-1]).bernoulli_(keep, generator=generator)
-            return x * mask.div_(keep)
+            return x * _mask((1, batch_size, x.shape[-1]), keep, x.device, generator).to(x.dtype)
 
         return drop
 
@@ -163,11 +162,18 @@ class CharModel(nn.Module):
         if self.training and self.config.weight_drop:
             keep = 1.0 - self.config.weight_drop
             weight = layer.weight_hh_l0
-            mask = torch.empty_like(weight).bernoulli_(keep, generator=generator).div_(keep)
-            weights = [layer.weight_ih_l0, weight * mask, layer.bias_ih_l0, layer.bias_hh_l0]
+            kept = weight * _mask(weight.shape, keep, weight.device, generator)
+            weights = [layer.weight_ih_l0, kept, layer.bias_ih_l0, layer.bias_hh_l0]
             function = _CELLS[self.config.cell][1]
             out, *final = function(x, hx, weights, True, 1, 0.0, True, False, False)
         else:
             out, hx = layer(x, hx)
             final = list(hx) if len(parts) == 2 else [hx]
         return out, tuple(part[0].float() for part in final)
+
+
+def _mask(
+    shape: tuple[int, ...], keep: float, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """1 / keep with a probability of `keep`, else 0; on a CPU far faster than bernoulli_."""
+    return torch.empty(shape, device=device).uniform_(generator=generator).lt_(keep).div_(keep)

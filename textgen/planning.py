@@ -44,7 +44,7 @@ class Choices:
     hidden: tuple[int, ...] | None = None
     embedding: int | None = None
     dropout: float | None = None
-    weight_drop: float = 0.0
+    weight_drop: float | None = None
     batch_size: int | None = None
     bptt: int | None = None
     optimizer: str = "adamw"
@@ -192,7 +192,7 @@ def _model(choices: Choices, corpus: Corpus) -> ModelConfig:
         hidden=hidden,
         embedding=_or(choices.embedding, 128),
         dropout=_or(choices.dropout, 0.0),
-        weight_drop=choices.weight_drop,
+        weight_drop=_or(choices.weight_drop, 0.0),
     )
 
 
@@ -252,7 +252,7 @@ def _widest(
     device: torch.device,
     rate: float,
 ) -> ModelConfig:
-    """The widest layers that still see enough text in the time, by two measured widths.
+    """The widest layers that see enough text in the time, by two measured widths, and fit its size.
 
     rate: the characters per second at `model`'s own width.
     """
@@ -268,14 +268,15 @@ def _widest(
     for width in _WIDTHS:
         characters = TRAINING_SHARE * seconds / (linear * width + square * width * width)
         # a character's own rows in embedding and head are not counted: most are for rare ones
-        layers = replace(sized(width), vocabulary_size=0)
-        if characters >= _CHARACTERS_PER_PARAMETER * layers.parameters:
+        parameters = replace(sized(width), vocabulary_size=0).parameters
+        if _READ_PER_PARAMETER * parameters <= characters and parameters <= _MOST * size:
             chosen = sized(width)
     return chosen
 
 
 _WIDTHS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
-_CHARACTERS_PER_PARAMETER = 3
+_READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
+_MOST = 10  # parameters for a character of the text
 
 
 def regularised(
@@ -286,27 +287,30 @@ def regularised(
     A model that is small for its text learns less of it by heart, so what counts is the geometric
     mean of the passes and of what they would be if the model's size followed from the time.
 
-    Neither is touched that was chosen, nor ever lowered. Only AdamW's decay is apart from the
+    None is touched that was chosen, nor ever lowered. Only AdamW's decay is apart from the
     gradient and can be so high (Loshchilov & Hutter 2019, "Decoupled Weight Decay
     Regularization").
     """
     passes = training.steps * training.chars_per_step / size
-    fitting = _CHARACTERS_PER_PARAMETER * model.parameters / size
+    fitting = _READ_PER_PARAMETER * model.parameters / size
     count = math.sqrt(passes * fitting)
-    dropout, decay = next(values for most, *values in _REGULARISATION if count <= most)
+    dropout, weight_drop, decay = next(rest for most, *rest in _REGULARISATION if count <= most)
     if "dropout" not in chosen:
         model = replace(model, dropout=max(dropout, model.dropout))
+    if "weight_drop" not in chosen:
+        model = replace(model, weight_drop=max(weight_drop, model.weight_drop))
     if "weight_decay" not in chosen and training.optimizer == "adamw":
         training = replace(training, weight_decay=max(decay, training.weight_decay))
     return model, training
 
 
-_REGULARISATION = (  # up to so many passes: dropout, weight decay
-    (4, 0.0, 0.1),
-    (8, 0.05, 0.2),
-    (20, 0.1, 0.3),
-    (60, 0.2, 0.3),
-    (math.inf, 0.3, 0.3),
+_REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
+    (4, 0.0, 0.0, 0.1),
+    (8, 0.05, 0.0, 0.2),
+    (14, 0.1, 0.1, 0.3),
+    (28, 0.1, 0.3, 0.3),
+    (60, 0.3, 0.3, 0.3),
+    (math.inf, 0.4, 0.4, 0.3),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ class Trainer:
         self._graphed: Graphed | None = None
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
+            # weight-drop has new matrices in each step, in no buffer of cuDNN's
+            warnings.filterwarnings("ignore", "RNN module weights are not part")
             self._graphed = Graphed(self._update, self.generator, self._recover)
 
     @property

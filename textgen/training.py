@@ -321,7 +321,8 @@ def resume_training(
             rate = measure(model, config, len(corpus.train), place)
         more = steps_of(budget, config, len(corpus.train), rate, began)
         config = replace(config, start=step, progress=step / (step + more), steps=step + more)
-        config = replace(config, eval_every=evaluation_interval(config, len(corpus.validation)))
+        if "eval_every" not in record.chosen:
+            config = replace(config, eval_every=evaluation_interval(config, len(corpus.validation)))
         model, config = regularised(model, config, len(corpus.train), record.chosen)
     elif step >= config.steps and record.history and record.history[-1].step >= step:
         raise RunError(

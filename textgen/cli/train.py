@@ -46,7 +46,9 @@ def train(
     hidden: Annotated[str | None, _flag("Width: 256, or one per layer: 128,64.", MODEL)] = None,
     embedding: Annotated[int | None, _flag("Width of a character's vector.", MODEL)] = None,
     dropout: Annotated[float | None, _flag("Share of activations dropped.", MODEL)] = None,
-    weight_drop: Annotated[float, _flag("Share of recurrent weights dropped.", MODEL)] = 0.0,
+    weight_drop: Annotated[
+        float | None, _flag("Share of recurrent weights dropped.", MODEL)
+    ] = None,
     batch_size: Annotated[int | None, _flag("Streams read side by side.", OPTIMISATION)] = None,
     bptt: Annotated[
         int | None, _flag("Characters per step: the gradient's reach.", OPTIMISATION)
