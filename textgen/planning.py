@@ -310,7 +310,8 @@ _REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
     (14, 0.1, 0.1, 0.3),
     (28, 0.1, 0.3, 0.3),
     (60, 0.3, 0.3, 0.3),
-    (math.inf, 0.4, 0.4, 0.3),
+    (120, 0.3, 0.5, 0.3),
+    (math.inf, 0.4, 0.5, 0.3),
 )
 
 
