@@ -43,6 +43,7 @@ def train(corpus: list[str], budget: str, folder: str) -> None:
                     model, training = event["model"], event["training"]
                     print(
                         f"--time {budget}: hidden {model['hidden']}, dropout {model['dropout']:g},"
+                        f" weight-drop {model['weight_drop']:g},"
                         f" weight decay {training['weight_decay']:g}, lr {training['lr']:g},"
                         f" planned after {start:.1f} s"
                     )

@@ -4,13 +4,14 @@
 
 The plain loop is what char-RNN scripts do: `nn.LSTM(num_layers=L)` in fp32 with `nn.Dropout`, the
 default threads, Adam, and a batch indexed anew each step. Each measurement is a process of its own,
-for textgen sets up the process that it trains in; the sides take turns. Medians and spreads are
-printed, and the share of the machine's rate at large bf16 (or fp32) matrix products that the step
-reaches, counting 6 operations per parameter and character.
+for textgen sets up the process that it trains in; the sides take turns. Printed are medians and
+spreads, page faults, and the share of the machine's rate at large bf16 (or fp32) matrix products
+that the step reaches, counting 6 operations per parameter and character.
 """
 
 import argparse
 import multiprocessing
+import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -76,16 +77,17 @@ def parameters_of(shape: tuple[int, ...]) -> int:
     return ModelConfig(SYMBOLS, hidden=(hidden,) * layers, embedding=embedding).parameters
 
 
-def measure(side: str, shape: tuple[int, ...]) -> float:
-    """Characters per second."""
+def measure(side: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Characters per second, and page faults in a step."""
     trainer = Plain(*shape) if side == "plain" else ours(shape, side)
     *_, batch, bptt = shape
-    seconds = []
+    seconds, faults = [], []
     while len(seconds) < 5 or sum(seconds) < 2:
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
         begin = time.perf_counter()
         float(trainer.advance())
         seconds.append(time.perf_counter() - begin)
-    return batch * bptt / statistics.median(seconds[2:])
+    return batch * bptt / statistics.median(seconds[2:]), statistics.median(np.diff(faults[2:]))
 
 
 def matrix_rate(side: str) -> float:
@@ -116,18 +118,24 @@ def main() -> None:
         for shape in SHAPES:
             layers, hidden, _, batch, bptt = shape
             print(f"{layers} x {hidden}, B {batch}, T {bptt}")
-            rates = {side: [] for side in ("plain", "fp32", "bf16")}
+            results = {side: [] for side in ("plain", "fp32", "bf16")}
             for _ in range(options.rounds):
-                for side, values in rates.items():
-                    values.append(processes.submit(measure, side, shape).result())
-            plain = statistics.median(rates["plain"])
-            for side, values in rates.items():
-                median, share = statistics.median(values), ""
-                if side != "plain":
+                for side, found in results.items():
+                    found.append(processes.submit(measure, side, shape).result())
+            plain = None
+            for side, found in results.items():
+                rates, faults = zip(*found, strict=True)
+                median, share = statistics.median(rates), ""
+                if plain is None:
+                    plain = median
+                else:
                     reached = 6 * parameters_of(shape) * median / peak[side]
-                    share = f"  {median / plain:.2f} x plain, {reached:.0%} of the rate"
-                spread = f"{min(values):,.0f} to {max(values):,.0f}"
-                print(f"  {side:<6} {median:>9,.0f} chars/s  ({spread}){share}")
+                    share = f", {median / plain:.2f} x plain, {reached:.0%} of the rate"
+                spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
+                print(
+                    f"  {side:<6} {median:>9,.0f} chars/s  ({spread}),"
+                    f" {statistics.median(faults):,.0f} page faults a step{share}"
+                )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import prose
 
 import textgen
 from textgen.cli import app, parse, terminal
@@ -167,6 +168,22 @@ def test_eval_scores_files_and_names_what_is_unknown(run, trained: Path, tmp_pat
 def test_eval_scores_the_part_that_was_learned(run, trained: Path) -> None:
     train = json.loads(run("eval", "-c", trained, "--split", "train", "--json").out)
     assert train["characters"] == 3599
+
+
+def test_eval_of_a_changed_text_says_how_to_score_it(run, tmp_path: Path) -> None:
+    text = tmp_path / "tales.txt"
+    text.write_text(prose(4000))
+    where = ["--checkpoints", tmp_path / "runs"]
+    run("train", text, *where, *SMALL, "--steps", 1)
+    text.write_text(prose(4000, seed=1))
+    changed = run("eval", *where)
+    text.unlink()
+    missing = run("eval", *where)
+    for result, message in ((changed, "the corpus changed"), (missing, "no such file")):
+        assert result.code == 1
+        assert message in result.err
+        assert "textgen eval FILE" in result.err
+        assert "resume" not in result.err
 
 
 def test_json_is_one_event_a_line_and_nothing_else(run, corpus: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.terminal import looking, note
 from textgen.config import check_choice
+from textgen.errors import CorpusError
 
 
 def evaluate(
@@ -56,7 +57,10 @@ def evaluate(
             note(f"note: {path} has {found}; --unknown {unknown}")
         texts.append((str(path), vocabulary.encode(text, unknown, str(path))))
     if not texts:
-        corpus = reread_corpus(model.header)
+        try:
+            corpus = reread_corpus(model.header)
+        except CorpusError as error:
+            raise CorpusError(error.message, "name the text to score: textgen eval FILE") from None
         ids = corpus.train if split == "train" else corpus.validation
         texts.append((f"{split} part of {', '.join(model.header.record.corpus.files)}", ids))
 
