@@ -276,7 +276,7 @@ def _widest(
 
 _WIDTHS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 _READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
-_MOST = 10  # parameters for a character of the text
+_MOST = 5  # parameters for a character of the text
 
 
 def regularised(
@@ -309,7 +309,7 @@ _REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
     (8, 0.05, 0.0, 0.2),
     (14, 0.1, 0.1, 0.3),
     (28, 0.1, 0.3, 0.3),
-    (60, 0.3, 0.3, 0.3),
+    (60, 0.2, 0.3, 0.3),
     (120, 0.3, 0.5, 0.3),
     (math.inf, 0.4, 0.5, 0.3),
 )
