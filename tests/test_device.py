@@ -9,11 +9,13 @@ FAULTS = """
 import resource, torch
 from textgen.device import prepare_process
 
-prepare_process()
-for _ in range(2):
+def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(1 << 24)  # 64 MiB
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    torch.ones(12 << 20)  # 48 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+prepare_process()
+print(min(faults() for _ in range(16)))
 """
 
 
@@ -22,4 +24,4 @@ def test_memory_that_was_freed_is_there_for_the_next_tensor() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 100  # of 16,384 pages; none is mapped anew
+    assert int(done.stdout) < 100  # of 12,288 pages; without it, all are mapped anew each time
