@@ -46,7 +46,6 @@ def plan_lines(plan: Planned) -> list[tuple[str, str]]:
     widths = {*model.hidden}
     shape = f"{model.layers} x {model.hidden[0]}" if len(widths) == 1 else f"{model.hidden}"
     rate = f", about {short(plan.chars_per_second)} chars/s" if plan.chars_per_second else ""
-    drop = f", weight-drop {model.weight_drop:g}" if model.weight_drop else ""
     return [
         ("run", plan.folder),
         (
@@ -56,8 +55,13 @@ def plan_lines(plan: Planned) -> list[tuple[str, str]]:
         ),
         (
             "model",
-            f"{model.cell} {shape}, embedding {model.embedding}, dropout {model.dropout:g}{drop},"
+            f"{model.cell} {shape}, embedding {model.embedding},"
             f" {short(plan.parameters)} parameters",
+        ),
+        (
+            "drop",
+            f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}, decay"
+            f" {training.weight_decay:g}",
         ),
         (
             "steps",
@@ -67,7 +71,7 @@ def plan_lines(plan: Planned) -> list[tuple[str, str]]:
         (
             "rate",
             f"{training.optimizer} {training.lr:g}, {training.schedule}, warm-up"
-            f" {training.warmup}, clip {training.clip:g}, decay {training.weight_decay:g}",
+            f" {training.warmup}, clip {training.clip:g}",
         ),
         ("on", f"{plan.device} in {training.precision}{rate}"),
     ]
@@ -177,7 +181,10 @@ def _live() -> Iterator[Show]:
                     )
                     live.console.print(Text(finish_line(event), style="bold green"))
 
-        yield show
+        try:
+            yield show
+        finally:
+            live.transient = not bar.tasks[0].completed  # a plan alone leaves no bar
 
 
 class _Figures:
