@@ -62,7 +62,7 @@ def prepare_process() -> None:
 
     Denormals are flushed to zero. Freed memory is kept for the next step, where the C library is
     glibc: by itself it returns a large tensor's pages to the kernel as soon as that is freed, and
-    has the next one's mapped and zeroed anew, which at 2 x 512 takes a third of a step.
+    has the next one's mapped and zeroed anew, which at 2 x 512 takes about a quarter of a step.
     """
     torch.set_flush_denormal(True)
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
