@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from textgen.batch import STREAMS, write_many
 from textgen.config import ModelConfig
-from textgen.model import CharModel
-from textgen.sampling import SamplingConfig, Uniforms
-from textgen.stepper import Stepper
-from textgen.vocabulary import Vocabulary
-from textgen.writer import Writer
+from textgen.inference.batch import STREAMS, write_many
+from textgen.inference.sampling import SamplingConfig, Uniforms
+from textgen.inference.stepper import Stepper
+from textgen.inference.writer import Writer
+from textgen.model.network import CharModel
+from textgen.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("char", "".join(map(chr, range(48, 113))))
 CPU = torch.device("cpu")

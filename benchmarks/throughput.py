@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from textgen.config import ModelConfig, TrainingConfig
-from textgen.trainer import Trainer
+from textgen.training.step import Trainer
 
 CPU = torch.device("cpu")
 SYMBOLS = 65

@@ -22,7 +22,7 @@ from textgen.errors import TextgenError
 
 if TYPE_CHECKING:  # the functions below import what they need, so that `import textgen` is instant
     from textgen.events import Event
-    from textgen.text_model import TextModel
+    from textgen.inference.text_model import TextModel
 
 __version__ = "0.1.0"
 __all__ = ["TextgenError", "load", "resume", "train"]
@@ -34,8 +34,8 @@ def load(path: str | Path) -> TextModel:
     path: a checkpoint file, or a run's folder (its best weights).
     Raises RunError or CheckpointError if there is none, or if it is damaged.
     """
-    from textgen.runs import find_checkpoint
-    from textgen.text_model import TextModel
+    from textgen.inference.text_model import TextModel
+    from textgen.store.runs import find_checkpoint
 
     return TextModel(find_checkpoint(str(path), Path(path).parent))
 
@@ -59,17 +59,17 @@ def train(
     run is saved, to go on with `resume`.
 
     dry_run: stop after the first event, the plan; nothing is written.
-    choices: the fields of `textgen.planning.Choices`: `time` (seconds), `epochs` or `steps`,
-        `hidden=(256, 256)`, `lr`, `dropout`, … ; the planner decides on those left out.
+    choices: the fields of `textgen.training.planning.Choices`: `time` (seconds), `epochs` or
+        `steps`, `hidden=(256, 256)`, `lr`, `dropout`, … ; the planner decides on those left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
     from textgen.config import CorpusConfig
-    from textgen.corpus import default_corpus, read_corpus
-    from textgen.device import pick_device
-    from textgen.planning import DEFAULT_TIME, Choices, plan
-    from textgen.runs import new_run
-    from textgen.training import begin_training
+    from textgen.model.device import pick_device
+    from textgen.store.runs import new_run
+    from textgen.text.corpus import default_corpus, read_corpus
+    from textgen.training.loop import begin_training
+    from textgen.training.planning import DEFAULT_TIME, Choices, plan
 
     # absolute paths, so that the run can be resumed from another folder
     paths = [Path(f) for f in files] or [default_corpus()]
@@ -112,9 +112,9 @@ def resume(
     device: auto is the one it was trained on, if this machine has it.
     """
     began = clock.monotonic()
-    from textgen.planning import Choices
-    from textgen.runs import find_run
-    from textgen.training import resume_training
+    from textgen.store.runs import find_run
+    from textgen.training.loop import resume_training
+    from textgen.training.planning import Choices
 
     found = find_run(None if run is None else str(run), Path(checkpoints))
     budget = Choices(time=time, epochs=epochs, steps=steps)

@@ -39,11 +39,11 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from textgen.contents import reread_corpus
-    from textgen.corpus import read_text
-    from textgen.runs import find_checkpoint
-    from textgen.text_model import TextModel
-    from textgen.vocabulary import UNKNOWN
+    from textgen.inference.text_model import TextModel
+    from textgen.store.contents import reread_corpus
+    from textgen.store.runs import find_checkpoint
+    from textgen.text.corpus import read_text
+    from textgen.text.vocabulary import UNKNOWN
 
     check_choice("split", split, ("train", "val"))
     check_choice("unknown", unknown, UNKNOWN)

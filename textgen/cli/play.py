@@ -18,8 +18,8 @@ def play(
     Ctrl-C stops the writing, Ctrl-D leaves, /help names the commands.
     """
     from textgen.cli.session import Session
-    from textgen.runs import find_checkpoint
-    from textgen.text_model import TextModel
+    from textgen.inference.text_model import TextModel
+    from textgen.store.runs import find_checkpoint
 
     session = Session(TextModel(find_checkpoint(run, checkpoints)))
     note(f"{session.model.header.path.parent.name}: type and it goes on; /help, Ctrl-D leaves")

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from textgen.checkpoint import Header, read_header
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
 from textgen.cli.terminal import clock, harmless, note, short
 from textgen.errors import CheckpointError
-from textgen.runs import Run, find_run, list_runs
+from textgen.store.checkpoint import Header, read_header
+from textgen.store.runs import Run, find_run, list_runs
 
 
 def info(

@@ -19,7 +19,7 @@ from textgen.cli.terminal import Output, note
 from textgen.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from textgen.writer import Position, Writer
+    from textgen.inference.writer import Position, Writer
 
 CHOICE, TEXT, OUTPUT = "How characters are chosen", "What to go on from", "Output"
 
@@ -111,11 +111,11 @@ def sample(
 ) -> None:
     """Write text with a trained model."""
     from textgen.config import check_number
-    from textgen.corpus import read_text
-    from textgen.runs import find_checkpoint
-    from textgen.sampling import SamplingConfig, random_seed
-    from textgen.text_model import TextModel
-    from textgen.writer import Position, Writer
+    from textgen.inference.sampling import SamplingConfig, random_seed
+    from textgen.inference.text_model import TextModel
+    from textgen.inference.writer import Position, Writer
+    from textgen.store.runs import find_checkpoint
+    from textgen.text.corpus import read_text
 
     check_number("num", num, 1, whole=True, example="3")
     if prompt is not None and prompt_file is not None:

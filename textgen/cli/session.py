@@ -13,9 +13,9 @@ import typer
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.terminal import Output
 from textgen.errors import UsageError
-from textgen.sampling import SamplingConfig, random_seed
-from textgen.text_model import TextModel
-from textgen.writer import Position
+from textgen.inference.sampling import SamplingConfig, random_seed
+from textgen.inference.text_model import TextModel
+from textgen.inference.writer import Position
 
 HELP = """\
 Type text and the model goes on from it; Enter alone lets it go on. Ctrl-C stops the writing,

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import prose
+
+import textgen
+from textgen.cli import app, parse, terminal
+from textgen.errors import UsageError
+from textgen.inference.writer import Position
+
+SMALL = "--hidden 12 --embedding 6 --batch-size 4 --bptt 16 --precision fp32 --lr 0.02".split()
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run the command line in this process."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["textgen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        captured = capsys.readouterr()
+        return Result(caught.value.code or 0, captured.out, captured.err)
+
+    return call
+
+
+def test_train_then_sample_then_eval(run, corpus: Path, tmp_path: Path) -> None:
+    where = ["--checkpoints", tmp_path]
+    trained = run("train", corpus, *where, *SMALL, "--steps", 40, "--eval-every", 20)
+    assert trained.code == 0
+    assert trained.out == ""
+    lines = trained.err.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("step ")] == [
+        ["step", "20"],
+        ["step", "40"],
+    ]
+    assert lines[-1] == "write with it: textgen sample tales"
+    assert all(len(line) <= 80 for line in lines if not line.startswith("run"))
+
+    written = run("sample", *where, "--seed", 5, "--length", 100, "-p", "The fox")
+    assert written.code == 0
+    assert written.out.startswith("The fox")
+    assert len(written.out) == len("The fox") + 100
+    assert written.err == ""
+    assert run("sample", *where, "--seed", 5, "--length", 100, "-p", "The fox").out == written.out
+
+    scored = run("eval", *where, "--json")
+    figures = json.loads(scored.out)
+    assert figures["characters"] == 399
+    assert figures["bits_per_char"] == pytest.approx(figures["nats_per_char"] / math.log(2))
+    metrics = (tmp_path / "tales" / "metrics.jsonl").read_text().splitlines()
+    assert figures["nats_per_char"] == pytest.approx(json.loads(metrics[-1])["val_nats"], abs=1e-4)
+
+
+def test_a_seed_is_told_when_none_is_given(run, trained: Path) -> None:
+    first = run("sample", trained, "--length", 50)
+    word, seed = first.err.split()
+    assert word == "seed"
+    assert run("sample", trained, "--length", 50, "--seed", seed).out == first.out
+
+
+def test_several_texts_are_those_of_their_numbers(run, trained: Path) -> None:
+    three = run("sample", trained, "--seed", 1, "--length", 40, "--num", 3).out
+    model = textgen.load(trained)
+    texts = ["".join(model.generate(length=40, seed=1, number=n)) for n in range(3)]
+    assert three == "".join(text + "\n" for text in texts)
+
+
+def test_texts_are_written_side_by_side(run, trained: Path) -> None:
+    result = run("sample", trained, "--seed", 1, "--length", 30, "--num", 3, "--batch", "--json")
+    texts = [json.loads(line)["text"] for line in result.out.splitlines()]
+    assert texts == list(textgen.load(trained).generate_many(num=3, length=30, seed=1))
+    refused = run("sample", trained, "--batch", "--length", 0)
+    assert refused.code == 2
+    assert "--batch" in refused.err
+
+
+def test_json_tells_all_that_is_needed_to_repeat_a_text(run, trained: Path) -> None:
+    options = ["--temp", 0.5, "--top-k", 9, "--top-p", 0.9, "--min-p", 0.01, "--stop", "moon"]
+    out = run("sample", trained, "--seed", 4, "--length", 60, "-p", "The ", *options, "--json").out
+    facts = json.loads(out)
+    model = textgen.load(trained)
+    names = ("length", "temperature", "top_k", "top_p", "min_p", "seed", "number", "stop")
+    again = model.generate(facts["prompt"], **{name: facts[name] for name in names}, score=True)
+    assert "".join(again) == facts["text"]
+    assert -again.log_probability / again.written == pytest.approx(facts["nats_per_char"])
+    digest = hashlib.sha256((trained / "best.safetensors").read_bytes()).hexdigest()
+    assert facts["digest"] == digest
+
+
+def test_a_state_is_put_away_and_taken_up(run, trained: Path, tmp_path: Path) -> None:
+    common = ["sample", trained, "--seed", 7]
+    whole = run(*common, "--length", 200, "-p", "The ").out
+    state = tmp_path / "state"
+    first = run(*common, "--length", 80, "-p", "The ", "--save-state", state).out
+    second = run(*common, "--length", 120, "--load-state", state)
+    assert first + second.out == whole
+    assert run("sample", trained, "--length", 120, "--load-state", state).out == second.out
+
+
+def test_the_prompt_is_left_out_on_demand(run, trained: Path) -> None:
+    with_it = run("sample", trained, "--seed", 1, "--length", 9, "-p", "The ").out
+    without = run("sample", trained, "--seed", 1, "--length", 9, "-p", "The ", "--no-echo").out
+    assert with_it == "The " + without
+
+
+def test_a_prompt_can_be_piped_in(trained: Path) -> None:
+    arguments = ["-m", "textgen", "sample", trained, "--seed", "1", "--length", "20"]
+    done = subprocess.run([sys.executable, *arguments], input=b"The king ", capture_output=True)
+    expected = textgen.load(trained).generate("The king ", length=20, seed=1)
+    assert done.stdout.decode() == "The king " + "".join(expected)
+
+
+def test_ctrl_c_ends_an_endless_text_and_keeps_its_state(trained: Path, tmp_path: Path) -> None:
+    arguments = ["sample", trained, "--seed", "1", "--length", "0", "--save-state", tmp_path / "s"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textgen", *arguments], stdout=subprocess.PIPE
+    )
+    begun = process.stdout.read(5000)
+    process.send_signal(signal.SIGINT)
+    begun += process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == 130
+    model = textgen.load(trained)
+    position = Position.load(tmp_path / "s")
+    further = "".join(model.generate(position=position, length=50))
+    whole = "".join(model.generate(length=len(begun) + 50, seed=1))
+    assert begun.decode() + further == whole
+
+
+def test_a_prompt_comes_from_a_file_too(run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"The king\r\nsaid")
+    out = run("sample", trained, "-f", tmp_path / "prompt.txt", "--length", 10, "--seed", 1).out
+    assert out.startswith("The king\nsaid")
+
+
+def test_eval_scores_files_and_names_what_is_unknown(run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The fox said never.\n")
+    (tmp_path / "b.txt").write_text("The fox saïd §never§.\n")
+    good = run("eval", tmp_path / "a.txt", "-c", trained)
+    assert good.code == 0
+    assert "nats/char" in good.out
+    assert "19 characters" in good.out
+    bad = run("eval", tmp_path / "b.txt", "-c", trained)
+    assert bad.code == 1
+    assert "U+00A7 SECTION SIGN) at character 14 and 1 more" in bad.err
+    skipped = run("eval", tmp_path / "b.txt", "-c", trained, "--unknown", "skip", "--json")
+    assert json.loads(skipped.out)["characters"] == 18
+    assert "U+00EF" in skipped.err
+
+
+def test_eval_scores_the_part_that_was_learned(run, trained: Path) -> None:
+    train = json.loads(run("eval", "-c", trained, "--split", "train", "--json").out)
+    assert train["characters"] == 3599
+
+
+def test_eval_of_a_changed_text_says_how_to_score_it(run, tmp_path: Path) -> None:
+    text = tmp_path / "tales.txt"
+    text.write_text(prose(4000))
+    where = ["--checkpoints", tmp_path / "runs"]
+    run("train", text, *where, *SMALL, "--steps", 1)
+    text.write_text(prose(4000, seed=1))
+    changed = run("eval", *where)
+    text.unlink()
+    missing = run("eval", *where)
+    for result, message in ((changed, "the corpus changed"), (missing, "no such file")):
+        assert result.code == 1
+        assert message in result.err
+        assert "textgen eval FILE" in result.err
+        assert "resume" not in result.err
+
+
+def test_json_is_one_event_a_line_and_nothing_else(run, corpus: Path, tmp_path: Path) -> None:
+    result = run("train", corpus, "--checkpoints", tmp_path, *SMALL, "--steps", 10, "--json")
+    events = [json.loads(line) for line in result.out.splitlines()]
+    assert events[0]["event"] == "planned"
+    assert events[-1]["event"] == "finished"
+    assert result.err == ""
+
+
+def test_bytes_that_are_no_text_are_told_in_json_too(run, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(bytes(range(128, 256)) * 20)
+    options = [*SMALL, "--steps", 8, "--eval-every", 4, "--sample-every", 2, "--level", "byte"]
+    result = run("train", tmp_path / "data.bin", "--checkpoints", tmp_path, *options, "--json")
+    samples = [e["text"] for e in map(json.loads, result.out.splitlines()) if "text" in e]
+    assert len(samples) == 4
+    assert any("\udc80" <= c <= "\udcff" for c in "".join(samples))
+
+
+def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
+    told = run("info", trained).out
+    for fact in ("lstm", "12, 12", "60 of 60", "nats/char", "3,600 characters learned"):
+        assert fact in told
+    facts = json.loads(run("info", trained / "best.safetensors", "--json").out)
+    assert facts["kind"] == "best"
+    assert facts["parameters"] == 2854
+    header, row = run("ls", "--checkpoints", trained.parent).out.splitlines()
+    assert header.split()[:3] == ["RUN", "MODEL", "STEPS"]
+    assert row.split()[:4] == ["tales", "lstm", "12,12", "60/60"]
+
+
+def test_without_a_corpus_it_trains_on_the_fables(run, tmp_path: Path) -> None:
+    result = run("train", "--checkpoints", tmp_path, *SMALL, "--steps", 2)
+    assert result.code == 0
+    assert (tmp_path / "fables" / "best.safetensors").exists()
+
+
+def test_a_plan_is_shown_and_nothing_is_written(run, corpus: Path, tmp_path: Path) -> None:
+    result = run("train", corpus, "--checkpoints", tmp_path, *SMALL, "--steps", 2, "--dry-run")
+    assert "4 x 16 characters" in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_light_commands_do_without_torch(trained: Path) -> None:
+    code = (
+        "import sys; from textgen.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    for arguments in (["--help"], ["--version"], ["ls"], ["info", str(trained)], ["train", "-h"]):
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=60
+        )
+
+
+def test_sampling_does_without_torch(trained: Path) -> None:
+    code = (
+        "import sys; from textgen.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, "sample", str(trained), "--length", "9"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def test_a_reader_that_leaves_is_no_error(trained: Path) -> None:
+    endless = f"{sys.executable} -m textgen sample {trained} --length 0 --seed 1 | head -c 3000"
+    done = subprocess.run(endless, shell=True, capture_output=True, text=True, timeout=60)
+    assert len(done.stdout) == 3000
+    assert done.stderr == ""
+
+
+def test_on_a_terminal_progress_is_drawn_and_in_a_pipe_it_is_not(
+    corpus: Path, tmp_path: Path
+) -> None:
+    leader, follower = pty.openpty()
+    arguments = ["train", corpus, "--checkpoints", tmp_path, *SMALL, "--steps", "30"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textgen", *map(str, arguments)],
+        stderr=follower,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"},
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            seen += os.read(leader, 65536)
+        except OSError:  # the other end is closed, everything was read
+            break
+    os.close(leader)
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "\x1b[" in text
+    assert "chars/s" in text
+    assert "it writes" in text
+    assert "nats" in text
+    assert "bits" in text
+
+
+def test_control_characters_are_shown_not_obeyed() -> None:
+    assert terminal.harmless("a\x1b[2Jb\x07\x9b31m\n\tc") == "a\u241b[2Jb\u2407\ufffd31m\n\tc"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("3m", 180), ("1h30m", 5400), ("1.5m", 90), ("45", 45), ("0.5s", 0.5)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse.duration("time", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-3m", "3 m", "nan", "inf", "3d", "m3", "1e3s", "٣m"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--time"):
+        parse.duration("time", text)
+
+
+def test_numbers_are_made_short() -> None:
+    numbers = {999: "999", 1000: "1k", 45_600: "45.6k", 999_600: "1M", 1_234_567: "1.23M"}
+    assert {n: terminal.short(n) for n in numbers} == numbers
+    assert [terminal.clock(s) for s in (7, 61, 3700)] == ["0:07", "1:01", "1:01:40"]

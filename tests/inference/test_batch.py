@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from networks import SHAPES, build, weights
+from test_sampling import CONFIGS, LOGITS, expected
+
+import textgen
+from textgen.config import CELLS
+from textgen.inference.batch import (
+    BELOW_ONE,
+    BLOCK,
+    BatchStepper,
+    Block,
+    _product,
+    choose,
+    write_many,
+)
+from textgen.inference.sampling import SamplingConfig, Uniforms, distribution
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("hidden", SHAPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_stream_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
+    model = build(cell, hidden)
+    ids = np.random.default_rng(0).integers(20, size=(100, 5))
+    logits, _ = oracle.run(model.config, weights(model), ids)
+    stepper = BatchStepper(model.config, weights(model), CPU, torch.float32, streams=5)
+    for t in range(100):
+        row = stepper.step(torch.from_numpy(ids[t]))
+        np.testing.assert_allclose(row, logits[t], atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_bf16_products_stay_close(cell: str) -> None:
+    model = build(cell, (64, 64))
+    ids = np.random.default_rng(0).integers(20, size=(100, 5))
+    logits, _ = oracle.run(model.config, weights(model), ids)
+    stepper = BatchStepper(model.config, weights(model), CPU, torch.bfloat16, streams=5)
+    rows = np.stack([stepper.step(torch.from_numpy(row)).numpy() for row in ids])
+    assert np.abs(rows - logits).mean() < 0.02
+    stepper.reset()
+    again = np.stack([stepper.step(torch.from_numpy(row)).numpy() for row in ids])
+    assert np.array_equal(again, rows)
+
+
+def test_a_product_in_another_layout_is_the_same_product() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(96, 40, generator=generator).bfloat16()
+    both = torch.randn(64, 40, generator=generator).bfloat16()
+    with torch.inference_mode():
+        assert torch.equal(_product(matrix, 64)(both), torch.nn.functional.linear(both, matrix))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_frequencies_match_the_distribution(config: SamplingConfig) -> None:
+    draws = 100_000
+    u = torch.from_numpy(np.random.default_rng(3).random(draws).astype(np.float32))
+    logits = torch.from_numpy(LOGITS).expand(1000, -1)
+    chosen = torch.cat([choose(logits, config, part) for part in u.split(1000)])
+    counts = np.bincount(chosen, minlength=len(LOGITS))
+    p = expected(config)
+    assert counts[p == 0].sum() == 0
+    often = p * draws >= 5
+    chi_square = ((counts - p * draws)[often] ** 2 / (p * draws)[often]).sum()
+    freedom = max(1, often.sum() - 1)
+    assert chi_square < freedom + 4.5 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [SamplingConfig(1.0, top_p=0.0), SamplingConfig(1.0, min_p=1.0), SamplingConfig(0.01)],
+    ids=str,
+)
+def test_the_extreme_draws_pick_what_is_possible(config: SamplingConfig) -> None:
+    logits = torch.from_numpy(LOGITS)[None]
+    for u in (0.0, BELOW_ONE):
+        chosen = choose(logits, config, torch.tensor([u])).item()
+        assert distribution(LOGITS, config)[chosen] > 0
+
+
+def test_draws_follow_each_texts_own_uniforms() -> None:
+    model = build("lstm", (16,))
+    prompt = np.array([3, 1])
+    settings = SamplingConfig(1.0)
+
+    def write(numbers: list[int]) -> np.ndarray:
+        sources = [Uniforms(5, n) for n in numbers]
+        blocks = write_many(model.config, weights(model), prompt, settings, sources, CPU)
+        return np.concatenate(list(itertools.islice(blocks, 3)))
+
+    together = write([0, 1, 2])
+    assert together.shape == (3 * BLOCK, 3)
+    assert np.array_equal(write([2])[:, 0], together[:, 2])
+    assert not np.array_equal(together[:, 0], together[:, 1])
+
+
+def test_a_block_goes_on_where_the_last_one_ended() -> None:
+    model = build("gru", (16, 16))
+    block = Block(
+        BatchStepper(model.config, weights(model), CPU, torch.float32, streams=2),
+        SamplingConfig(0),
+    )
+    none = np.zeros((BLOCK, 2), np.float32)
+    written = np.concatenate([[[0, 0]], block.write(none), block.write(none)])
+    logits, _ = oracle.run(model.config, weights(model), written[:-1])
+    of_written = np.take_along_axis(logits, written[1:, :, None], axis=2)[..., 0]
+    np.testing.assert_allclose(of_written, logits.max(axis=2), atol=1e-5)
+
+
+def test_texts_are_the_same_however_many_are_written(trained: Path) -> None:
+    model = textgen.load(trained)
+    many = list(model.generate_many("The ", num=70, length=50, seed=3))
+    assert len(many) == 70
+    assert len(set(many)) == 70
+    assert all(len(text) == 50 for text in many)
+    assert list(model.generate_many("The ", num=2, length=50, seed=3)) == many[:2]
+
+
+def test_texts_end_before_a_stop_text(trained: Path) -> None:
+    model = textgen.load(trained)
+    whole = list(model.generate_many(num=5, length=300, seed=1))
+    ended = list(model.generate_many(num=5, length=300, seed=1, stop=["fox", ".\n"]))
+    for text, full in zip(ended, whole, strict=True):
+        ends = [full.find(s) for s in ("fox", ".\n") if s in full]
+        assert text == full[: min(ends, default=300)]
+
+
+def test_without_an_accelerator_the_cpu_is_fastest(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgen.inference.text_model._ACCELERATORS", ())
+    assert textgen.load(trained).fastest_device() == "cpu"
+
+
+@pytest.mark.parametrize("streams", [1, 8])
+def test_with_one_both_are_measured(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, streams: int
+) -> None:
+    """A pretended accelerator, which writes as slowly as the CPU side by side."""
+    model = textgen.load(trained)
+    asked = []
+
+    def generate_many(*, device: str, num: int, length: int, **_: object) -> list[str]:
+        asked.append((device, num))
+        return list(model.generate_many(num=num, length=length, device="cpu", seed=0))
+
+    pretended = textgen.load(trained)
+    monkeypatch.setattr(pretended, "generate_many", generate_many)
+    monkeypatch.setattr("textgen.inference.text_model._ACCELERATORS", ("/",))
+    monkeypatch.setattr("textgen.model.device.pick_device", lambda name="cuda": torch.device(name))
+    assert pretended.fastest_device(streams) in ("cpu", "cuda")
+    assert ("cuda", streams) in asked
+    assert (("cpu", streams) in asked) == (streams > 1)

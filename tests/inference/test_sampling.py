@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from textgen.errors import UsageError
+from textgen.inference.sampling import SamplingConfig, Uniforms, distribution, draw, log_probability
+
+DRAWS = 100_000
+LOGITS = np.random.default_rng(0).normal(0, 2, 30).astype(np.float32)
+CONFIGS = [
+    SamplingConfig(1.0),
+    SamplingConfig(0.5),
+    SamplingConfig(1.7),
+    SamplingConfig(1.0, top_k=5),
+    SamplingConfig(1.0, top_p=0.8),
+    SamplingConfig(1.0, min_p=0.1),
+    SamplingConfig(0.7, top_k=12, top_p=0.9),
+    SamplingConfig(1.3, top_k=20, top_p=0.95, min_p=0.02),
+]
+
+
+def expected(config: SamplingConfig) -> np.ndarray:
+    """The filtered distribution, written the slow way."""
+    p = np.exp(LOGITS.astype(np.float64) / config.temperature)
+    p /= p.sum()
+    order = sorted(range(len(p)), key=lambda i: -p[i])
+    kept = order[: config.top_k] if config.top_k else order
+    nucleus, reached = [], 0.0
+    for i in kept:
+        if reached < config.top_p * sum(p[kept]) or not nucleus:
+            nucleus.append(i)
+        reached += p[i]
+    final = [i for i in nucleus if p[i] >= config.min_p * p[order[0]]]
+    q = np.zeros_like(p)
+    q[final] = p[final] / p[final].sum()
+    return q
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_the_distribution_is_the_filtered_softmax(config: SamplingConfig) -> None:
+    np.testing.assert_allclose(distribution(LOGITS, config), expected(config), atol=1e-7)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_frequencies_match_the_distribution(config: SamplingConfig) -> None:
+    uniforms = Uniforms(seed=1)
+    counts = np.zeros(len(LOGITS))
+    for _ in range(DRAWS):
+        counts[draw(LOGITS, config, uniforms.next())] += 1
+    p = expected(config)
+    assert counts[p == 0].sum() == 0
+    often = p * DRAWS >= 5
+    chi_square = ((counts - p * DRAWS)[often] ** 2 / (p * DRAWS)[often]).sum()
+    freedom = max(1, often.sum() - 1)
+    assert chi_square < freedom + 4.5 * np.sqrt(2 * freedom)  # beyond 1 in 10,000
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    greedy = SamplingConfig(0)
+    assert draw(LOGITS, greedy, 0.999) == LOGITS.argmax()
+    assert distribution(LOGITS, greedy)[LOGITS.argmax()] == 1
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SamplingConfig(1.0, top_p=0.0),
+        SamplingConfig(1.0, min_p=1.0),
+        SamplingConfig(1.0, top_k=1),
+        SamplingConfig(1e-30),
+        SamplingConfig(1e30, top_k=1, top_p=0.0, min_p=1.0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("logits", [LOGITS, np.zeros(4, np.float32), LOGITS * 1e30])
+def test_no_filter_leaves_nothing(config: SamplingConfig, logits: np.ndarray) -> None:
+    p = distribution(logits, config)
+    assert p.sum() == pytest.approx(1)
+    for u in (0.0, 0.5, np.nextafter(1, 0)):
+        assert p[draw(logits, config, u)] > 0
+
+
+def test_uniforms_are_a_function_of_seed_number_and_place() -> None:
+    text = Uniforms(seed=4, number=2)
+    first = [text.next() for _ in range(700)]
+    for place in (0, 255, 256, 699):
+        assert Uniforms(4, 2, place).next() == first[place]
+    assert Uniforms(4, 3).next() != first[0]
+    assert Uniforms(5, 2).next() != first[0]
+    assert np.mean(first) == pytest.approx(0.5, abs=0.05)
+
+
+def test_log_probability_is_that_of_the_softmax() -> None:
+    p = np.exp(LOGITS) / np.exp(LOGITS).sum()
+    assert [log_probability(LOGITS, i) for i in range(30)] == pytest.approx(np.log(p), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": -1},
+        {"top_k": 1.5},
+        {"top_p": 1.1},
+        {"top_p": float("nan")},
+        {"min_p": -0.1},
+    ],
+    ids=str,
+)
+def test_values_out_of_range_name_their_flag(values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="--" + next(iter(values)).replace("_", "-")):
+        SamplingConfig(**values)

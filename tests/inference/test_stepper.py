@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+from networks import SHAPES, build, weights
+
+from textgen.config import CELLS
+from textgen.inference.stepper import Stepper
+
+
+@pytest.mark.parametrize("hidden", SHAPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
+    model = build(cell, hidden)
+    ids = np.random.default_rng(0).integers(20, size=(200, 1))
+    expected, trace = oracle.run(model.config, weights(model), ids)
+    stepper = Stepper(model.config, weights(model))
+    for t, i in enumerate(ids[:, 0]):
+        np.testing.assert_allclose(stepper.step(int(i)), expected[t, 0], atol=1e-4)
+    for layer, hidden_state in enumerate(trace[-1]):
+        np.testing.assert_allclose(stepper.state[f"{layer}.hidden"], hidden_state[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_goes_on_from_a_state_taken_out(cell: str) -> None:
+    model = build(cell, (16, 16))
+    stepper = Stepper(model.config, weights(model))
+    for i in (3, 1, 4, 1, 5):
+        stepper.step(i)
+    kept = stepper.state
+    expected = stepper.step(9).copy()
+    other = Stepper(model.config, weights(model))
+    other.step(2)
+    other.state = kept
+    assert np.array_equal(other.step(9), expected)
+
+
+def test_reset_forgets_everything() -> None:
+    model = build("lstm", (16, 16))
+    stepper = Stepper(model.config, weights(model))
+    first = stepper.step(7).copy()
+    stepper.step(8)
+    stepper.reset()
+    assert np.array_equal(stepper.step(7), first)

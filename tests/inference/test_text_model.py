@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from conftest import train
+
+import textgen
+from textgen.errors import CheckpointError, UnknownCharacters, UsageError
+from textgen.inference.text_model import TextModel
+from textgen.inference.writer import Position
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> TextModel:
+    return textgen.load(trained)
+
+
+def write(model: TextModel, prompt: str = "", **options: object) -> str:
+    return "".join(model.generate(prompt, **{"length": 300, "seed": 1, **options}))
+
+
+def test_a_seed_repeats_its_text_and_another_does_not(model: TextModel) -> None:
+    assert write(model) == write(model)
+    assert write(model) != write(model, seed=2)
+    assert len(write(model)) == 300
+
+
+def test_a_text_of_a_seed_is_the_same_whatever_else_is_written(model: TextModel) -> None:
+    texts = [write(model, number=n) for n in range(4)]
+    assert len(set(texts)) == 4
+    assert write(model, number=3) == texts[3]
+
+
+def test_greedy_needs_no_seed(model: TextModel) -> None:
+    assert write(model, temperature=0, seed=1) == write(model, temperature=0, seed=2)
+
+
+def test_the_prompt_steers_and_is_not_repeated(model: TextModel) -> None:
+    greedy = {"temperature": 0, "length": 40}
+    continuation = write(model, "The fox ", **greedy)
+    assert continuation != write(model, "sai", **greedy)
+    assert write(model, "The fox " + continuation[:10], **greedy)[:20] == continuation[10:30]
+
+
+def test_length_zero_writes_without_end_until_it_is_closed(model: TextModel) -> None:
+    writer = model.generate(length=0, seed=1)
+    assert len("".join(itertools.islice(writer, 2000))) >= 2000
+    writer.close()
+    assert list(writer) == []
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("hidden", [(12,), (12, 12), (16, 12, 12)])
+def test_the_written_text_is_as_likely_as_the_equations_say(
+    cell: str, hidden: tuple[int, ...], corpus: Path, tmp_path: Path
+) -> None:
+    train(corpus, tmp_path, steps=8, cell=cell, hidden=hidden)
+    model = textgen.load(tmp_path / "tales")
+    prompt = "The crow "
+    writer = model.generate(prompt, length=200, seed=3, score=True)
+    ids = model.vocabulary.encode(prompt + "".join(writer))
+    logits, _ = oracle.run(model.header.record.model, model.weights, ids[:-1, None])
+    logits = logits[len(prompt) - 1 :, 0]
+    chosen = logits[np.arange(200), ids[len(prompt) :]]
+    expected = chosen - np.log(np.exp(logits).sum(axis=1))
+    assert writer.log_probability == pytest.approx(expected.sum(), abs=200 * 1e-4)
+
+
+def test_a_writer_put_away_and_taken_up_goes_on_exactly(model: TextModel, tmp_path: Path) -> None:
+    whole = write(model, "The ", length=600)
+    first = model.generate("The ", length=250, seed=1)
+    begun = "".join(first)
+    first.position.save(tmp_path / "state")
+    position = Position.load(tmp_path / "state")
+    assert begun + write(model, position=position, length=350) == whole
+    assert begun + write(model, position=position, length=350, seed=None) == whole
+    branches = {write(model, position=position, seed=seed) for seed in range(2, 6)}
+    assert len(branches) == 4
+
+
+def test_a_position_of_another_shape_is_refused(
+    model: TextModel, corpus: Path, tmp_path: Path
+) -> None:
+    train(corpus, tmp_path, steps=1, hidden=(8,))
+    other = textgen.load(tmp_path / "tales")
+    with pytest.raises(CheckpointError, match="another shape"):
+        model.generate(position=other.generate(length=1).position)
+
+
+def test_what_is_not_a_saved_state_is_refused(tmp_path: Path, trained: Path) -> None:
+    (tmp_path / "junk").write_bytes(b"junk")
+    for path in (tmp_path / "junk", tmp_path / "missing", trained / "best.safetensors"):
+        with pytest.raises(CheckpointError):
+            Position.load(path)
+
+
+def test_writing_ends_before_a_stop_text_however_it_arrives(model: TextModel) -> None:
+    text = write(model, length=2000)
+    for stop in (["fox"], ["king said", "moon."], [".\nThe"], ["absent text"], ["x", "\n"]):
+        ends = [text.find(s) for s in stop if s in text]
+        expected = text[: min(ends)] if ends else text
+        assert write(model, length=2000, stop=stop) == expected
+
+
+def test_a_possible_beginning_of_a_stop_text_is_held_back(model: TextModel) -> None:
+    stop = "said fox"
+    writer = model.generate(length=500, seed=1, stop=[stop])
+    for written in itertools.accumulate(writer):
+        undecided = any(written.endswith(stop[:n]) for n in range(1, len(stop)))
+        assert not undecided or list(writer) == []
+
+
+def test_unknown_prompt_characters(model: TextModel) -> None:
+    with pytest.raises(UnknownCharacters, match=r"'Ж' \(U\+0416 CYRILLIC CAPITAL LETTER ZHE\)"):
+        write(model, "The Ж")
+    assert write(model, "The Ж", unknown="skip") == write(model, "The ")
+    assert write(model, "Thé Ж", unknown="replace") == write(model, "The  ")
+
+
+@pytest.mark.parametrize(
+    "options", [{"length": -1}, {"temperature": -0.1}, {"seed": -1}, {"unknown": "maybe"}], ids=str
+)
+def test_values_out_of_range_are_refused(model: TextModel, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="--" + next(iter(options))):
+        write(model, **options)
+
+
+def test_score_is_the_mean_of_what_the_equations_say(model: TextModel, corpus: Path) -> None:
+    text = corpus.read_text()[:700]
+    ids = model.vocabulary.encode(text)
+    logits, _ = oracle.run(model.header.record.model, model.weights, ids[:-1, None])
+    logits = logits[:, 0]
+    nats = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(699), ids[1:]]
+    result = model.score(text)
+    assert result.nats_per_char == pytest.approx(nats.mean(), abs=1e-5)
+    assert result.bits_per_char == pytest.approx(nats.mean() / math.log(2), abs=1e-5)
+    assert result.characters == 699
+
+
+def test_any_bytes_can_be_modelled_and_come_out_as_they_were(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 8
+    (tmp_path / "data.bin").write_bytes(data)
+    train(tmp_path / "data.bin", tmp_path, steps=400, level="byte", hidden=(48,), lr=0.02)
+    model = textgen.load(tmp_path / "data")
+    prompt = bytes(range(100, 140)).decode("utf-8", "surrogateescape")
+    text = "".join(model.generate(prompt, length=60, temperature=0))
+    assert text.encode("utf-8", "surrogateescape") == bytes(range(140, 200))

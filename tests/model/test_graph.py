@@ -1,0 +1,107 @@
+"""The capturing of a step, with a make-believe CUDA: it records on capture, runs on replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from textgen.config import ModelConfig, TrainingConfig
+from textgen.model.graph import EAGER, Graphed
+from textgen.training.step import Trainer
+
+
+class Cuda:
+    """What stands in for torch.cuda. fails: with what a capture ends, if it does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: str = "") -> None:
+        self.fails = fails
+        self.capturing = False
+        self.recorded: Callable[[], None] | None = None
+        self.replays = 0
+        self.generators: list[torch.Generator] = []
+        stream = type("Stream", (), {"wait_stream": lambda *_: None})
+        monkeypatch.setattr(torch.cuda, "Stream", stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", stream)
+        monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "graph", self.graph)
+
+    @contextmanager
+    def graph(self, _: Cuda) -> Iterator[None]:
+        self.capturing = True
+        yield
+        self.capturing = False
+        if self.fails:
+            raise RuntimeError(self.fails)
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        self.generators.append(generator)
+
+    def replay(self) -> None:
+        assert self.recorded is not None
+        self.replays += 1
+        self.recorded()
+
+
+def test_a_step_is_captured_once_and_replayed_on_new_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = Cuda(monkeypatch)
+    total, result = torch.zeros(2), torch.zeros(2)
+    ran = 0
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal ran
+        ran += 1
+
+        def kernels() -> None:
+            total.add_(x)
+            result.copy_(total)
+
+        if cuda.capturing:
+            cuda.recorded = kernels
+        else:
+            kernels()
+        return result
+
+    generator = torch.Generator()
+    graphed = Graphed(step, generator, pytest.fail)
+    results = [graphed(torch.tensor([1.0, n])) for n in range(8)]
+    expected = torch.tensor([[n + 1, n * (n + 1) / 2] for n in range(8)])
+    torch.testing.assert_close(torch.stack(results[EAGER:]), expected[EAGER:])
+    assert ran == EAGER + 1
+    assert cuda.replays == 8 - EAGER
+    assert cuda.generators == [generator]
+
+
+def test_training_goes_on_where_a_capture_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cuda(monkeypatch, fails="this cannot be captured\nat all")
+    monkeypatch.setattr(Trainer, "_scaler", lambda _: torch.amp.GradScaler("cpu"))
+
+    def trainer() -> Trainer:
+        ids = np.random.default_rng(0).integers(5, size=999).astype(np.uint8)
+        model = ModelConfig(5, hidden=(8, 8), embedding=4, dropout=0.2)
+        config = TrainingConfig(9, batch_size=3, bptt=5)
+        return Trainer(model, config, ids, torch.device("cpu"))
+
+    expected, failing = trainer(), trainer()
+
+    def half(*inputs: Tensor) -> Tensor:
+        """What a failed capture leaves behind: a step that was begun, and computed nothing."""
+        if failing.step == EAGER and failing.scaler is scaler:
+            failing.scaler.unscale_(failing.optimizer)
+            return inputs[0]
+        return failing._update(*inputs)
+
+    scaler = failing.scaler
+    failing._graphed = Graphed(half, failing.generator, failing._recover)
+    for _ in range(9):
+        assert torch.equal(expected.advance(), failing.advance())
+    for name, array in expected.weights().items():
+        np.testing.assert_array_equal(array, failing.weights()[name])
+    assert failing.notices == ["no CUDA graph, so each step takes longer: this cannot be captured"]

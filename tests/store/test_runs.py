@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from textgen.errors import CheckpointError, RunError, UsageError
+from textgen.store.runs import find_checkpoint, find_run, list_runs, new_run
+
+
+@pytest.fixture
+def checkpoints(trained: Path, tmp_path: Path) -> Path:
+    """Two runs, of which `plays` was saved later than `tunes`."""
+    for age, name in enumerate(["plays", "tunes"]):
+        shutil.copytree(trained, tmp_path / name)
+        for file in (tmp_path / name).iterdir():
+            os.utime(file, (1e9 - age, 1e9 - age))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("not a run")
+    return tmp_path
+
+
+def test_the_latest_run_comes_first_and_is_the_default(checkpoints: Path) -> None:
+    assert [run.name for run in list_runs(checkpoints)] == ["plays", "tunes"]
+    assert find_run(None, checkpoints).name == "plays"
+
+
+def test_a_run_is_found_by_name_by_folder_and_by_file(checkpoints: Path) -> None:
+    folder = checkpoints / "tunes"
+    assert find_run("tunes", checkpoints).folder == folder
+    assert find_run(str(folder), Path("elsewhere")).folder == folder
+    assert find_checkpoint("tunes", checkpoints) == folder / "best.safetensors"
+    last = folder / "last.safetensors"
+    assert find_checkpoint(str(last), Path("elsewhere")) == last
+
+
+def test_last_stands_in_where_there_is_no_best(checkpoints: Path) -> None:
+    (checkpoints / "tunes" / "best.safetensors").unlink()
+    assert find_checkpoint("tunes", checkpoints).name == "last.safetensors"
+
+
+def test_a_name_that_is_nearly_right_is_suggested(checkpoints: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        find_run("tune", checkpoints)
+    assert "did you mean tunes" in caught.value.hint
+
+
+def test_without_runs_the_hint_says_how_to_begin_one(tmp_path: Path) -> None:
+    for name in (None, "plays"):
+        with pytest.raises(RunError) as caught:
+            find_run(name, tmp_path)
+        assert "textgen train" in caught.value.hint
+
+
+def test_a_missing_checkpoint_file_is_named(checkpoints: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent\.safetensors"):
+        find_checkpoint("absent.safetensors", checkpoints)
+
+
+def test_a_run_is_not_begun_over_another(checkpoints: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        new_run("plays", checkpoints, overwrite=False)
+    assert "textgen resume plays" in caught.value.hint
+    assert "--overwrite" in caught.value.hint
+    assert new_run("plays", checkpoints, overwrite=True).name == "plays"
+    assert new_run("poems", checkpoints, overwrite=False).name == "poems"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0b"])
+def test_a_name_must_be_a_folder_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--run"):
+        new_run(name, tmp_path, overwrite=False)

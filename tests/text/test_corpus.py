@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import prose
+
+from textgen.config import CorpusConfig
+from textgen.errors import CorpusError
+from textgen.text import corpus as corpus_module
+from textgen.text.corpus import Corpus, default_corpus, read_corpus, read_text
+from textgen.text.vocabulary import Vocabulary
+
+TEXT = prose(200)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "corpus.txt"
+
+
+def read(*files: Path, **settings: Any) -> Corpus:
+    return read_corpus(CorpusConfig(tuple(map(str, files)), **settings))
+
+
+def text_of(corpus: Corpus) -> str:
+    return corpus.vocabulary.decode(np.concatenate([corpus.train, corpus.validation]))
+
+
+def refusal(*files: Path, **settings: Any) -> CorpusError:
+    with pytest.raises(CorpusError) as caught:
+        read(*files, **settings)
+    return caught.value
+
+
+def blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "BLOCK", size)
+
+
+# Reading
+
+
+def test_a_text_is_read_as_it_stands(file: Path) -> None:
+    text = "Ünïcode, 日本語, \U0001f98a\t\n" + TEXT
+    file.write_text(text, encoding="utf-8")
+    corpus = read(file)
+    assert text_of(corpus) == text
+    assert corpus.vocabulary.characters == "".join(sorted(set(text)))
+    assert corpus.notices == ()
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 22])
+def test_a_byte_order_mark_is_left_out_and_said(
+    file: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(block, monkeypatch)
+    file.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    corpus = read(file)
+    assert text_of(corpus) == TEXT
+    assert corpus.notices == (f"{file}: left out the byte-order mark at its start",)
+
+
+@pytest.mark.parametrize("block", [3, 1 << 22])
+def test_only_the_first_of_two_byte_order_marks_is_left_out(
+    file: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(block, monkeypatch)
+    file.write_text("\ufeff\ufeff" + TEXT, encoding="utf-8")
+    assert text_of(read(file)) == "\ufeff" + TEXT
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1 << 22])
+@pytest.mark.parametrize(("newline", "name"), [("\r\n", "CRLF"), ("\r", "CR")])
+def test_line_ends_of_other_systems_become_lf_and_it_is_said(
+    file: Path, newline: str, name: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(block, monkeypatch)
+    file.write_bytes(TEXT.replace("\n", newline).encode())
+    corpus = read(file)
+    assert text_of(corpus) == TEXT
+    assert corpus.notices == (f"{file}: turned {name} line ends into LF",)
+
+
+def test_mixed_line_ends_are_all_said(file: Path) -> None:
+    file.write_bytes(b"one\rtwo\r\nthree\n" * 10)
+    corpus = read(file)
+    assert text_of(corpus) == "one\ntwo\nthree\n" * 10
+    assert corpus.notices == (f"{file}: turned CR and CRLF line ends into LF",)
+
+
+def test_a_carriage_return_at_the_very_end_is_kept_as_a_line_end(file: Path) -> None:
+    file.write_bytes(TEXT.encode() + b"end\r")
+    assert text_of(read(file)) == TEXT + "end\n"
+
+
+@pytest.mark.parametrize("block", range(1, 12))
+def test_characters_that_straddle_blocks_are_whole(
+    file: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(block, monkeypatch)
+    text = "aé€\U0001f98a" * 20
+    file.write_text(text, encoding="utf-8")
+    assert text_of(read(file)) == text
+
+
+def whole_file(data: bytes, encoding: str) -> str:
+    """What reading comes to, with the file in one piece."""
+    text = data.decode(encoding).removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_reading_in_blocks_is_reading_the_whole(
+    file: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    blocks_of(rng.randint(1, 9), monkeypatch)
+    encoding = rng.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+    pieces = ["\ufeff", "a", "b", "\n", "\r", "\r\n", "é", "€", "\U0001f98a"]
+    data = "".join(rng.choices(pieces, k=200)).encode(encoding)
+    file.write_bytes(data)
+    corpus = read(file, encoding=encoding)
+    text = whole_file(data, encoding)
+    assert text_of(corpus) == text
+    assert corpus.vocabulary.characters == "".join(sorted(set(text)))
+    assert corpus.fingerprint == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-16", "Wörter und 日本語\n" * 10),
+        ("latin-1", "Les élèves, naïfs\n" * 10),
+        ("cp1252", "“Quoted” – dashed\n" * 10),
+        ("koi8-r", "Жили-были дед да баба\n" * 10),
+        ("shift_jis", "吾輩は猫である\n" * 10),
+    ],
+)
+def test_other_encodings_are_read_when_named(
+    file: Path, encoding: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(5, monkeypatch)
+    file.write_bytes(text.encode(encoding))
+    assert text_of(read(file, encoding=encoding)) == text
+
+
+def test_level_byte_keeps_every_byte(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks_of(7, monkeypatch)
+    data = b"\xef\xbb\xbf\r\n\r\0\xff" + bytes(range(256))
+    file.write_bytes(data)
+    corpus = read(file, level="byte")
+    assert np.concatenate([corpus.train, corpus.validation]).tolist() == list(data)
+    assert len(corpus.vocabulary) == 256
+    assert corpus.notices == ()
+
+
+def test_a_large_text_lives_in_a_memory_map_with_the_same_ids(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(TEXT, encoding="utf-8")
+    small = read(file)
+    monkeypatch.setattr(corpus_module, "IN_MEMORY", len(TEXT) - 1)
+    large = read(file)
+    assert isinstance(large.train, np.memmap)
+    assert isinstance(large.validation, np.memmap)
+    assert np.array_equal(large.train, small.train)
+    assert np.array_equal(large.validation, small.validation)
+    assert not isinstance(small.train, np.memmap)
+
+
+def test_the_text_in_the_box_can_be_learned_from() -> None:
+    corpus = read(default_corpus())
+    assert len(corpus.train) > 10_000
+    assert corpus.notices == ()
+
+
+# Parts
+
+
+@pytest.mark.parametrize(("fraction", "learned"), [(0.1, 900), (0.25, 750), (0.5, 500)])
+def test_the_end_of_the_text_is_held_out(file: Path, fraction: float, learned: int) -> None:
+    text = prose(1000)
+    file.write_text(text, encoding="utf-8")
+    corpus = read(file, val_fraction=fraction)
+    assert corpus.vocabulary.decode(corpus.train) == text[:learned]
+    assert corpus.vocabulary.decode(corpus.validation) == text[learned:]
+
+
+def test_a_tenth_is_held_out_if_nothing_else_is_said(file: Path) -> None:
+    file.write_text(prose(1000), encoding="utf-8")
+    corpus = read(file)
+    assert (len(corpus.train), len(corpus.validation)) == (900, 100)
+
+
+def test_a_validation_file_is_held_out_instead(file: Path, tmp_path: Path) -> None:
+    file.write_text(TEXT, encoding="utf-8")
+    other = tmp_path / "other.txt"
+    other.write_text("held out: Ω", encoding="utf-8")
+    corpus = read(file, val_file=str(other))
+    assert corpus.vocabulary.decode(corpus.train) == TEXT
+    assert corpus.vocabulary.decode(corpus.validation) == "held out: Ω"
+
+
+def test_several_files_are_read_one_after_the_other(tmp_path: Path) -> None:
+    texts = [prose(100, seed) for seed in range(3)]
+    files = [tmp_path / f"{n}.txt" for n in range(3)]
+    for path, text in zip(files, texts, strict=True):
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    corpus = read(*files)
+    assert text_of(corpus) == "".join(texts)
+    assert len(corpus.notices) == 3
+
+
+def test_a_line_end_is_not_formed_across_two_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.txt", tmp_path / "2.txt"
+    first.write_bytes(TEXT.encode() + b"\r")
+    second.write_bytes(b"\n" + TEXT.encode())
+    assert text_of(read(first, second)) == TEXT + "\n\n" + TEXT
+
+
+# Fingerprints
+
+
+def test_the_fingerprint_is_the_sha256_of_the_file(file: Path) -> None:
+    data = b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode()
+    file.write_bytes(data)
+    expected = hashlib.sha256(data).hexdigest()
+    assert read(file).fingerprint == read(file, level="byte").fingerprint == expected
+
+
+def test_every_file_counts_in_the_fingerprint(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.txt" for n in range(3)]
+    for seed, path in enumerate(files):
+        path.write_text(prose(100, seed), encoding="utf-8")
+    found = read(*files[:2], val_file=str(files[2])).fingerprint
+    assert found == hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_invalid_byte_is_named_by_file_line_and_offset(
+    file: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    blocks_of(rng.randint(1, 9), monkeypatch)
+    pieces = ["a", "\n", "\r\n", "é", "€", "\U0001f98a"]
+    before = "".join(rng.choices(pieces, k=rng.randint(0, 300))).encode()
+    file.write_bytes(before + b"\xff" + TEXT.encode())
+    line = before.count(b"\n") + 1
+    error = refusal(file)
+    assert error.message == (
+        f"{file}, line {line}, byte offset {len(before)}: 0xFF is not valid utf-8"
+    )
+    assert "--encoding latin-1" in error.hint
+    assert "--level byte" in error.hint
+
+
+def test_a_character_cut_off_at_the_end_is_an_invalid_byte(file: Path) -> None:
+    file.write_bytes(b"one\ntwo\xe2\x82")
+    assert "line 2, byte offset 7: 0xE2 is not valid utf-8" in refusal(file).message
+
+
+def test_invalid_bytes_far_into_a_long_text_are_found(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(1000, monkeypatch)
+    line = "é" * 49 + "\n"
+    file.write_bytes(line.encode() * 3000 + b"\xc3(" + line.encode())
+    assert "line 3001, byte offset 297000: 0xC3" in refusal(file).message
+
+
+def test_text_that_is_not_in_the_encoding_named_is_refused_and_utf_8_suggested(file: Path) -> None:
+    file.write_text(TEXT + "é", encoding="utf-8")
+    error = refusal(file, encoding="ascii")
+    assert f"byte offset {len(TEXT)}: 0xC3 is not valid ascii" in error.message
+    assert "--encoding utf-8" in error.hint
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_recognised_and_its_flag_suggested(file: Path, order: str) -> None:
+    file.write_bytes(("\ufeff" + TEXT).encode(order))
+    error = refusal(file)
+    assert "UTF-16" in error.message
+    assert error.hint == "try --encoding utf-16"
+
+
+def test_a_binary_file_is_refused_and_level_byte_suggested(file: Path) -> None:
+    file.write_bytes(b"\x7fELF\x02\x01\x01\0\0\0" + TEXT.encode())
+    error = refusal(file)
+    assert "binary" in error.message
+    assert "byte offset 7" in error.message
+    assert "--level byte" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"a" * 500, "one distinct character, 'a' (U+0061 LATIN SMALL LETTER A)"),
+        (b"\r\n" * 500, "one distinct character, '\\n' (U+000A)"),
+        (b"ab" * 31 + b"c", "63 characters; expected 64 or more"),
+    ],
+    ids=["empty", "a byte-order mark alone", "one character", "line ends alone", "too short"],
+)
+def test_a_text_too_poor_to_learn_from_is_refused_with_why(
+    file: Path, data: bytes, why: str
+) -> None:
+    file.write_bytes(data)
+    error = refusal(file)
+    assert error.message.startswith(str(file))
+    assert why in error.message
+    assert error.hint
+
+
+def test_the_shortest_text_is_enough(file: Path) -> None:
+    file.write_text("ab" * 32, encoding="utf-8")
+    assert text_of(read(file)) == "ab" * 32
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_a_split_that_leaves_a_part_without_text_is_refused(file: Path, fraction: float) -> None:
+    file.write_text(TEXT, encoding="utf-8")
+    assert f"--val-fraction {fraction} leaves" in refusal(file, val_fraction=fraction).message
+
+
+def test_an_empty_validation_file_is_refused(file: Path, tmp_path: Path) -> None:
+    file.write_text(TEXT, encoding="utf-8")
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    assert "--val-file leaves 200 characters to learn and 0" in (
+        refusal(file, val_file=str(empty)).message
+    )
+
+
+def test_of_a_missing_file_the_one_with_the_nearest_name_is_suggested(
+    file: Path, tmp_path: Path
+) -> None:
+    file.touch()
+    error = refusal(tmp_path / "corpsu.txt")
+    assert error.message.startswith(f"no such file: {tmp_path / 'corpsu.txt'}")
+    assert error.hint == f"did you mean {file}"
+
+
+def test_a_missing_file_unlike_any_other_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "no" / "x.txt") in refusal(tmp_path / "no" / "x.txt").message
+
+
+def test_a_folder_is_refused_and_its_files_suggested(tmp_path: Path) -> None:
+    error = refusal(tmp_path)
+    assert "is a folder" in error.message
+    assert f"{tmp_path}/*.txt" in error.hint
+
+
+def test_a_file_without_leave_to_read_is_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file.write_text("text", encoding="utf-8")
+    monkeypatch.setattr(corpus_module, "open", forbidden, raising=False)
+    error = refusal(file)
+    assert error.message == f"no permission to read {file}"
+    assert error.hint == f"chmod u+r {file}"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_because_a_corpus_is_read_twice(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        error = refusal(pipe)
+    finally:
+        os.close(writer)
+    assert "is a pipe" in error.message
+    assert f"cat {pipe} > corpus.txt" in error.hint
+
+
+# Encoding with the vocabulary of a model
+
+
+def test_ids_follow_the_vocabulary_given(file: Path) -> None:
+    file.write_text("ba" * 50, encoding="utf-8")
+    config = CorpusConfig((str(file),))
+    corpus = read_corpus(config, Vocabulary("char", "\n abc"))
+    assert corpus.train[:4].tolist() == [3, 2, 3, 2]
+
+
+def test_a_character_that_the_vocabulary_given_lacks_is_refused(file: Path) -> None:
+    file.write_text("ab" * 50 + "x", encoding="utf-8")
+    with pytest.raises(CorpusError, match="not in the run's vocabulary"):
+        read_corpus(CorpusConfig((str(file),)), Vocabulary("char", "ab"))
+
+
+# Texts to score or to go on from
+
+
+def test_a_text_is_read_as_a_corpus_is(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r")
+    assert read_text(file) == "one\ntwo\n"
+    assert read_text(file, "latin-1") == "ï»¿one\ntwo\n"
+
+
+def test_at_level_byte_a_text_is_left_as_it_is(file: Path) -> None:
+    data = b"\xef\xbb\xbfone\r\n\xff"
+    file.write_bytes(data)
+    assert read_text(file, level="byte").encode("utf-8", "surrogateescape") == data

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, train
+
+import textgen
+from textgen.errors import CheckpointError, CorpusError, Diverged, RunError
+from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
+from textgen.store.checkpoint import read_arrays, read_header
+from textgen.training import loop
+from textgen.training.step import GROUPS
+
+STEPS = 151
+WALK = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
+CLOCKS = {"seconds", "chars_per_second"}
+
+
+def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
+    """All that training leaves behind, but for what the clock said."""
+    header = read_header(folder / "last.safetensors")
+    arrays = {
+        f"{group}/{name}": array
+        for group, named in read_arrays(header, *GROUPS).items()
+        for name, array in named.items()
+    }
+    best = read_arrays(read_header(folder / "best.safetensors"), "model")["model"]
+    arrays |= {f"best/{name}": array for name, array in best.items()}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["val_nats"] for line in lines] == [e.val_nats for e in header.record.history]
+    return arrays, [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    (arrays, metrics), (expected_arrays, expected_metrics) = outcome(one), outcome(other)
+    assert metrics == expected_metrics
+    assert arrays.keys() == expected_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
+
+
+def flags(choices: dict[str, object]) -> list[str]:
+    values = {k: ",".join(map(str, v)) if isinstance(v, tuple) else v for k, v in choices.items()}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "textgen", *map(str, arguments)]
+
+
+def resume(checkpoints: Path, *arguments: object) -> None:
+    """`textgen resume` in a process of its own."""
+    done = subprocess.run(
+        command("resume", "--checkpoints", checkpoints, *arguments), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def leave(events: Iterator[Event], step: int) -> None:
+    """Let a run go until `step` is done, and no further."""
+    with closing(events):  # type: ignore[type-var]
+        for event in events:
+            if isinstance(event, Stepped) and event.step == step:
+                return
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """For each cell the folder of a run that was never stopped."""
+    folders = {}
+    for cell in ("lstm", "gru"):
+        checkpoints = tmp_path_factory.mktemp(cell)
+        train(corpus, checkpoints, **WALK, cell=cell)
+        folders[cell] = checkpoints / "tales"
+    return folders
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "sgd"])
+def test_the_loss_goes_down(corpus: Path, tmp_path: Path, optimizer: str) -> None:
+    lr = {"adamw": 0.02, "rmsprop": 0.02, "sgd": 1.0}[optimizer]
+    events = train(corpus, tmp_path, steps=150, eval_every=30, optimizer=optimizer, lr=lr)
+    losses = [event.val_nats for event in events if isinstance(event, Evaluated)]
+    assert losses[-1] < 1.0 < 1.5 < losses[0]
+
+
+def test_the_events_tell_the_whole_story(corpus: Path, tmp_path: Path) -> None:
+    events = train(corpus, tmp_path, steps=50, eval_every=20, sample_every=40, dropout=0.1)
+    kinds = [type(event) for event in events]
+    assert kinds[0] is Planned
+    assert kinds[-2:] == [Saved, Finished]
+    assert [e.step for e in events if isinstance(e, Stepped)] == list(range(1, 51))
+    evaluated = [e for e in events if isinstance(e, Evaluated)]
+    assert [e.step for e in evaluated] == [20, 40, 50]
+    assert [e.step for e in events if isinstance(e, Sampled)] == [40, 50]
+    steps = [e.loss for e in events if isinstance(e, Stepped)]
+    assert evaluated[1].train_nats == pytest.approx(np.mean(steps[20:40]), abs=1e-6)
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.best_val_nats == min(e.val_nats for e in evaluated)
+    for event in events:
+        assert json.loads(json.dumps(event.to_json()))["event"] == type(event).__name__.lower()
+
+
+def test_best_holds_the_weights_of_the_lowest_validation_loss(corpus: Path, tmp_path: Path) -> None:
+    # a rate so high that the end is worse than the middle
+    events = train(corpus, tmp_path, steps=120, eval_every=10, lr=0.2, schedule="constant", seed=3)
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    best = min(evaluated, key=lambda event: event.val_nats)
+    model = textgen.load(tmp_path / "tales")
+    assert model.header.record.step == best.step != 120
+    validation = corpus.read_text()[-400:]
+    assert model.score(validation).nats_per_char == pytest.approx(best.val_nats, abs=1e-3)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_leaving_and_resuming_in_a_new_process_changes_nothing(
+    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path], cell: str
+) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **WALK, cell=cell)
+    leave(events, 67)
+    assert read_header(tmp_path / "tales" / "last.safetensors").record.step == 67
+    resume(tmp_path)
+    assert_same(tmp_path / "tales", uninterrupted[cell])
+
+
+def test_leaving_right_before_an_evaluation_does_not_lose_it(
+    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
+) -> None:
+    for stop in (40, 80):
+        events = (
+            textgen.train(corpus, checkpoints=tmp_path, **WALK)
+            if stop == 40
+            else textgen.resume("tales", checkpoints=tmp_path)
+        )
+        leave(events, stop)
+    list(textgen.resume("tales", checkpoints=tmp_path))
+    assert_same(tmp_path / "tales", uninterrupted["lstm"])
+
+
+def test_leaving_after_the_last_step_leaves_its_evaluation_to_resume(
+    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
+) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    leave(events, STEPS)
+    list(textgen.resume("tales", checkpoints=tmp_path))
+    assert_same(tmp_path / "tales", uninterrupted["lstm"])
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(corpus: Path, tmp_path: Path) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    for event in events:
+        if isinstance(event, Stepped):
+            break
+    other = command("train", corpus, "--checkpoints", tmp_path, "--overwrite", *flags(WALK))
+    for arguments in (other, command("resume", "--checkpoints", tmp_path)):
+        done = subprocess.run(arguments, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "is being trained by another process" in done.stderr
+    events.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_signal_at_a_random_moment_changes_nothing(
+    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path], number: int, code: int
+) -> None:
+    moment = random.randint(45, 130)
+    process = subprocess.Popen(
+        command(
+            "train", corpus, "--checkpoints", tmp_path, "--json", "--save-every=0.02s", *flags(WALK)
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "stepped" and event["step"] == moment:
+            process.send_signal(number)
+            break
+    process.stdout.read()
+    stderr = process.communicate()[1]
+    assert process.returncode == code, (moment, stderr)
+    if code > 0:
+        assert stderr == "saved; go on with: textgen resume tales\n"
+    stopped = read_header(tmp_path / "tales" / "last.safetensors").record.step
+    assert 0 < stopped < STEPS
+    resume(tmp_path)
+    assert_same(tmp_path / "tales", uninterrupted["lstm"])
+
+
+def test_a_finished_run_is_extended(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path, steps=60, lr=0.02)
+    with pytest.raises(RunError, match="finished") as caught:
+        list(textgen.resume("tales", checkpoints=tmp_path))
+    assert caught.value.hint == "extend it: textgen resume tales --steps 60"
+    resume(tmp_path, "--steps", 90)
+    events = list(textgen.resume("tales", checkpoints=tmp_path, epochs=1.5))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    chunk = SMALL["batch_size"] * SMALL["bptt"]
+    assert finished.step == 150 + -(-3600 * 1.5 // chunk)
+    history = read_header(tmp_path / "tales" / "last.safetensors").record.history
+    assert history[-1].val_nats < history[0].val_nats
+
+
+def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_path: Path) -> None:
+    passes = 3600 // (SMALL["batch_size"] * SMALL["bptt"])
+    given = {"dropout": 0.01, "weight_drop": 0.02, "weight_decay": 0.0, "eval_every": 17}
+    for run, choices in (("planned", {}), ("chosen", given)):
+        train(corpus, tmp_path, run=run, steps=3 * passes, lr=0.02, **choices)
+    events = textgen.resume("planned", checkpoints=tmp_path, steps=9 * passes)
+    planned = next(events)
+    first = next(event for event in events if isinstance(event, Stepped))
+    events.close()
+    assert isinstance(planned, Planned)
+    assert first.lr == pytest.approx(0.02 * (0.01 + 0.99 * 0.75))
+    assert planned.model.dropout > 0
+    assert planned.training.weight_decay > 0.1
+    resume(tmp_path, "planned")  # the new settings are those of the checkpoint now
+    kept = next(textgen.resume("chosen", checkpoints=tmp_path, steps=9 * passes))
+    assert isinstance(kept, Planned)
+    settings = {**vars(kept.model), **vars(kept.training)}
+    assert {name: settings[name] for name in given} == given
+
+
+def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_path: Path) -> None:
+    text = tmp_path / "tales.txt"
+    text.write_bytes(corpus.read_bytes())
+    events = textgen.train(text, checkpoints=tmp_path, **WALK)
+    leave(events, 5)
+    moved = tmp_path / "elsewhere.txt"
+    text.rename(moved)
+    with pytest.raises(CorpusError, match="no such file"):
+        next(textgen.resume("tales", checkpoints=tmp_path))
+    text.write_bytes(corpus.read_bytes().replace(b"fox", b"cat"))
+    fingerprint = read_header(tmp_path / "tales" / "last.safetensors").record.fingerprint
+    with pytest.raises(CorpusError, match=fingerprint[:16]):
+        next(textgen.resume("tales", checkpoints=tmp_path))
+    finished = list(textgen.resume("tales", checkpoints=tmp_path, files=(str(moved),)))[-1]
+    assert isinstance(finished, Finished)
+    assert finished.step == STEPS
+
+
+def test_weights_alone_cannot_be_resumed(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tales"
+    folder.mkdir()
+    (folder / "last.safetensors").write_bytes((trained / "best.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="weights alone"):
+        next(textgen.resume("tales", checkpoints=tmp_path))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_save(
+    corpus: Path, tmp_path: Path
+) -> None:
+    def broken() -> list[Event]:
+        options = {"steps": 400, "lr": 1e30, "clip": 1e30, "warmup": 0, "optimizer": "sgd"}
+        return train(corpus, tmp_path, **options)
+
+    with pytest.raises(Diverged, match="--lr 1e\\+30"):
+        broken()
+    weights = textgen.load(tmp_path / "tales").weights
+    assert all(np.isfinite(a).all() for a in weights.values())
+
+
+def test_a_failed_save_is_told_and_tried_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **{**WALK, "save_every": 1e-6})
+    seen = []
+    write = loop.write_checkpoint
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for event in events:
+        seen.append(event)
+        if isinstance(event, Stepped) and event.step == 3:
+            monkeypatch.setattr(loop, "write_checkpoint", full)
+        if isinstance(event, Noticed):
+            assert "No space left on device" in event.message
+            monkeypatch.setattr(loop, "write_checkpoint", write)
+    assert sum(isinstance(event, Noticed) for event in seen) == 1
+    assert isinstance(seen[-1], Finished)
+
+
+def test_a_dry_run_plans_and_writes_nothing(corpus: Path, tmp_path: Path) -> None:
+    events = train(corpus, tmp_path, steps=5, dry_run=True)
+    assert [type(event) for event in events] == [Planned]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_started_over_leaves_nothing_of_the_old_one(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path, steps=40, eval_every=20)
+    events = textgen.train(corpus, checkpoints=tmp_path, overwrite=True, **WALK)
+    for event in events:
+        if isinstance(event, Stepped):
+            break
+    events.close()
+    assert (tmp_path / "tales" / "metrics.jsonl").read_text() == ""
+    assert textgen.load(tmp_path / "tales").header.record.step == 1

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+import textgen
+import textgen.training.planning
+from textgen.config import TrainingConfig
+from textgen.events import Evaluated, Finished, Stepped
+from textgen.store.checkpoint import read_header
+from textgen.training import pace
+from textgen.training.pace import END, Pace
+from textgen.training.schedule import learning_rate, progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    return clock
+
+
+def walk(clock: Clock, config: TrainingConfig, seconds: float, cost) -> TrainingConfig:
+    """Step to the end, `cost(step)` seconds a step; the settings at the end."""
+    deadline = clock.now + seconds
+    watch = Pace()
+    step = 0
+    while step < config.steps:
+        config = watch.fitted(config, step, deadline)
+        clock.now += cost(step)
+        watch.stepped()
+        step += 1
+    assert clock.now <= deadline + 0.05 * seconds
+    assert clock.now >= deadline - END - 0.05 * seconds
+    return config
+
+
+CONFIG = TrainingConfig(steps=1000, warmup=20, save_every=30.0)
+
+
+def test_a_walk_on_time_is_left_alone(clock: Clock) -> None:
+    assert walk(clock, CONFIG, 100 + END, lambda step: 0.1) == CONFIG
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.8, 1.3, 4.0])
+def test_a_machine_of_another_speed_ends_on_time(clock: Clock, factor: float) -> None:
+    fitted = walk(clock, CONFIG, 100, lambda step: 0.1 * factor)
+    assert fitted.steps == pytest.approx(1000 / factor, rel=0.06)
+    assert progress(fitted.steps, fitted) == 1
+
+
+def test_a_machine_that_slows_down_midway_ends_on_time(clock: Clock) -> None:
+    fitted = walk(clock, CONFIG, 100, lambda step: 0.1 if step < 500 else 0.5)
+    assert fitted.steps == pytest.approx(600, rel=0.05)
+
+
+def test_the_rate_goes_down_without_a_jump(clock: Clock) -> None:
+    config, watch, rates = CONFIG, Pace(), []
+    deadline = clock.now + 100
+    for step in range(600):
+        config = watch.fitted(config, step, deadline)
+        rates.append(learning_rate(step, config))
+        clock.now += 0.1 if step < 300 else 0.25
+        watch.stepped()
+        if step + 1 == config.steps:
+            break
+    peak = rates.index(max(rates))
+    falls = [b / a for a, b in zip(rates[peak:-5], rates[peak + 1 : -4], strict=True)]
+    assert all(0.8 < fall <= 1 for fall in falls)
+
+
+def test_validations_and_saves_are_counted_in(clock: Clock) -> None:
+    watch = Pace()
+    for _ in range(20):
+        clock.now += 0.1
+        watch.stepped()
+    clock.now += 2.0
+    watch.paused("evaluation")
+    config = replace(CONFIG, eval_every=100, warmup=0)
+    fitted = watch.fitted(config, 20, clock.now + 50)
+    # a step costs 0.1 s and its share of a validation, 0.02 s; one more comes at the end
+    assert fitted.steps - 20 == pytest.approx((50 - END - 2) / 0.12, rel=0.01)
+
+
+def test_a_timed_run_ends_on_time_and_resumes_the_steps_it_settled_on(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planner is fooled into four times too many steps."""
+    monkeypatch.setattr(pace, "LOOK", 0.05)
+    measure = textgen.training.planning.measure
+    monkeypatch.setattr(textgen.training.planning, "measure", lambda *a: 4 * measure(*a))
+    options = {**SMALL, "time": 3.0, "warmup": 2, "eval_every": 50}
+    finished = None
+    for event in textgen.train(corpus, checkpoints=tmp_path, **options):
+        if isinstance(event, Finished):
+            finished = event
+    assert finished is not None
+    record = read_header(tmp_path / "tales" / "last.safetensors").record
+    assert record.training.steps == record.step == finished.step
+    assert record.training.progress > 0
+    assert record.seconds < 4.0
+
+
+def test_a_stopped_timed_run_goes_on_without_a_clock(corpus: Path, tmp_path: Path) -> None:
+    options = {**SMALL, "time": 30.0, "eval_every": 100}
+    events = textgen.train(corpus, checkpoints=tmp_path, **options)
+    for event in events:
+        if isinstance(event, Stepped) and event.step == 25:
+            break
+    events.close()
+    record = read_header(tmp_path / "tales" / "last.safetensors").record
+    resumed = textgen.resume("tales", checkpoints=tmp_path)
+    planned = next(resumed)
+    assert planned.training == record.training
+    assert any(isinstance(e, Evaluated) for e in [next(resumed) for _ in range(120)])
+    resumed.close()

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from textgen.config import ModelConfig, TrainingConfig
+from textgen.errors import UsageError
+from textgen.text.corpus import Corpus
+from textgen.text.vocabulary import Vocabulary
+from textgen.training import planning
+from textgen.training.planning import Choices, plan
+
+CPU = torch.device("cpu")
+
+
+def corpus(size: int) -> Corpus:
+    ids = np.zeros(size, np.uint8)
+    return Corpus(ids, ids[: size // 9], Vocabulary("char", "abcdefgh"), "")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that spends 30 ps per weight and character, half of that in bf16."""
+
+    def measure(model: ModelConfig, training: TrainingConfig, *_: object) -> float:
+        picoseconds = 30 if training.precision == "fp32" else 15
+        return 1e12 / (picoseconds * sum(8 * h * h for h in model.hidden))
+
+    monkeypatch.setattr(planning, "measure", measure)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_was_chosen_is_kept() -> None:
+    choices = Choices(
+        time=60,
+        cell="gru",
+        hidden=(40, 20),
+        embedding=9,
+        dropout=0.15,
+        weight_drop=0.25,
+        batch_size=5,
+        bptt=17,
+        optimizer="sgd",
+        lr=0.3,
+        schedule="linear",
+        warmup=3,
+        clip=2.0,
+        weight_decay=0.5,
+        eval_every=11,
+        save_every=7.0,
+        sample_every=13,
+        seed=99,
+        precision="fp32",
+    )
+    decided = plan(choices, corpus(10_000), CPU, time.monotonic())
+    settings = {**vars(decided.model), **vars(decided.training)}
+    for name, value in vars(choices).items():
+        if name in settings and value is not None and name != "steps":
+            assert settings[name] == value, name
+
+
+@pytest.mark.usefixtures("machine")
+def test_epochs_are_passes_over_the_training_text() -> None:
+    training = plan(
+        Choices(epochs=2.5, batch_size=4, bptt=10), corpus(10_001), CPU, time.monotonic()
+    ).training
+    assert training.steps == 626
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_faster_precision_is_taken() -> None:
+    assert plan(Choices(steps=1), corpus(9999), CPU, time.monotonic()).training.precision == "bf16"
+
+
+@pytest.mark.parametrize(("best", "expected"), [(8, 8), (4, 4), (1, 1), (16, 8)])
+def test_threads_are_halved_while_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, best: int, expected: int
+) -> None:
+    def measure(*_: object) -> float:
+        threads = torch.get_num_threads()
+        return 1000 * min(threads / best, best / threads)
+
+    monkeypatch.setattr(planning, "measure", measure)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        plan(Choices(time=60, hidden=(8,)), corpus(9999), CPU, time.monotonic())
+        assert torch.get_num_threads() == expected
+        torch.set_num_threads(8)
+        plan(Choices(steps=60, hidden=(8,)), corpus(9999), CPU, time.monotonic())
+        assert torch.get_num_threads() == 8  # a seed's result hangs on no clock then
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("machine")
+def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
+    widths = []
+    for seconds in (20, 60, 300, 1800):
+        decided = plan(Choices(time=seconds), corpus(10**6), CPU, time.monotonic())
+        widths.append(decided.model.hidden[0])
+        training = decided.training
+        spent = training.steps * training.chars_per_step / decided.chars_per_second
+        assert 0.7 * seconds < spent < seconds
+    assert widths == sorted(set(widths))
+    decided = plan(Choices(time=1800), corpus(50_000), CPU, time.monotonic())
+    assert decided.model.hidden[0] < widths[-1]  # a short text cannot teach so many
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_more_often_a_text_is_read_the_more_is_dropped_and_decays() -> None:
+    def settings(epochs: float, width: int = 16, **choices: float) -> tuple[float, float, float]:
+        choice = Choices(epochs=epochs, hidden=(width,), embedding=16, **choices)  # type: ignore[arg-type]
+        decided = plan(choice, corpus(10_000), CPU, time.monotonic())
+        return decided.model.dropout, decided.model.weight_drop, decided.training.weight_decay
+
+    dropouts, weight_drops, decays = zip(*map(settings, (1, 15, 60, 600, 3000)), strict=True)
+    assert dropouts[0] == 0
+    assert list(dropouts) == sorted(set(dropouts))
+    for values in (dropouts, weight_drops, decays):
+        assert list(values) == sorted(values)
+        assert values[0] < values[-1]
+    assert settings(60, width=64) > settings(60)  # a larger model learns more by heart
+    most = (dropouts[-1], weight_drops[-1], decays[-1])
+    assert settings(3000, dropout=0.01) == (0.01, *most[1:])
+    assert settings(3000, weight_drop=0.01) == (most[0], 0.01, most[2])
+    assert settings(3000, weight_decay=0.0) == (*most[:2], 0.0)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_short_text_shrinks_batch_and_chunk_and_says_so() -> None:
+    decided = plan(Choices(steps=10), corpus(300), CPU, time.monotonic())
+    assert decided.training.chars_per_step <= 300
+    assert "300 characters are few" in decided.notices[0]
+
+
+def test_a_measurement_gives_characters_per_second() -> None:
+    model = ModelConfig(8, hidden=(16,), embedding=8)
+    rate = planning.measure(model, TrainingConfig(1, batch_size=4, bptt=16), 1000, CPU)
+    assert 100 < rate < 1e8
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"time": 0.0}, "--time"),
+        ({"epochs": -1.0}, "--epochs"),
+        ({"epochs": float("nan")}, "--epochs"),
+        ({"time": 5.0, "steps": 5}, "--time and --steps"),
+        ({"layers": 0}, "--layers"),
+        ({"layers": 3, "hidden": (8, 8)}, "--layers"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(values: dict[str, float], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        Choices(**values)

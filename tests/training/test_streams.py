@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from textgen.training.streams import Streams, fit, frequencies
+
+
+def test_each_stream_reads_the_circle_character_by_character() -> None:
+    ids = np.arange(103)
+    streams = Streams(ids, batch_size=4, bptt=7, seed=0)
+    expected = [b * 103 // 4 for b in range(4)]
+    for step in range(60):
+        chunk = streams.chunk(step)
+        for t in range(7):
+            assert chunk.inputs[t].tolist() == expected
+            expected = [(e + 1) % 103 for e in expected]
+            assert chunk.targets[t].tolist() == expected
+
+
+def test_one_pass_reads_every_character_equally_often() -> None:
+    streams = Streams(np.arange(96), batch_size=4, bptt=8, seed=0)
+    read = np.concatenate([streams.chunk(step).inputs.ravel() for step in range(3)])
+    assert np.array_equal(np.sort(read), np.arange(96))
+
+
+def test_a_stream_is_fresh_at_first_and_in_the_chunk_after_the_end() -> None:
+    streams = Streams(np.arange(1000), batch_size=2, bptt=30, seed=0)
+    streams_without_coin = [s for s in range(400) if not _coin(streams, s).any()]
+    assert streams.chunk(0).fresh.all()
+    for step in streams_without_coin[1:]:
+        before = streams.positions(step - 1)
+        passed = before + 30 >= 1000
+        assert streams.chunk(step).fresh.tolist() == passed.tolist()
+
+
+def _coin(streams: Streams, step: int) -> np.ndarray:
+    """Which streams are fresh in a text so long that none passes its end."""
+    endless = Streams(np.zeros(10**7, np.uint8), 2, 30, streams.seed)
+    return endless.chunk(step).fresh if step else np.zeros(2, bool)
+
+
+def test_about_one_chunk_in_a_hundred_starts_from_nothing() -> None:
+    streams = Streams(np.zeros(10**7, np.uint8), batch_size=50, bptt=1, seed=1)
+    share = np.mean([streams.chunk(step).fresh.mean() for step in range(1, 400)])
+    assert share == pytest.approx(0.01, abs=0.002)
+
+
+def test_a_chunk_depends_on_its_step_and_seed_alone() -> None:
+    ids = np.random.default_rng(0).integers(9, size=5000).astype(np.uint8)
+    ahead = Streams(ids, 8, 16, seed=5)
+    for step in range(50):
+        ahead.chunk(step)
+    for a, b in zip(ahead.chunk(50), Streams(ids, 8, 16, seed=5).chunk(50), strict=True):
+        assert np.array_equal(a, b)
+    coins = [
+        np.stack([Streams(ids, 8, 16, seed=s).chunk(t).fresh for t in range(1, 99)]) for s in (5, 6)
+    ]
+    assert not np.array_equal(*coins)
+
+
+@pytest.mark.parametrize("size", [64, 100, 2047, 2048, 5000])
+def test_batch_and_chunk_shrink_until_the_text_fills_them(size: int) -> None:
+    batch_size, bptt = fit(32, 64, size)
+    assert batch_size * bptt <= size
+    assert batch_size * bptt * 2 > min(size, 2048)
+    assert batch_size > 1
+    assert bptt > 1
+
+
+def test_frequencies_count_the_whole_text_and_are_never_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textgen.training.streams.BLOCK", 3)  # several blocks
+    ids = np.array([0, 1, 1, 3, 3, 3, 3], np.uint8)
+    assert frequencies(ids, 5).tolist() == pytest.approx([2 / 12, 3 / 12, 1 / 12, 5 / 12, 1 / 12])

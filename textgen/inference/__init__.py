@@ -1,0 +1,1 @@
+"""Writing and scoring with a trained model."""

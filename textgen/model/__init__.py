@@ -1,0 +1,1 @@
+"""The network in torch, and the device it runs on."""

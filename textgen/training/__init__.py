@@ -1,0 +1,1 @@
+"""Training: what is read, what is planned, one step, the loop."""
