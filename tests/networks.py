@@ -5,14 +5,47 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from textgen.config import ModelConfig
+from textgen.architecture import ModelConfig
+from textgen.config import TrainingConfig
 from textgen.model.network import CharModel
+
+
+def model_config(
+    vocabulary_size: int,
+    cell: str = "lstm",
+    hidden: tuple[int, ...] = (256, 256),
+    **changes: object,
+) -> ModelConfig:
+    others = {"embedding": 128, "skip": True, "dropout": 0.0, "weight_drop": 0.0}
+    return ModelConfig(vocabulary_size, cell, hidden, **(others | changes))
+
+
+def training_config(steps: int, **changes: object) -> TrainingConfig:
+    others = {
+        "batch_size": 32,
+        "bptt": 64,
+        "optimizer": "adamw",
+        "lr": 0.01,
+        "schedule": "linear",
+        "warmup": 20,
+        "clip": 0.5,
+        "weight_decay": 0.01,
+        "eval_every": 200,
+        "save_every": 30.0,
+        "sample_every": 0,
+        "seed": 0,
+        "precision": "fp32",
+        "segment_start": 0,
+        "segment_progress": 0.0,
+    }
+    return TrainingConfig(steps, **(others | changes))
+
 
 SHAPES = [(16,), (16, 16, 16), (24, 16), (16, 16, 8)]
 
 
 def build(cell: str, hidden: tuple[int, ...], **options: float) -> CharModel:
-    model = CharModel(ModelConfig(20, cell, hidden, embedding=10, **options))
+    model = CharModel(model_config(20, cell, hidden, embedding=10, **options))
     model.initialise(torch.Generator().manual_seed(3), torch.full((20,), 1 / 20))
     with torch.no_grad():  # biases too, so that a misplaced one shows
         for name, parameter in model.named_parameters():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import ModelConfig
+from textgen.architecture import ModelConfig
 
 
 def sigmoid(x: NDArray) -> NDArray:
@@ -63,7 +63,7 @@ def run(
                 hidden[layer] = gru_step(x, hidden[layer], *own)
             else:
                 hidden[layer] = rnn_step(x, hidden[layer], *own)
-            joined = layer > 0 and x.shape[-1] == hidden[layer].shape[-1]
+            joined = config.skip and layer > 0 and x.shape[-1] == hidden[layer].shape[-1]
             x = hidden[layer] + x if joined else hidden[layer]
         trace.append(list(hidden))
         logits.append(x @ w["head.weight"].T + w["head.bias"])

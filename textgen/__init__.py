@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +30,13 @@ __all__ = ["TextgenError", "load", "resume", "train"]
 def load(path: str | Path) -> TextModel:
     """A trained model: `generate()` writes, `score()` measures.
 
-    path: a checkpoint file, or a run's folder (its best weights).
+    path: a checkpoint file, or a run's folder (its best weights), as given.
     Raises RunError or CheckpointError if there is none, or if it is damaged.
     """
     from textgen.inference.text_model import TextModel
-    from textgen.store.runs import find_checkpoint
+    from textgen.store.runs import checkpoint_at
 
-    return TextModel(find_checkpoint(str(path), Path(path).parent))
+    return TextModel(checkpoint_at(Path(path)))
 
 
 def train(
@@ -45,79 +44,74 @@ def train(
     run: str | None = None,
     checkpoints: str | Path = "checkpoints",
     overwrite: bool = False,
-    encoding: str = "utf-8",
-    level: str = "char",
-    val_fraction: float = 0.1,
-    val_file: str | Path | None = None,
-    device: str = "auto",
     dry_run: bool = False,
     **choices: Any,
 ) -> Iterator[Event]:
-    """Train on files (with none, on the corpus in the box); an iterator of events.
+    """Train on files (with none, on the bundled fables); an iterator of events.
 
     Nothing happens before the first event is asked for. Leave the iterator at any event and the
     run is saved, to go on with `resume`.
 
+    run: its name; by default the first file's.
+    overwrite: start over a run that exists.
     dry_run: stop after the first event, the plan; nothing is written.
-    choices: the fields of `textgen.training.planning.Choices`: `time` (seconds), `epochs` or
-        `steps`, `hidden=(256, 256)`, `lr`, `dropout`, … ; the planner decides on those left out.
+    choices: the fields of `textgen.config.Choices`: `time` (seconds), `epochs` or `steps`,
+        `hidden=(256, 256)`, `lr`, `dropout`, `level`, `device`, … ; the planner decides on those
+        left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
-    from textgen.config import CorpusConfig
-    from textgen.model.device import pick_device
+    from textgen.config import Choices, CorpusConfig
     from textgen.store.runs import new_run
-    from textgen.text.corpus import default_corpus, read_corpus
-    from textgen.training.loop import begin_training
-    from textgen.training.planning import DEFAULT_TIME, Choices, plan
+    from textgen.text.corpus import default_corpus
+    from textgen.training.loop import begin
 
-    # absolute paths, so that the run can be resumed from another folder
-    paths = [Path(f) for f in files] or [default_corpus()]
-    corpus_config = CorpusConfig(
-        files=tuple(str(path.resolve()) for path in paths),
-        level=level,
-        encoding=encoding,
-        val_fraction=val_fraction,
-        val_file=None if val_file is None else str(Path(val_file).resolve()),
-    )
     chosen = Choices(**choices)
-    if chosen.budget is None:
-        chosen = replace(chosen, time=DEFAULT_TIME)
+    paths = [Path(f) for f in files] or [default_corpus()]
+    corpus = CorpusConfig(  # absolute paths, so that the run can be resumed from another folder
+        files=tuple(str(path.resolve()) for path in paths),
+        level=chosen.level,
+        encoding=chosen.encoding,
+        val_fraction=chosen.val_fraction,
+        val_file=None if chosen.val_file is None else str(Path(chosen.val_file).resolve()),
+    )
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
-    place = pick_device(device)
-    corpus = read_corpus(corpus_config)
-    decided = plan(chosen, corpus, place, began)
-    deadline = None if chosen.time is None else began + chosen.time
-    training = begin_training(target, corpus, corpus_config, decided, place, deadline)
+    loop = begin(target, corpus, chosen, began)
     if dry_run:
-        yield training.planned()
+        yield loop.planned()
     else:
-        yield from training.events()
+        yield from loop.events()
 
 
 def resume(
     run: str | Path | None = None,
     *,
     checkpoints: str | Path = "checkpoints",
-    time: float | None = None,
-    epochs: float | None = None,
-    steps: int | None = None,
     files: tuple[str | Path, ...] = (),
-    device: str = "auto",
+    val_file: str | Path | None = None,
+    **choices: Any,
 ) -> Iterator[Event]:
     """Go on with a run (the latest, if none is named) from where it was last saved.
 
-    time (seconds), epochs, steps: end so much further on, instead of where the run was to end.
-    files: where the corpus is now, if it moved.
-    device: auto is the one it was trained on, if this machine has it.
+    files, val_file: where the corpus is now, if it moved.
+    choices: `time` (seconds), `epochs` or `steps`: end so much further on, instead of where the run
+        was to end; `device`, which is by default the one it was trained on.
     """
     began = clock.monotonic()
+    from textgen.config import Choices
+    from textgen.errors import UsageError
     from textgen.store.runs import find_run
-    from textgen.training.loop import resume_training
-    from textgen.training.planning import Choices
+    from textgen.training.loop import moved_corpus
+    from textgen.training.loop import resume as go_on
 
+    if others := sorted(choices.keys() - {"time", "epochs", "steps", "device"}):
+        raise UsageError(
+            f"`{others[0]}` is given; expected no settings but time, epochs, steps and device",
+            "to change a setting, train anew: textgen train",
+        )
     found = find_run(None if run is None else str(run), Path(checkpoints))
-    budget = Choices(time=time, epochs=epochs, steps=steps)
-    moved = tuple(str(Path(f).resolve()) for f in files)
-    training = resume_training(found, device, budget, began, moved)
-    yield from training.events()
+    moved = None
+    if files or val_file:
+        paths = tuple(str(Path(f).resolve()) for f in files)
+        moved = moved_corpus(found, paths, str(Path(val_file).resolve()) if val_file else None)
+    yield from go_on(found, moved, Choices(**choices), began).events()

@@ -1,170 +1,263 @@
-"""Settings: frozen, checked once where they are built, stored in the checkpoint as plain JSON.
+"""Every setting, once: its default, its bounds and its help.
 
-Every field carries the name of its flag, so that one message serves both the Python API and the
-command line.
+`Choices` and `SamplingOptions` hold what a person may choose; the command line and the Python API
+take defaults and help from their fields. `CorpusConfig`, `ModelConfig` (in `architecture`) and
+`TrainingConfig` hold what was decided for a run: they are stored in its checkpoint, have no
+defaults, and are checked against the same bounds.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from textgen.errors import UsageError
 
 CELLS = ("lstm", "gru", "rnn")
-OPTIMIZERS = ("adamw", "rmsprop", "sgd")
+OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 LEVELS = ("char", "byte")
 PRECISIONS = ("fp32", "bf16", "fp16")
+UNKNOWN = ("error", "skip", "replace")
+BUDGETS = ("time", "epochs", "steps")
+DEFAULT_TIME = 300.0  # seconds, the budget where none is given
+SEEDS = 2**63  # seeds lie below it
 
 
-def flag(name: str) -> str:
-    """How a field is spelled on the command line: `batch_size` is `--batch-size`."""
-    return "--" + name.replace("_", "-")
+@dataclass(frozen=True)
+class Number:
+    """Finite numbers from `low` to `high`, without these two if `open_ends`."""
+
+    low: float
+    high: float = math.inf
+    whole: bool = False
+    open_ends: bool = False
+    example: str = ""
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UsageError unless `value`, of the setting `name`, is one of them."""
+        kinds = (int,) if self.whole else (int, float)
+        if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
+            inside = self.low < value < self.high
+            if inside or (not self.open_ends and value in (self.low, self.high)):
+                return
+        hint = f"try `{name}={self.example}`" if self.example else f"give `{name}` {self}"
+        raise UsageError(f"`{name}` is {value}; expected {self}", hint)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a finite number"
+        if math.isinf(self.high):
+            return (
+                f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
+            )
+        between = f"{kind} between {self.low:g} and {self.high:g}"
+        return between + ", both excluded" if self.open_ends else between
 
 
-def check_number(
-    name: str,
-    value: float,
-    low: float,
-    high: float = math.inf,
-    *,
-    whole: bool = False,
-    open_ends: bool = False,
-    example: str = "",
-) -> None:
-    """Raise UsageError unless `value` is finite and within [low, high] (open_ends: strictly)."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if whole:
-        fits = is_number and isinstance(value, int) and low <= value <= high
-    elif open_ends:
-        fits = is_number and math.isfinite(value) and low < value < high
-    else:
-        fits = is_number and math.isfinite(value) and low <= value <= high
-    if fits:
-        return
-    kind = "a whole number" if whole else "a finite number"
-    if math.isinf(high):
-        expected = f"{kind} above {low:g}" if open_ends else f"{kind}, {low:g} or more"
-    else:
-        expected = f"{kind} between {low:g} and {high:g}" + (", both excluded" if open_ends else "")
-    hint = f"try {flag(name)} {example}" if example else f"give {flag(name)} {expected}"
-    raise UsageError(f"{flag(name)} is {value}; expected {expected}", hint)
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UsageError unless `value`, of the setting `name`, is one of them."""
+        if value not in self.words:
+            raise UsageError(
+                f"`{name}` is {value!r}; expected one of {', '.join(self.words)}",
+                f"try `{name}={self.words[0]}`",
+            )
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise UsageError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise UsageError(
-            f"{flag(name)} is {value!r}; expected one of {', '.join(choices)}",
-            f"try {flag(name)} {choices[0]}",
-        )
+def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any = None) -> Any:
+    """A dataclass field with its help and its bounds."""
+    return field(default=default, metadata={"help": help_text, "bounds": bounds})
+
+
+def check(config: Any, declared: type) -> None:
+    """Raise UsageError unless the values of `config` are within the bounds of `declared`.
+
+    A value is checked against the field of the same name; None is not checked, and of a tuple
+    each element is.
+    """
+    bounds = {f.name: f.metadata["bounds"] for f in fields(declared) if f.metadata.get("bounds")}
+    for name in (f.name for f in fields(config) if f.name in bounds):
+        value = getattr(config, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None:
+                bounds[name].check(name, one)
+
+
+DEVICE = "auto, cpu, cuda, cuda:N or mps."
+_COUNT, _SHARE = Number(1, whole=True), Number(0, 0.95, example="0.2")
+_SEED = Number(0, SEEDS - 1, whole=True, example="1")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person chose for training; None leaves it to the planner."""
+
+    time: float | None = setting(
+        "Train this long: 90s, 3m, 1h30m.", Number(0, 1e9, open_ends=True, example="300")
+    )
+    epochs: float | None = setting(
+        "Train for this many passes over the text.", Number(0, 1e9, open_ends=True, example="10")
+    )
+    steps: int | None = setting("Train for this many steps.", Number(1, whole=True, example="2000"))
+    cell: str = setting("Recurrent cell: lstm, gru or rnn.", OneOf(CELLS), "lstm")
+    layers: int | None = setting("Number of layers.", Number(1, 64, whole=True, example="2"))
+    hidden: tuple[int, ...] | None = setting(
+        "Hidden width: 256, or one per layer: 128,64.", Number(1, 65536, whole=True, example="256")
+    )
+    embedding: int | None = setting("Embedding width.", Number(1, 65536, whole=True, example="64"))
+    skip: bool = setting("Skip connections between layers of equal width.", default=True)
+    dropout: float | None = setting("Dropout of activations, 0 to 0.95.", _SHARE)
+    weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
+    batch_size: int | None = setting("Streams read in parallel.", _COUNT)
+    bptt: int | None = setting("Characters per step and stream (truncated BPTT).", _COUNT)
+    optimizer: str = setting("adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS), "adamw")
+    lr: float | None = setting("Peak learning rate.", Number(0, open_ends=True, example="0.004"))
+    schedule: str = setting(
+        "Learning rate schedule: linear, cosine or constant.", OneOf(SCHEDULES), "linear"
+    )
+    warmup: int | None = setting(
+        "Steps of warm-up to the peak.", Number(0, whole=True, example="20")
+    )
+    clip: float = setting("Largest gradient norm.", Number(0, open_ends=True, example="1.0"), 0.5)
+    weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
+    level: str = setting("Model characters or bytes: char or byte.", OneOf(LEVELS), "char")
+    encoding: str = setting("Encoding of the files.", default="utf-8")
+    val_fraction: float = setting(
+        "Share of the text, its end, held out for validation.",
+        Number(0, 1, open_ends=True, example="0.1"),
+        0.1,
+    )
+    val_file: str | None = setting("Validate on this file instead.")
+    eval_every: int | None = setting(
+        "Steps between validations.", Number(1, whole=True, example="200")
+    )
+    save_every: float = setting(
+        "Time between saves.", Number(0, open_ends=True, example="30"), 30.0
+    )
+    sample_every: int | None = setting(
+        "Steps between samples; 0: none.", Number(0, whole=True, example="500")
+    )
+    seed: int = setting("The same seed trains the same model.", _SEED, 0)
+    device: str = setting(DEVICE, default="auto")
+    precision: str = setting("auto, fp32, bf16 or fp16.", OneOf(("auto", *PRECISIONS)), "auto")
+
+    def __post_init__(self) -> None:
+        given = [f"`{name}`" for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError(
+                f"{' and '.join(given)} are both given; expected one budget", f"keep {given[0]}"
+            )
+        check(self, Choices)
+        if self.layers and self.hidden and len(self.hidden) not in (1, self.layers):
+            raise UsageError(
+                f"`layers` is {self.layers}, `hidden` names {len(self.hidden)} widths; expected"
+                " one width, or one per layer",
+                f"leave out `layers={self.layers}`",
+            )
+        if self.optimizer == "adam" and self.weight_decay:
+            raise UsageError(
+                f"`optimizer` is adam, `weight_decay` is {self.weight_decay:g}; expected 0, for"
+                " the decoupled decay is adamw's",
+                "try `optimizer=adamw`",
+            )
+
+    @property
+    def budget(self) -> str | None:
+        """Which of time, epochs and steps is given."""
+        return next((n for n in BUDGETS if getattr(self, n) is not None), None)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Which of the settings that the planner decides on are given."""
+        planned = (f.name for f in fields(self) if f.default is None and f.name != "val_file")
+        return tuple(name for name in planned if getattr(self, name) is not None)
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How text is written; the filters apply in the order of their fields."""
+
+    temperature: float = setting(
+        "0: always the likeliest; 1: as learned; more: wilder.", Number(0, example="0.8"), 0.8
+    )
+    top_k: int = setting("Only the k likeliest; 0: off.", Number(0, whole=True, example="40"), 0)
+    top_p: float = setting(
+        "Only the likeliest that together reach p; 1: off.", Number(0, 1, example="0.95"), 1.0
+    )
+    min_p: float = setting(
+        "Only those with this share of the likeliest; 0: off.", Number(0, 1, example="0.05"), 0.0
+    )
+    length: int = setting(
+        "Characters to write; 0: until stopped.", Number(0, whole=True, example="500"), 500
+    )
+    stop: tuple[str, ...] = setting(
+        "End before this text; repeatable, the one that begins first counts.", default=()
+    )
+    unknown: str = setting(
+        "Characters the model never saw: error, skip or replace.", OneOf(UNKNOWN), "error"
+    )
+    seed: int | None = setting("Repeats a text exactly; random if not given.", _SEED)
+    device: str = setting(DEVICE, default="auto")
+
+    def __post_init__(self) -> None:
+        check(self, SamplingOptions)
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Which text, and how it is read."""
+    """Which text, and how it is read: see the fields of `Choices`."""
 
     files: tuple[str, ...]
-    level: str = "char"  # what one symbol is: a code point or a byte
-    encoding: str = "utf-8"
-    val_fraction: float = 0.1  # the end of the text held out for validation
-    val_file: str | None = None  # validate on this file instead
+    level: str
+    encoding: str
+    val_fraction: float
+    val_file: str | None
 
     def __post_init__(self) -> None:
-        check_choice("level", self.level, LEVELS)
-        check_number("val_fraction", self.val_fraction, 0, 1, open_ends=True, example="0.1")
+        check(self, Choices)
         try:
             "".encode(self.encoding)
         except (LookupError, UnicodeError):
             raise UsageError(
-                f"--encoding is {self.encoding!r}; expected the name of a text encoding",
-                "try --encoding utf-8, or latin-1, cp1252, koi8-r, shift_jis",
+                f"`encoding` is {self.encoding!r}; expected the name of a text encoding",
+                "try `encoding=utf-8`, or latin-1, cp1252, koi8-r, shift_jis",
             ) from None
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The shape of the network: all that is needed to rebuild it from its weights."""
-
-    vocabulary_size: int
-    cell: str = "lstm"
-    hidden: tuple[int, ...] = (256, 256)  # width of each layer
-    embedding: int = 128  # width of a character's vector
-    dropout: float = 0.0  # on the input, between layers and on the output
-    weight_drop: float = 0.0  # on the recurrent matrices (Merity et al. 2017)
-
-    def __post_init__(self) -> None:
-        check_choice("cell", self.cell, CELLS)
-        if not self.hidden:
-            raise UsageError("--hidden is empty; expected one width per layer", "try --hidden 256")
-        for width in self.hidden:
-            check_number("hidden", width, 1, 65536, whole=True, example="256")
-        check_number("embedding", self.embedding, 1, 65536, whole=True, example="64")
-        for name in ("dropout", "weight_drop"):
-            value = getattr(self, name)
-            check_number(name, value, 0, 0.95, example="0.2")
-
-    @property
-    def layers(self) -> int:
-        return len(self.hidden)
-
-    @property
-    def gates(self) -> int:
-        """How many rows of a cell's matrices belong to one hidden unit."""
-        return {"lstm": 4, "gru": 3, "rnn": 1}[self.cell]
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers are learned."""
-        total = self.vocabulary_size * self.embedding
-        width = self.embedding
-        for hidden in self.hidden:
-            total += self.gates * hidden * (width + hidden + 2)
-            width = hidden
-        return total + (width + 1) * self.vocabulary_size
-
-
-@dataclass(frozen=True)
 class TrainingConfig:
-    """The walk: how many steps, of what size, by which rule."""
+    """How many steps of what size, and by which rule: see the fields of `Choices`."""
 
-    steps: int  # the walk ends after this many
-    batch_size: int = 32  # B, parallel streams
-    bptt: int = 64  # T, characters per step and stream, the reach of the gradient
-    optimizer: str = "adamw"
-    lr: float = 0.01  # the peak learning rate
-    schedule: str = "linear"
-    warmup: int = 20  # steps of linear rise to the peak
-    clip: float = 0.5  # the largest gradient norm
-    weight_decay: float = 0.01
-    eval_every: int = 200  # steps between validations
-    save_every: float = 30.0  # seconds between saves
-    sample_every: int = 0  # steps between samples shown; 0: none
-    seed: int = 0
-    precision: str = "fp32"
-    # the schedule's last knot: at step `start` the share `progress` of it was done; they are not 0
-    # once a run was extended, or its number of steps was fitted to the clock
-    start: int = 0
-    progress: float = 0.0
+    steps: int  # the last step's number
+    batch_size: int  # B
+    bptt: int  # T
+    optimizer: str
+    lr: float
+    schedule: str
+    warmup: int
+    clip: float
+    weight_decay: float
+    eval_every: int
+    save_every: float  # seconds
+    sample_every: int
+    seed: int
+    precision: str
+    # the schedule's current segment: at step `segment_start` a share of `segment_progress` of the
+    # schedule was done; not 0 once a run was extended, or its steps were fitted to the clock
+    segment_start: int
+    segment_progress: float
 
     def __post_init__(self) -> None:
-        check_number("steps", self.steps, 1, whole=True, example="2000")
-        check_number("batch_size", self.batch_size, 1, whole=True, example="32")
-        check_number("bptt", self.bptt, 1, whole=True, example="64")
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_number("lr", self.lr, 0, open_ends=True, example="0.004")
-        check_choice("schedule", self.schedule, SCHEDULES)
-        check_number("warmup", self.warmup, 0, whole=True, example="100")
-        check_number("clip", self.clip, 0, open_ends=True, example="1.0")
-        check_number("weight_decay", self.weight_decay, 0, example="0.01")
-        check_number("eval_every", self.eval_every, 1, whole=True, example="200")
-        check_number("save_every", self.save_every, 0, open_ends=True, example="30s")
-        check_number("sample_every", self.sample_every, 0, whole=True, example="500")
-        check_number("seed", self.seed, 0, 2**63 - 1, whole=True, example="1")
-        check_choice("precision", self.precision, PRECISIONS)
-        check_number("start", self.start, 0, whole=True)
-        check_number("progress", self.progress, 0, 1)
+        check(self, Choices)
+        OneOf(PRECISIONS).check("precision", self.precision)
+        Number(0, whole=True).check("segment_start", self.segment_start)
+        Number(0, 1).check("segment_progress", self.segment_progress)
 
     @property
     def chars_per_step(self) -> int:

@@ -1,4 +1,8 @@
-"""What can go wrong that a person can mend: each error is one line and a hint that can be typed."""
+"""What can go wrong that a person can mend: each error is one line and a hint that can be typed.
+
+A setting stands in backticks, by its name in Python: `lr`, or with a value, `lr=0.004`. The command
+line spells it as a flag.
+"""
 
 
 class TextgenError(Exception):

@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from textgen.config import ModelConfig, TrainingConfig
+from textgen.architecture import ModelConfig
+from textgen.config import TrainingConfig
 
 
 class Event:

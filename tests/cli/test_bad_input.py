@@ -18,12 +18,12 @@ from conftest import SMALL, prose
 from safetensors.numpy import save
 
 import textgen
-from textgen.cli import app, sample, train
+from textgen.cli import app, resume, sample, train
 from textgen.errors import CorpusError
 from textgen.events import Stepped
 from textgen.store import checkpoint as checkpoint_module
 from textgen.store.checkpoint import read_header
-from textgen.text import corpus as corpus_module
+from textgen.text import decoding as decoding_module
 
 Command = Callable[..., "Result"]
 QUICK = ("--steps", "2", "--hidden", "8", "--precision", "fp32")
@@ -150,7 +150,7 @@ def test_a_folder_for_a_corpus(refused: Command, tmp_path: Path) -> None:
 def test_a_corpus_without_leave_to_read(
     refused: Command, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_module, "open", forbidden, raising=False)
+    monkeypatch.setattr(decoding_module, "open", forbidden, raising=False)
     assert "no permission" in refused("train", text).error
 
 
@@ -224,7 +224,7 @@ def test_train_refuses_numbers_that_make_no_sense(
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "-inf", "x", ""])
-@pytest.mark.parametrize("flag", numeric(train.resume))
+@pytest.mark.parametrize("flag", numeric(resume.resume))
 def test_resume_refuses_numbers_that_make_no_sense(
     refused: Command, unfinished: Path, flag: str, value: str
 ) -> None:
@@ -309,7 +309,7 @@ def test_a_width_that_is_none(refused: Command, text: Path, value: str) -> None:
     ("flag", "value", "expected"),
     [
         ("--cell", "transformer", "lstm"),
-        ("--optimizer", "adam", "adamw"),
+        ("--optimizer", "lion", "adamw"),
         ("--schedule", "step", "cosine"),
         ("--level", "word", "char"),
         ("--precision", "int8", "bf16"),
@@ -721,7 +721,7 @@ def test_an_unforeseen_exception_is_two_lines_that_say_how_to_see_it(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(corpus_module, "open", broken, raising=False)
+    monkeypatch.setattr(decoding_module, "open", broken, raising=False)
     result = textgen_command("train", text)
     assert result.code == 1
     assert result.err.splitlines() == [

@@ -105,10 +105,10 @@ def test_a_state_is_saved_and_loaded(session: Session, turn, tmp_path: Path) -> 
     ["/dance", "/", "/temp", "/temp hot", "/temp -1", "/temp nan", "/top-k 1.5", "/top-p 2"],
 )
 def test_commands_that_make_no_sense_say_so_and_change_nothing(session: Session, line: str) -> None:
-    before = (session.settings, session.length, session.seed, session.position)
+    before = (session.options, session.position)
     with pytest.raises(UsageError):
         session.command(line)
-    assert (session.settings, session.length, session.seed, session.position) == before
+    assert (session.options, session.position) == before
 
 
 @pytest.mark.parametrize("line", ["/length 0", "/length x", "/seed -1", "/save", "/undo"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,10 @@ from networks import SHAPES, build, weights
 from test_sampling import CONFIGS, LOGITS, expected
 
 import textgen
-from textgen.config import CELLS
-from textgen.inference.batch import (
-    BELOW_ONE,
-    BLOCK,
-    BatchStepper,
-    Block,
-    _product,
-    choose,
-    write_many,
-)
-from textgen.inference.sampling import SamplingConfig, Uniforms, distribution
+from textgen.config import CELLS, SamplingOptions
+from textgen.inference.batch import BELOW_ONE, BLOCK, BatchStepper, BatchWriter, _product
+from textgen.inference.folding import fold
+from textgen.inference.sampling import Sampler, Uniforms
 
 CPU = torch.device("cpu")
 
@@ -32,7 +24,7 @@ def test_every_stream_agrees_with_the_equations(cell: str, hidden: tuple[int, ..
     model = build(cell, hidden)
     ids = np.random.default_rng(0).integers(20, size=(100, 5))
     logits, _ = oracle.run(model.config, weights(model), ids)
-    stepper = BatchStepper(model.config, weights(model), CPU, torch.float32, streams=5)
+    stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.float32, streams=5)
     for t in range(100):
         row = stepper.step(torch.from_numpy(ids[t]))
         np.testing.assert_allclose(row, logits[t], atol=1e-4)
@@ -43,10 +35,10 @@ def test_bf16_products_stay_close(cell: str) -> None:
     model = build(cell, (64, 64))
     ids = np.random.default_rng(0).integers(20, size=(100, 5))
     logits, _ = oracle.run(model.config, weights(model), ids)
-    stepper = BatchStepper(model.config, weights(model), CPU, torch.bfloat16, streams=5)
+    stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.bfloat16, streams=5)
     rows = np.stack([stepper.step(torch.from_numpy(row)).numpy() for row in ids])
     assert np.abs(rows - logits).mean() < 0.02
-    stepper.reset()
+    stepper.restore()
     again = np.stack([stepper.step(torch.from_numpy(row)).numpy() for row in ids])
     assert np.array_equal(again, rows)
 
@@ -60,11 +52,11 @@ def test_a_product_in_another_layout_is_the_same_product() -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_frequencies_match_the_distribution(config: SamplingConfig) -> None:
+def test_frequencies_match_the_distribution(config: SamplingOptions) -> None:
     draws = 100_000
     u = torch.from_numpy(np.random.default_rng(3).random(draws).astype(np.float32))
-    logits = torch.from_numpy(LOGITS).expand(1000, -1)
-    chosen = torch.cat([choose(logits, config, part) for part in u.split(1000)])
+    logits, sampler = torch.from_numpy(LOGITS).expand(1000, -1), Sampler(config)
+    chosen = torch.cat([sampler.draw_many(logits, part) for part in u.split(1000)])
     counts = np.bincount(chosen, minlength=len(LOGITS))
     p = expected(config)
     assert counts[p == 0].sum() == 0
@@ -76,25 +68,26 @@ def test_frequencies_match_the_distribution(config: SamplingConfig) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [SamplingConfig(1.0, top_p=0.0), SamplingConfig(1.0, min_p=1.0), SamplingConfig(0.01)],
+    [SamplingOptions(1.0, top_p=0.0), SamplingOptions(1.0, min_p=1.0), SamplingOptions(0.01)],
     ids=str,
 )
-def test_the_extreme_draws_pick_what_is_possible(config: SamplingConfig) -> None:
+def test_the_extreme_draws_pick_what_is_possible(config: SamplingOptions) -> None:
     logits = torch.from_numpy(LOGITS)[None]
     for u in (0.0, BELOW_ONE):
-        chosen = choose(logits, config, torch.tensor([u])).item()
-        assert distribution(LOGITS, config)[chosen] > 0
+        chosen = Sampler(config).draw_many(logits, torch.tensor([u])).item()
+        assert Sampler(config).distribution(LOGITS)[chosen] > 0
 
 
 def test_draws_follow_each_texts_own_uniforms() -> None:
     model = build("lstm", (16,))
     prompt = np.array([3, 1])
-    settings = SamplingConfig(1.0)
+    settings = SamplingOptions(1.0)
 
     def write(numbers: list[int]) -> np.ndarray:
         sources = [Uniforms(5, n) for n in numbers]
-        blocks = write_many(model.config, weights(model), prompt, settings, sources, CPU)
-        return np.concatenate(list(itertools.islice(blocks, 3)))
+        stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.float32)
+        writer = BatchWriter(stepper, Sampler(settings), prompt)
+        return np.concatenate(list(writer.write(sources, 3 * BLOCK)))
 
     together = write([0, 1, 2])
     assert together.shape == (3 * BLOCK, 3)
@@ -104,12 +97,11 @@ def test_draws_follow_each_texts_own_uniforms() -> None:
 
 def test_a_block_goes_on_where_the_last_one_ended() -> None:
     model = build("gru", (16, 16))
-    block = Block(
-        BatchStepper(model.config, weights(model), CPU, torch.float32, streams=2),
-        SamplingConfig(0),
-    )
-    none = np.zeros((BLOCK, 2), np.float32)
-    written = np.concatenate([[[0, 0]], block.write(none), block.write(none)])
+    stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.float32, streams=2)
+    writer = BatchWriter(stepper, Sampler(SamplingOptions(0)), np.array([0]))
+    blocks = list(writer.write([Uniforms(0), Uniforms(1)], 2 * BLOCK + 5))
+    assert [len(block) for block in blocks] == [BLOCK, BLOCK, 5]
+    written = np.concatenate([[[0, 0]], *blocks])
     logits, _ = oracle.run(model.config, weights(model), written[:-1])
     of_written = np.take_along_axis(logits, written[1:, :, None], axis=2)[..., 0]
     np.testing.assert_allclose(of_written, logits.max(axis=2), atol=1e-5)
@@ -148,9 +140,9 @@ def test_with_one_both_are_measured(
     model = textgen.load(trained)
     asked = []
 
-    def generate_many(*, device: str, num: int, length: int, **_: object) -> list[str]:
-        asked.append((device, num))
-        return list(model.generate_many(num=num, length=length, device="cpu", seed=0))
+    def generate_many(*, options: SamplingOptions, num: int, streams: int) -> list[str]:
+        asked.append((options.device, num))
+        return list(model.generate_many(num=num, length=options.length, device="cpu", seed=0))
 
     pretended = textgen.load(trained)
     monkeypatch.setattr(pretended, "generate_many", generate_many)

@@ -3,24 +3,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from textgen.config import SamplingOptions
 from textgen.errors import UsageError
-from textgen.inference.sampling import SamplingConfig, Uniforms, distribution, draw, log_probability
+from textgen.inference.sampling import Sampler, Uniforms, log_probability
 
 DRAWS = 100_000
 LOGITS = np.random.default_rng(0).normal(0, 2, 30).astype(np.float32)
 CONFIGS = [
-    SamplingConfig(1.0),
-    SamplingConfig(0.5),
-    SamplingConfig(1.7),
-    SamplingConfig(1.0, top_k=5),
-    SamplingConfig(1.0, top_p=0.8),
-    SamplingConfig(1.0, min_p=0.1),
-    SamplingConfig(0.7, top_k=12, top_p=0.9),
-    SamplingConfig(1.3, top_k=20, top_p=0.95, min_p=0.02),
+    SamplingOptions(1.0),
+    SamplingOptions(0.5),
+    SamplingOptions(1.7),
+    SamplingOptions(1.0, top_k=5),
+    SamplingOptions(1.0, top_p=0.8),
+    SamplingOptions(1.0, min_p=0.1),
+    SamplingOptions(0.7, top_k=12, top_p=0.9),
+    SamplingOptions(1.3, top_k=20, top_p=0.95, min_p=0.02),
 ]
 
 
-def expected(config: SamplingConfig) -> np.ndarray:
+def expected(config: SamplingOptions) -> np.ndarray:
     """The filtered distribution, written the slow way."""
     p = np.exp(LOGITS.astype(np.float64) / config.temperature)
     p /= p.sum()
@@ -38,16 +39,16 @@ def expected(config: SamplingConfig) -> np.ndarray:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_the_distribution_is_the_filtered_softmax(config: SamplingConfig) -> None:
-    np.testing.assert_allclose(distribution(LOGITS, config), expected(config), atol=1e-7)
+def test_the_distribution_is_the_filtered_softmax(config: SamplingOptions) -> None:
+    np.testing.assert_allclose(Sampler(config).distribution(LOGITS), expected(config), atol=1e-7)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_frequencies_match_the_distribution(config: SamplingConfig) -> None:
-    uniforms = Uniforms(seed=1)
+def test_frequencies_match_the_distribution(config: SamplingOptions) -> None:
+    uniforms, sampler = Uniforms(seed=1), Sampler(config)
     counts = np.zeros(len(LOGITS))
     for _ in range(DRAWS):
-        counts[draw(LOGITS, config, uniforms.next())] += 1
+        counts[sampler.draw(LOGITS, uniforms.next())] += 1
     p = expected(config)
     assert counts[p == 0].sum() == 0
     often = p * DRAWS >= 5
@@ -57,28 +58,29 @@ def test_frequencies_match_the_distribution(config: SamplingConfig) -> None:
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    greedy = SamplingConfig(0)
-    assert draw(LOGITS, greedy, 0.999) == LOGITS.argmax()
-    assert distribution(LOGITS, greedy)[LOGITS.argmax()] == 1
+    greedy = Sampler(SamplingOptions(0))
+    assert greedy.draw(LOGITS, 0.999) == LOGITS.argmax()
+    assert greedy.distribution(LOGITS)[LOGITS.argmax()] == 1
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        SamplingConfig(1.0, top_p=0.0),
-        SamplingConfig(1.0, min_p=1.0),
-        SamplingConfig(1.0, top_k=1),
-        SamplingConfig(1e-30),
-        SamplingConfig(1e30, top_k=1, top_p=0.0, min_p=1.0),
+        SamplingOptions(1.0, top_p=0.0),
+        SamplingOptions(1.0, min_p=1.0),
+        SamplingOptions(1.0, top_k=1),
+        SamplingOptions(1e-30),
+        SamplingOptions(1e30, top_k=1, top_p=0.0, min_p=1.0),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("logits", [LOGITS, np.zeros(4, np.float32), LOGITS * 1e30])
-def test_no_filter_leaves_nothing(config: SamplingConfig, logits: np.ndarray) -> None:
-    p = distribution(logits, config)
+def test_no_filter_leaves_nothing(config: SamplingOptions, logits: np.ndarray) -> None:
+    sampler = Sampler(config)
+    p = sampler.distribution(logits)
     assert p.sum() == pytest.approx(1)
     for u in (0.0, 0.5, np.nextafter(1, 0)):
-        assert p[draw(logits, config, u)] > 0
+        assert p[sampler.draw(logits, u)] > 0
 
 
 def test_uniforms_are_a_function_of_seed_number_and_place() -> None:
@@ -111,5 +113,5 @@ def test_log_probability_is_that_of_the_softmax() -> None:
     ids=str,
 )
 def test_values_out_of_range_name_their_flag(values: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="--" + next(iter(values)).replace("_", "-")):
-        SamplingConfig(**values)
+    with pytest.raises(UsageError, match="`" + next(iter(values))):
+        SamplingOptions(**values)

@@ -6,6 +6,7 @@ import pytest
 from networks import SHAPES, build, weights
 
 from textgen.config import CELLS
+from textgen.inference.folding import fold
 from textgen.inference.stepper import Stepper
 
 
@@ -15,7 +16,7 @@ def test_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
     model = build(cell, hidden)
     ids = np.random.default_rng(0).integers(20, size=(200, 1))
     expected, trace = oracle.run(model.config, weights(model), ids)
-    stepper = Stepper(model.config, weights(model))
+    stepper = Stepper(fold(model.config, weights(model)))
     for t, i in enumerate(ids[:, 0]):
         np.testing.assert_allclose(stepper.step(int(i)), expected[t, 0], atol=1e-4)
     for layer, hidden_state in enumerate(trace[-1]):
@@ -25,21 +26,20 @@ def test_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_goes_on_from_a_state_taken_out(cell: str) -> None:
     model = build(cell, (16, 16))
-    stepper = Stepper(model.config, weights(model))
+    stepper = Stepper(fold(model.config, weights(model)))
     for i in (3, 1, 4, 1, 5):
         stepper.step(i)
     kept = stepper.state
     expected = stepper.step(9).copy()
-    other = Stepper(model.config, weights(model))
-    other.step(2)
-    other.state = kept
+    other = Stepper(fold(model.config, weights(model)), kept)
     assert np.array_equal(other.step(9), expected)
 
 
-def test_reset_forgets_everything() -> None:
+def test_steppers_of_one_model_share_its_weights_and_not_their_states() -> None:
     model = build("lstm", (16, 16))
-    stepper = Stepper(model.config, weights(model))
-    first = stepper.step(7).copy()
-    stepper.step(8)
-    stepper.reset()
-    assert np.array_equal(stepper.step(7), first)
+    folded = fold(model.config, weights(model))
+    first = Stepper(folded).step(7).copy()
+    other = Stepper(folded)
+    other.step(8)
+    assert not np.array_equal(other.step(7), first)
+    assert np.array_equal(Stepper(folded).step(7), first)

@@ -8,11 +8,11 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import pytest
 import torch
+from networks import model_config, training_config
 from torch import Tensor
 
-from textgen.config import ModelConfig, TrainingConfig
 from textgen.model.graph import EAGER, Graphed
-from textgen.training.step import Trainer
+from textgen.training.step import Learner, first_network
 
 
 class Cuda:
@@ -81,15 +81,16 @@ def test_a_step_is_captured_once_and_replayed_on_new_inputs(
 
 def test_training_goes_on_where_a_capture_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     Cuda(monkeypatch, fails="this cannot be captured\nat all")
-    monkeypatch.setattr(Trainer, "_scaler", lambda _: torch.amp.GradScaler("cpu"))
+    monkeypatch.setattr(Learner, "_scaler", lambda _: torch.amp.GradScaler("cpu"))
 
-    def trainer() -> Trainer:
+    def learner() -> Learner:
         ids = np.random.default_rng(0).integers(5, size=999).astype(np.uint8)
-        model = ModelConfig(5, hidden=(8, 8), embedding=4, dropout=0.2)
-        config = TrainingConfig(9, batch_size=3, bptt=5)
-        return Trainer(model, config, ids, torch.device("cpu"))
+        model = model_config(5, hidden=(8, 8), embedding=4, dropout=0.2)
+        config = training_config(9, batch_size=3, bptt=5)
+        network = first_network(model, ids, seed=0)
+        return Learner(network, config, ids, torch.device("cpu"))
 
-    expected, failing = trainer(), trainer()
+    expected, failing = learner(), learner()
 
     def half(*inputs: Tensor) -> Tensor:
         """What a failed capture leaves behind: a step that was begun, and computed nothing."""

@@ -6,9 +6,9 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from networks import SHAPES, build, weights
+from networks import SHAPES, build, model_config, weights
 
-from textgen.config import CELLS, ModelConfig
+from textgen.config import CELLS
 from textgen.model.network import CharModel, State
 
 
@@ -24,7 +24,7 @@ def test_agrees_with_the_equations_layer_by_layer(cell: str, hidden: tuple[int, 
             logits, state = model(torch.from_numpy(ids[t : t + 1]), state)
             np.testing.assert_allclose(logits[0], expected[t], atol=1e-5)
             for layer, hidden_state in enumerate(trace[t]):
-                np.testing.assert_allclose(state.layers[layer][0], hidden_state, atol=1e-5)
+                np.testing.assert_allclose(state.parts[f"{layer}.hidden"], hidden_state, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -39,14 +39,14 @@ def test_carrying_the_state_makes_chunks_equal_to_one_pass(cell: str) -> None:
             logits, state = model(chunk, state)
             parts.append(logits)
     torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=0)
-    for part, last in zip(state.named().values(), end.named().values(), strict=True):
+    for part, last in zip(state.parts.values(), end.parts.values(), strict=True):
         torch.testing.assert_close(part, last, atol=1e-5, rtol=0)
 
 
 def test_zeroed_clears_the_fresh_streams_and_no_others() -> None:
-    state = State(((torch.ones(3, 4), torch.ones(3, 4)),))
+    state = State({"0.hidden": torch.ones(3, 4), "0.cell": torch.ones(3, 4)})
     cleared = state.zeroed(torch.tensor([True, False, True]))
-    for part in cleared.layers[0]:
+    for part in cleared.parts.values():
         assert part.sum(dim=1).tolist() == [0, 4, 0]
 
 
@@ -83,15 +83,15 @@ def test_weight_drop_drops_recurrent_weights_and_scales_the_rest() -> None:
         model.layers[0].weight_ih_l0.zero_()
         for bias in (model.layers[0].bias_ih_l0, model.layers[0].bias_hh_l0):
             bias.zero_()
-    before = State(((torch.ones(1, 200),),))
+    before = State({"0.hidden": torch.ones(1, 200)})
     _, after = model(torch.zeros(1, 1, dtype=torch.long), before, torch.manual_seed(0))
-    kept = torch.atanh(after.layers[0][0].detach()) / 0.002  # how many weights each unit kept
+    kept = torch.atanh(after.parts["0.hidden"].detach()) / 0.002  # how many weights each unit kept
     assert kept.mean().item() == pytest.approx(100, abs=3)
     assert kept.std().item() == pytest.approx(math.sqrt(200 / 4), rel=0.3)
 
 
 def test_initial_weights_are_as_promised() -> None:
-    model = CharModel(ModelConfig(20, "lstm", (32,), embedding=10))
+    model = CharModel(model_config(20, "lstm", (32,), embedding=10))
     frequencies = torch.arange(1, 21) / 210
     model.initialise(torch.Generator().manual_seed(0), frequencies)
     layer = model.layers[0]

@@ -63,12 +63,12 @@ def test_a_run_is_not_begun_over_another(checkpoints: Path) -> None:
     with pytest.raises(RunError) as caught:
         new_run("plays", checkpoints, overwrite=False)
     assert "textgen resume plays" in caught.value.hint
-    assert "--overwrite" in caught.value.hint
+    assert "`overwrite`" in caught.value.hint
     assert new_run("plays", checkpoints, overwrite=True).name == "plays"
     assert new_run("poems", checkpoints, overwrite=False).name == "poems"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0b"])
 def test_a_name_must_be_a_folder_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--run"):
+    with pytest.raises(UsageError, match="`run`"):
         new_run(name, tmp_path, overwrite=False)

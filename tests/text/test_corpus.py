@@ -13,7 +13,9 @@ from conftest import prose
 from textgen.config import CorpusConfig
 from textgen.errors import CorpusError
 from textgen.text import corpus as corpus_module
-from textgen.text.corpus import Corpus, default_corpus, read_corpus, read_text
+from textgen.text import decoding as decoding_module
+from textgen.text.corpus import Corpus, default_corpus, read_corpus
+from textgen.text.decoding import Reader
 from textgen.text.vocabulary import Vocabulary
 
 TEXT = prose(200)
@@ -25,7 +27,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def read(*files: Path, **settings: Any) -> Corpus:
-    return read_corpus(CorpusConfig(tuple(map(str, files)), **settings))
+    return read_corpus(corpus_config(*files, **settings))
+
+
+def corpus_config(*files: Path, **settings: Any) -> CorpusConfig:
+    others = {"level": "char", "encoding": "utf-8", "val_fraction": 0.1, "val_file": None}
+    return CorpusConfig(tuple(map(str, files)), **(others | settings))
 
 
 def text_of(corpus: Corpus) -> str:
@@ -39,7 +46,7 @@ def refusal(*files: Path, **settings: Any) -> CorpusError:
 
 
 def blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_module, "BLOCK", size)
+    monkeypatch.setattr(decoding_module, "READ", size)
 
 
 # Reading
@@ -258,8 +265,8 @@ def test_an_invalid_byte_is_named_by_file_line_and_offset(
     assert error.message == (
         f"{file}, line {line}, byte offset {len(before)}: 0xFF is not valid utf-8"
     )
-    assert "--encoding latin-1" in error.hint
-    assert "--level byte" in error.hint
+    assert "`encoding=latin-1`" in error.hint
+    assert "`level=byte`" in error.hint
 
 
 def test_a_character_cut_off_at_the_end_is_an_invalid_byte(file: Path) -> None:
@@ -280,7 +287,7 @@ def test_text_that_is_not_in_the_encoding_named_is_refused_and_utf_8_suggested(f
     file.write_text(TEXT + "é", encoding="utf-8")
     error = refusal(file, encoding="ascii")
     assert f"byte offset {len(TEXT)}: 0xC3 is not valid ascii" in error.message
-    assert "--encoding utf-8" in error.hint
+    assert "`encoding=utf-8`" in error.hint
 
 
 @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
@@ -288,7 +295,7 @@ def test_utf_16_is_recognised_and_its_flag_suggested(file: Path, order: str) -> 
     file.write_bytes(("\ufeff" + TEXT).encode(order))
     error = refusal(file)
     assert "UTF-16" in error.message
-    assert error.hint == "try --encoding utf-16"
+    assert error.hint == "try `encoding=utf-16`"
 
 
 def test_a_binary_file_is_refused_and_level_byte_suggested(file: Path) -> None:
@@ -296,7 +303,7 @@ def test_a_binary_file_is_refused_and_level_byte_suggested(file: Path) -> None:
     error = refusal(file)
     assert "binary" in error.message
     assert "byte offset 7" in error.message
-    assert "--level byte" in error.hint
+    assert "`level=byte`" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -328,14 +335,14 @@ def test_the_shortest_text_is_enough(file: Path) -> None:
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_a_split_that_leaves_a_part_without_text_is_refused(file: Path, fraction: float) -> None:
     file.write_text(TEXT, encoding="utf-8")
-    assert f"--val-fraction {fraction} leaves" in refusal(file, val_fraction=fraction).message
+    assert f"`val_fraction={fraction}` leaves" in refusal(file, val_fraction=fraction).message
 
 
 def test_an_empty_validation_file_is_refused(file: Path, tmp_path: Path) -> None:
     file.write_text(TEXT, encoding="utf-8")
     empty = tmp_path / "empty.txt"
     empty.touch()
-    assert "--val-file leaves 200 characters to learn and 0" in (
+    assert f"`val_file={empty}` leaves 200 characters for training and 0" in (
         refusal(file, val_file=str(empty)).message
     )
 
@@ -366,7 +373,7 @@ def test_a_file_without_leave_to_read_is_refused(
         raise PermissionError(13, "Permission denied")
 
     file.write_text("text", encoding="utf-8")
-    monkeypatch.setattr(corpus_module, "open", forbidden, raising=False)
+    monkeypatch.setattr(decoding_module, "open", forbidden, raising=False)
     error = refusal(file)
     assert error.message == f"no permission to read {file}"
     assert error.hint == f"chmod u+r {file}"
@@ -390,7 +397,7 @@ def test_a_pipe_is_refused_because_a_corpus_is_read_twice(tmp_path: Path) -> Non
 
 def test_ids_follow_the_vocabulary_given(file: Path) -> None:
     file.write_text("ba" * 50, encoding="utf-8")
-    config = CorpusConfig((str(file),))
+    config = corpus_config(file)
     corpus = read_corpus(config, Vocabulary("char", "\n abc"))
     assert corpus.train[:4].tolist() == [3, 2, 3, 2]
 
@@ -398,7 +405,7 @@ def test_ids_follow_the_vocabulary_given(file: Path) -> None:
 def test_a_character_that_the_vocabulary_given_lacks_is_refused(file: Path) -> None:
     file.write_text("ab" * 50 + "x", encoding="utf-8")
     with pytest.raises(CorpusError, match="not in the run's vocabulary"):
-        read_corpus(CorpusConfig((str(file),)), Vocabulary("char", "ab"))
+        read_corpus(corpus_config(file), Vocabulary("char", "ab"))
 
 
 # Texts to score or to go on from
@@ -406,11 +413,11 @@ def test_a_character_that_the_vocabulary_given_lacks_is_refused(file: Path) -> N
 
 def test_a_text_is_read_as_a_corpus_is(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r")
-    assert read_text(file) == "one\ntwo\n"
-    assert read_text(file, "latin-1") == "ï»¿one\ntwo\n"
+    assert Reader().text(file) == "one\ntwo\n"
+    assert Reader(encoding="latin-1").text(file) == "ï»¿one\ntwo\n"
 
 
 def test_at_level_byte_a_text_is_left_as_it_is(file: Path) -> None:
     data = b"\xef\xbb\xbfone\r\n\xff"
     file.write_bytes(data)
-    assert read_text(file, level="byte").encode("utf-8", "surrogateescape") == data
+    assert Reader(level="byte").text(file).encode("utf-8", "surrogateescape") == data

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from textgen.errors import UnknownCharacters
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.decoding import codes_of
+from textgen.text.vocabulary import Unknown, Vocabulary
 
 SMALL = Vocabulary("char", " abcdef")
 BYTES = Vocabulary("byte")
@@ -75,8 +76,8 @@ def test_an_unknown_character_is_named_with_its_first_place_and_how_often_it_com
         "the prompt has a character the model never saw:"
         " '€' (U+20AC EURO SIGN) at character 3 and 2 more"
     )
-    assert "--unknown skip" in caught.value.hint
-    assert "--unknown replace" in caught.value.hint
+    assert "`unknown=skip`" in caught.value.hint
+    assert "`unknown=replace`" in caught.value.hint
 
 
 def test_several_unknown_characters_are_each_named_the_commonest_first() -> None:
@@ -147,9 +148,16 @@ def test_replace_keeps_known_characters_and_writes_no_other(seed: int) -> None:
 
 
 def test_what_is_unknown_is_said_only_where_something_is() -> None:
-    assert SMALL.unknown("a bad café").startswith("a character the model never saw: 'é'")
-    assert SMALL.unknown("a bad cafe") == ""
-    assert BYTES.unknown("a bad café") == ""
+    def unknown(vocabulary: Vocabulary, text: str) -> str:
+        lacking = Unknown(vocabulary)
+        for begin in range(0, len(text), 3):
+            lacking.add(codes_of(text[begin : begin + 3].encode(), vocabulary.level))
+        return str(lacking)
+
+    assert unknown(SMALL, "a bad café").startswith("a character the model never saw: 'é'")
+    assert unknown(SMALL, "a bad cafe") == ""
+    assert unknown(BYTES, "a bad café") == ""
+    assert unknown(SMALL, "a € bad € b€€").endswith("SIGN) at character 3 and 3 more")
 
 
 def test_a_character_of_several_bytes_is_written_once_it_is_whole() -> None:

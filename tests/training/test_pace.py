@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL
+from networks import training_config
 
 import textgen
 import textgen.training.planning
@@ -12,7 +13,7 @@ from textgen.config import TrainingConfig
 from textgen.events import Evaluated, Finished, Stepped
 from textgen.store.checkpoint import read_header
 from textgen.training import pace
-from textgen.training.pace import END, Pace
+from textgen.training.pace import END, Decisions
 from textgen.training.schedule import learning_rate, progress
 
 
@@ -34,19 +35,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def walk(clock: Clock, config: TrainingConfig, seconds: float, cost) -> TrainingConfig:
     """Step to the end, `cost(step)` seconds a step; the settings at the end."""
     deadline = clock.now + seconds
-    watch = Pace()
+    decide = Decisions(deadline)
     step = 0
     while step < config.steps:
-        config = watch.fitted(config, step, deadline)
+        config = decide.refitted(config, step)
         clock.now += cost(step)
-        watch.stepped()
+        decide.did("step")
         step += 1
     assert clock.now <= deadline + 0.05 * seconds
     assert clock.now >= deadline - END - 0.05 * seconds
     return config
 
 
-CONFIG = TrainingConfig(steps=1000, warmup=20, save_every=30.0)
+CONFIG = training_config(steps=1000, warmup=20, save_every=30.0)
 
 
 def test_a_walk_on_time_is_left_alone(clock: Clock) -> None:
@@ -66,13 +67,12 @@ def test_a_machine_that_slows_down_midway_ends_on_time(clock: Clock) -> None:
 
 
 def test_the_rate_goes_down_without_a_jump(clock: Clock) -> None:
-    config, watch, rates = CONFIG, Pace(), []
-    deadline = clock.now + 100
+    config, decide, rates = CONFIG, Decisions(clock.now + 100), []
     for step in range(600):
-        config = watch.fitted(config, step, deadline)
+        config = decide.refitted(config, step)
         rates.append(learning_rate(step, config))
         clock.now += 0.1 if step < 300 else 0.25
-        watch.stepped()
+        decide.did("step")
         if step + 1 == config.steps:
             break
     peak = rates.index(max(rates))
@@ -81,14 +81,14 @@ def test_the_rate_goes_down_without_a_jump(clock: Clock) -> None:
 
 
 def test_validations_and_saves_are_counted_in(clock: Clock) -> None:
-    watch = Pace()
+    decide = Decisions(clock.now + 54)
     for _ in range(20):
         clock.now += 0.1
-        watch.stepped()
+        decide.did("step")
     clock.now += 2.0
-    watch.paused("evaluation")
+    decide.did("evaluation")
     config = replace(CONFIG, eval_every=100, warmup=0)
-    fitted = watch.fitted(config, 20, clock.now + 50)
+    fitted = decide.refitted(config, 20)
     # a step costs 0.1 s and its share of a validation, 0.02 s; one more comes at the end
     assert fitted.steps - 20 == pytest.approx((50 - END - 2) / 0.12, rel=0.01)
 
@@ -108,7 +108,7 @@ def test_a_timed_run_ends_on_time_and_resumes_the_steps_it_settled_on(
     assert finished is not None
     record = read_header(tmp_path / "tales" / "last.safetensors").record
     assert record.training.steps == record.step == finished.step
-    assert record.training.progress > 0
+    assert record.training.segment_progress > 0
     assert record.seconds < 4.0
 
 

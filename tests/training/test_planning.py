@@ -5,13 +5,16 @@ import time
 import numpy as np
 import pytest
 import torch
+from networks import model_config
 
-from textgen.config import ModelConfig, TrainingConfig
+from textgen.architecture import ModelConfig
+from textgen.config import DEFAULT_TIME, Choices
 from textgen.errors import UsageError
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training import planning
-from textgen.training.planning import Choices, plan
+from textgen.training import planning, speed
+from textgen.training.planning import plan
+from textgen.training.speed import Trial, measure
 
 CPU = torch.device("cpu")
 
@@ -25,8 +28,8 @@ def corpus(size: int) -> Corpus:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that spends 30 ps per weight and character, half of that in bf16."""
 
-    def measure(model: ModelConfig, training: TrainingConfig, *_: object) -> float:
-        picoseconds = 30 if training.precision == "fp32" else 15
+    def measure(model: ModelConfig, trial: Trial) -> float:
+        picoseconds = 30 if trial.precision == "fp32" else 15
         return 1e12 / (picoseconds * sum(8 * h * h for h in model.hidden))
 
     monkeypatch.setattr(planning, "measure", measure)
@@ -71,8 +74,37 @@ def test_epochs_are_passes_over_the_training_text() -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_the_faster_precision_is_taken() -> None:
-    assert plan(Choices(steps=1), corpus(9999), CPU, time.monotonic()).training.precision == "bf16"
+def test_the_faster_precision_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for candidates, taken in ((("fp32", "bf16"), "bf16"), (("fp32",), "fp32")):
+        monkeypatch.setattr(planning, "precisions", lambda _, c=candidates: c)
+        decided = plan(Choices(time=60), corpus(9999), CPU, time.monotonic())
+        assert decided.training.precision == taken
+
+
+def test_with_steps_or_epochs_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "measure", None)
+    monkeypatch.setattr(speed, "has_bf16_units", lambda: True)
+    before = torch.get_num_threads()
+    try:
+        for size, widths in ((90, (16,)), (60_000, (128, 128)), (10**6, (256,) * 3)):
+            for budget in ({"steps": 9}, {"epochs": 2}):
+                torch.set_num_threads(8)
+                decided = plan(Choices(**budget), corpus(size), CPU, time.monotonic())
+                assert decided.model.hidden == widths
+                assert decided.training.precision == ("bf16" if widths[0] >= 64 else "fp32")
+                assert torch.get_num_threads() == (5 if widths[0] == 256 else 1)
+        monkeypatch.setattr(speed, "has_bf16_units", lambda: False)
+        decided = plan(Choices(steps=9), corpus(10**6), CPU, time.monotonic())
+        assert decided.training.precision == "fp32"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_a_budget_the_default_time_is_planned_for() -> None:
+    choices = Choices(hidden=(8,), precision="fp32")
+    decided = plan(choices, corpus(9999), CPU, time.monotonic())
+    spent = decided.training.steps * decided.training.chars_per_step / decided.chars_per_second
+    assert spent == pytest.approx(0.93 * DEFAULT_TIME, rel=0.05)
 
 
 @pytest.mark.parametrize(("best", "expected"), [(8, 8), (4, 4), (1, 1), (16, 8)])
@@ -89,25 +121,22 @@ def test_threads_are_halved_while_that_is_faster(
         torch.set_num_threads(8)
         plan(Choices(time=60, hidden=(8,)), corpus(9999), CPU, time.monotonic())
         assert torch.get_num_threads() == expected
-        torch.set_num_threads(8)
-        plan(Choices(steps=60, hidden=(8,)), corpus(9999), CPU, time.monotonic())
-        assert torch.get_num_threads() == 8  # a seed's result hangs on no clock then
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("machine")
 def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
-    widths = []
+    parameters = []
     for seconds in (20, 60, 300, 1800):
         decided = plan(Choices(time=seconds), corpus(10**6), CPU, time.monotonic())
-        widths.append(decided.model.hidden[0])
+        parameters.append(decided.model.parameters)
         training = decided.training
         spent = training.steps * training.chars_per_step / decided.chars_per_second
         assert 0.7 * seconds < spent < seconds
-    assert widths == sorted(set(widths))
+    assert parameters == sorted(set(parameters))
     decided = plan(Choices(time=1800), corpus(50_000), CPU, time.monotonic())
-    assert decided.model.hidden[0] < widths[-1]  # a short text cannot teach so many
+    assert decided.model.parameters < parameters[-1]  # a short text cannot teach so many
 
 
 @pytest.mark.usefixtures("machine")
@@ -138,20 +167,20 @@ def test_a_short_text_shrinks_batch_and_chunk_and_says_so() -> None:
 
 
 def test_a_measurement_gives_characters_per_second() -> None:
-    model = ModelConfig(8, hidden=(16,), embedding=8)
-    rate = planning.measure(model, TrainingConfig(1, batch_size=4, bptt=16), 1000, CPU)
+    model = model_config(8, hidden=(16,), embedding=8)
+    rate = measure(model, Trial(4, 16, "adamw", "fp32", 1000, CPU))
     assert 100 < rate < 1e8
 
 
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"time": 0.0}, "--time"),
-        ({"epochs": -1.0}, "--epochs"),
-        ({"epochs": float("nan")}, "--epochs"),
-        ({"time": 5.0, "steps": 5}, "--time and --steps"),
-        ({"layers": 0}, "--layers"),
-        ({"layers": 3, "hidden": (8, 8)}, "--layers"),
+        ({"time": 0.0}, "time"),
+        ({"epochs": -1.0}, "epochs"),
+        ({"epochs": float("nan")}, "epochs"),
+        ({"time": 5.0, "steps": 5}, "`time` and `steps`"),
+        ({"layers": 0}, "layers"),
+        ({"layers": 3, "hidden": (8, 8)}, "layers"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused(values: dict[str, float], named: str) -> None:

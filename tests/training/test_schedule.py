@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from networks import training_config
 
-from textgen.config import SCHEDULES, TrainingConfig
+from textgen.config import SCHEDULES
 from textgen.training.schedule import FLOOR, learning_rate, progress
 
-CONFIG = TrainingConfig(steps=1000, lr=0.01, warmup=100, schedule="cosine")
+CONFIG = training_config(steps=1000, lr=0.01, warmup=100, schedule="cosine")
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -31,7 +32,7 @@ def test_ends_where_the_schedule_says() -> None:
 
 
 def test_an_extended_run_walks_its_own_schedule_from_where_it_began() -> None:
-    extended = replace(CONFIG, start=5000, steps=6000)
+    extended = replace(CONFIG, segment_start=5000, steps=6000)
     assert [learning_rate(5000 + s, extended) for s in range(1000)] == [
         learning_rate(s, CONFIG) for s in range(1000)
     ]
@@ -41,7 +42,7 @@ def test_an_extended_run_walks_its_own_schedule_from_where_it_began() -> None:
 def test_a_new_number_of_steps_bends_the_schedule_without_a_jump(schedule: str) -> None:
     before = replace(CONFIG, schedule=schedule)
     done = progress(400, before)
-    after = replace(before, start=400, progress=done, steps=600)
+    after = replace(before, segment_start=400, segment_progress=done, steps=600)
     assert learning_rate(400, after) == pytest.approx(learning_rate(400, before))
     assert learning_rate(599, after) == pytest.approx(learning_rate(999, before), rel=0.5)
     assert progress(600, after) == 1

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import textgen
-from textgen.cli import evaluate, play, runs, sample, train
+from textgen.cli import eval, info, ls, play, resume, sample, train
 from textgen.cli.terminal import report_error
 from textgen.errors import TextgenError
 
@@ -23,18 +23,18 @@ INTERRUPTED = 130  # 128 + SIGINT
 app = typer.Typer(
     name="textgen",
     help="Train a small character model on a text file, and write with it.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
-app.command("resume")(train.resume)
+app.command("resume")(resume.resume)
 app.command("sample")(sample.sample)
 app.command("play")(play.play)
-app.command("eval")(evaluate.evaluate)
-app.command("info")(runs.info)
-app.command("ls")(runs.ls)
+app.command("eval")(eval.evaluate)
+app.command("info")(info.info)
+app.command("ls")(ls.ls)
 
 
 def _version(asked: bool) -> None:
@@ -45,11 +45,14 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 def main() -> None:
@@ -64,10 +67,7 @@ def main() -> None:
     except typer.TyperException as error:  # what the parser found
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "textgen"
-        if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message())
-        else:
-            report_error(error.format_message(), f"{command} --help shows what it takes")
+        report_error(error.format_message(), f"{command} --help shows what it takes")
         code = 2
     except BrokenPipeError:  # the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

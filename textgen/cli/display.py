@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import log
+from typing import TYPE_CHECKING
 
-from textgen.cli.terminal import clock, harmless, looking, note, short
+from textgen.architecture import ModelConfig
+from textgen.cli.terminal import clock, harmless, looking, note, quiet_interrupt, short, spelled
+from textgen.config import TrainingConfig
 from textgen.events import (
     Evaluated,
     Event,
@@ -19,6 +22,9 @@ from textgen.events import (
     Sampled,
     Stepped,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
 
 Show = Callable[[Event], None]
 REFRESH = 0.1  # seconds between two looks of the live display
@@ -42,21 +48,33 @@ def _show_json(event: Event) -> None:
 
 def plan_lines(plan: Planned) -> list[tuple[str, str]]:
     """The plan as a person reads it: names and values."""
-    model, training = plan.model, plan.training
-    widths = {*model.hidden}
-    shape = f"{model.layers} x {model.hidden[0]}" if len(widths) == 1 else f"{model.hidden}"
     rate = f", about {short(plan.chars_per_second)} chars/s" if plan.chars_per_second else ""
+    sizes = plan.train_characters, plan.val_characters
     return [
         ("run", plan.folder),
+        *settings_lines(plan.model, plan.training, sizes),
+        ("on", f"{plan.device} in {plan.training.precision}{rate}"),
+    ]
+
+
+def settings_lines(
+    model: ModelConfig, training: TrainingConfig, sizes: tuple[int, int]
+) -> list[tuple[str, str]]:
+    """The settings as a person reads them; sizes: characters for training and validation."""
+    widths = {*model.hidden}
+    shape = f"{model.layers} x {model.hidden[0]}" if len(widths) == 1 else f"{model.hidden}"
+    skip = "" if any(model.skips) else ", no skips"
+    passes = training.steps * training.chars_per_step / sizes[0]
+    return [
         (
-            "text",
-            f"{plan.train_characters:,} characters to learn, {plan.val_characters:,} held out,"
+            "chars",
+            f"{sizes[0]:,} for training, {sizes[1]:,} for validation,"
             f" {model.vocabulary_size} distinct",
         ),
         (
             "model",
-            f"{model.cell} {shape}, embedding {model.embedding},"
-            f" {short(plan.parameters)} parameters",
+            f"{model.cell} {shape}, embedding {model.embedding}{skip},"
+            f" {short(model.parameters)} parameters",
         ),
         (
             "drop",
@@ -66,14 +84,13 @@ def plan_lines(plan: Planned) -> list[tuple[str, str]]:
         (
             "steps",
             f"{training.steps:,} of {training.batch_size} x {training.bptt} characters,"
-            f" {plan.passes:.3g} passes over the text",
+            f" {passes:.3g} passes over the text",
         ),
         (
             "rate",
             f"{training.optimizer} {training.lr:g}, {training.schedule}, warm-up"
             f" {training.warmup}, clip {training.clip:g}",
         ),
-        ("on", f"{plan.device} in {training.precision}{rate}"),
     ]
 
 
@@ -111,80 +128,103 @@ def _show_plain(event: Event) -> None:
 
 @contextmanager
 def _live() -> Iterator[Show]:
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
-    from rich.panel import Panel
-    from rich.progress import BarColumn, Progress, TextColumn
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    bar = Progress(
-        TextColumn("{task.fields[status]}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[left]}"),
-        console=console,
-        expand=True,
-    )
-    task = bar.add_task("", total=None, status="reading and planning", left="")
-    sample = Text("")
-    numbers = Text("", no_wrap=True, overflow="ellipsis")
-
-    def frame() -> Group:
-        panel = Panel(sample, title="it writes", title_align="left", border_style="dim")
-        return Group(*([panel] if sample.plain else []), numbers, bar)
-
-    state = _Figures()
-    with Live(
-        console=console, refresh_per_second=8, redirect_stdout=False, get_renderable=frame
-    ) as live:
-
-        def show(event: Event) -> None:
-            match event:
-                case Planned():
-                    table = Table.grid(padding=(0, 2))
-                    for name, value in plan_lines(event):
-                        table.add_row(f"[bold]{name}[/]", Text(value))
-                    live.console.print(table)
-                    for notice in event.notices:
-                        live.console.print(Text(f"note: {harmless(notice)}", style="yellow"))
-                    state.begin(event)
-                    bar.update(task, total=event.training.steps, completed=event.step)
-                case Stepped():
-                    state.step(event)
-                    if state.due():
-                        numbers.plain = state.line()
-                        bar.update(
-                            task,
-                            total=event.steps,
-                            completed=event.step,
-                            status=f"step {event.step:,}",
-                            left=state.left(),
-                        )
-                case Evaluated():
-                    style = "green" if event.best else ""
-                    live.console.print(Text(evaluation_line(event), style=style))
-                    state.val = event.val_nats
-                case Sampled():
-                    lines = harmless(event.text).strip("\n").split("\n")
-                    sample.plain = "\n".join(lines[:6])
-                case Noticed():
-                    live.console.print(Text(f"note: {harmless(event.message)}", style="yellow"))
-                case Finished():
-                    numbers.plain = ""
-                    bar.update(
-                        task,
-                        total=event.step,
-                        completed=event.step,
-                        status=f"step {event.step:,}",
-                        left="",
-                    )
-                    live.console.print(Text(finish_line(event), style="bold green"))
-
+    panel = _Panel(console)
+    with (
+        quiet_interrupt(),
+        Live(
+            console=console,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            get_renderable=panel.frame,
+        ) as live,
+    ):
         try:
-            yield show
+            yield panel.show
         finally:
-            live.transient = not bar.tasks[0].completed  # a plan alone leaves no bar
+            live.transient = not panel.begun  # a plan alone leaves no bar
+
+
+class _Panel:
+    """What the live display shows: the latest sample, the running figures, a bar."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
+
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.fields[status]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[left]}"),
+            console=console,
+            expand=True,
+        )
+        self._task = self._bar.add_task("", total=None, status="reading and planning", left="")
+        self._sample = ""
+        self._numbers = Text("", no_wrap=True, overflow="ellipsis")
+        self._figures = _Figures()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step was done."""
+        return bool(self._bar.tasks[0].completed)
+
+    def frame(self) -> Group:
+        from rich.console import Group
+        from rich.panel import Panel
+
+        title = {"title": "it writes", "title_align": "left", "border_style": "dim"}
+        sample = [Panel(self._sample, **title)] if self._sample else []  # type: ignore[arg-type]
+        return Group(*sample, self._numbers, self._bar)
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Planned():
+                self._plan(event)
+            case Stepped():
+                self._figures.step(event)
+                if self._figures.due():
+                    self._numbers.plain = self._figures.line()
+                    self._progress(event.step, event.steps, self._figures.left())
+            case Evaluated():
+                self._print(evaluation_line(event), "green" if event.best else "")
+                self._figures.val = event.val_nats
+            case Sampled():
+                lines = harmless(event.text).strip("\n").split("\n")
+                self._sample = "\n".join(lines[:6])
+            case Noticed():
+                self._print(f"note: {event.message}", "yellow")
+            case Finished():
+                self._numbers.plain = ""
+                self._progress(event.step, event.step, "")
+                self._print(finish_line(event), "bold green")
+
+    def _print(self, line: str, style: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(harmless(spelled(line, {})), style=style))
+
+    def _plan(self, plan: Planned) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for name, value in plan_lines(plan):
+            table.add_row(f"[bold]{name}[/]", Text(value))
+        self._console.print(table)
+        for notice in plan.notices:
+            self._print(f"note: {notice}", "yellow")
+        self._figures.begin(plan)
+        self._bar.update(self._task, total=plan.training.steps, completed=plan.step)
+
+    def _progress(self, step: int, steps: int, left: str) -> None:
+        self._bar.update(
+            self._task, total=steps, completed=step, status=f"step {step:,}", left=left
+        )
 
 
 class _Figures:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
-from textgen.cli.terminal import Output, coloured, note, report_error
-from textgen.errors import TextgenError, UnknownCharacters
+from textgen.cli.terminal import Output, coloured, note, report_error, spelling
+from textgen.errors import TextgenError
 
 
 def play(
@@ -17,7 +17,7 @@ def play(
 
     Ctrl-C stops the writing, Ctrl-D leaves, /help names the commands.
     """
-    from textgen.cli.session import Session
+    from textgen.cli.session import SPELLINGS, Session
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
 
@@ -34,15 +34,14 @@ def play(
             note("")
             continue
         try:
-            if line.startswith("/"):
-                note(session.command(line))
-            else:
-                with Output() as output:
-                    output.write(line)
-                    session.turn(line, output)
-                    output.write("\n")
-        except UnknownCharacters as error:
-            report_error(error.message, "leave them out")
+            with spelling(**SPELLINGS):
+                if line.startswith("/"):
+                    note(session.command(line))
+                else:
+                    with Output() as output:
+                        output.write(line)
+                        session.turn(line, output)
+                        output.write("\n")
         except TextgenError as error:
             report_error(error.message, error.hint)
 

@@ -12,8 +12,9 @@ import typer
 
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.terminal import Output
+from textgen.config import Number, SamplingOptions
 from textgen.errors import UsageError
-from textgen.inference.sampling import SamplingConfig, random_seed
+from textgen.inference.sampling import random_seed
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position
 
@@ -22,11 +23,23 @@ Type text and the model goes on from it; Enter alone lets it go on. Ctrl-C stops
 Ctrl-D leaves. A line that begins with / is a command:
   /temp 0.5     /top-k 20     /top-p 0.9     /min-p 0.05     how characters are chosen
   /length 300   how many characters it writes at a turn
+  /unknown skip what becomes of characters it never saw: error, skip or replace
   /seed 7       begin the draws of seed 7
   /reset        forget everything
   /undo         take the last turn back
   /save FILE    keep the state; /load FILE goes on from it
   /help         this"""
+# how settings are typed here, and what their values are
+SETTINGS: dict[str, tuple[str, type[int] | type[float] | type[str]]] = {
+    "temp": ("temperature", float),
+    "top-k": ("top_k", int),
+    "top-p": ("top_p", float),
+    "min-p": ("min_p", float),
+    "length": ("length", int),
+    "unknown": ("unknown", str),
+    "seed": ("seed", int),
+}
+SPELLINGS = {name: f"/{typed}" for typed, (name, _) in SETTINGS.items()}
 
 
 class Session:
@@ -34,21 +47,13 @@ class Session:
 
     def __init__(self, model: TextModel) -> None:
         self.model = model
-        self.settings = SamplingConfig()
-        self.length = 200
-        self.seed = random_seed()
+        self.options = SamplingOptions(length=200, seed=random_seed())
         self.position: Position | None = None
         self._before: list[Position | None] = []
 
     def turn(self, text: str, output: Output) -> None:
         """Go on from `text`; at Ctrl-C as far as it came."""
-        writer = self.model.generate(
-            text,
-            length=self.length,
-            **vars(self.settings),
-            seed=self.seed,
-            position=self.position,
-        )
+        writer = self.model.generate(text, self.options, position=self.position)
         with Interrupts() as interrupts:
             for piece in writer:
                 output.write(piece)
@@ -62,35 +67,33 @@ class Session:
     def command(self, line: str) -> str:
         """Obey `/name value`; what to say to it. Raises TextgenError for what makes no sense."""
         name, _, value = line[1:].strip().partition(" ")
+        value = value.strip()
+        if name in SETTINGS:
+            return self._choose(*SETTINGS[name], value)
         action = self._actions.get(name)
         if action is None:
             raise UsageError(f"no command /{name}", "/help names them")
-        return action(self, value.strip())
+        return action(self, value)
 
-    def _choose(self, field: str, kind: type[int] | type[float], value: str) -> str:
+    def _choose(self, name: str, kind: Callable[[str], Any], value: str) -> str:
         try:
-            number = kind(value)
+            chosen = kind(value)
         except ValueError:
-            raise UsageError(
-                f"{value!r} is no number", f"try /{field.replace('_', '-')} 1"
-            ) from None
-        chosen: dict[str, Any] = {field: number}
-        self.settings = replace(self.settings, **chosen)
-        return f"{field.replace('_', '-')} {number:g}"
+            raise UsageError(f"{value!r} is no number", f"try `{name}=1`") from None
+        if name == "length":
+            Number(1, whole=True, example="300").check(name, chosen)
+        if name == "seed":
+            self._begin(chosen)
+        else:
+            self.options = replace(self.options, **{name: chosen})
+        shown = f"{chosen:g}" if kind is float else chosen
+        return f"{name.replace('_', '-')} {shown}"
 
-    def _length(self, value: str) -> str:
-        if not value.isdecimal() or int(value) < 1:
-            raise UsageError(f"{value!r} is no length", "try /length 300")
-        self.length = int(value)
-        return f"length {self.length}"
-
-    def _seed(self, value: str) -> str:
-        if not value.isdecimal() or int(value) >= 2**63:
-            raise UsageError(f"{value!r} is no seed", "try /seed 7")
-        self.seed = int(value)
+    def _begin(self, seed: int) -> None:
+        """Draw from the beginning of `seed` from now on."""
+        self.options = replace(self.options, seed=seed)
         if self.position is not None:
-            self.position = replace(self.position, seed=self.seed, place=0)
-        return f"seed {self.seed}"
+            self.position = replace(self.position, seed=seed, place=0)
 
     def _reset(self, _: str) -> str:
         self._before.append(self.position)
@@ -101,8 +104,9 @@ class Session:
         if not self._before:
             raise UsageError("there is no turn to take back", "type something first")
         self.position = self._before.pop()
-        self.seed += 1  # or it would write the same again
-        return f"the last turn is taken back; seed {self.seed}"
+        seed = (self.options.seed or 0) + 1  # or it would write the same again
+        self.options = replace(self.options, seed=seed)
+        return f"the last turn is taken back; seed {seed}"
 
     def _save(self, value: str) -> str:
         if self.position is None or not value:
@@ -119,19 +123,13 @@ class Session:
         position = Position.load(Path(value))
         self.model.check_position(position)
         self._before.append(self.position)
-        self.position, self.seed = position, position.seed
+        self.position, self.options = position, replace(self.options, seed=position.seed)
         return f"going on from {value}"
 
     def _help(self, _: str) -> str:
         return HELP
 
     _actions: ClassVar[dict[str, Callable[[Session, str], str]]] = {
-        "temp": lambda self, value: self._choose("temperature", float, value),
-        "top-k": lambda self, value: self._choose("top_k", int, value),
-        "top-p": lambda self, value: self._choose("top_p", float, value),
-        "min-p": lambda self, value: self._choose("min_p", float, value),
-        "length": _length,
-        "seed": _seed,
         "reset": _reset,
         "undo": _undo,
         "save": _save,

@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from typing import Self
+
+from textgen.config import Choices, SamplingOptions
+from textgen.errors import TextgenError
+
+_SETTING = re.compile(r"`(\w+)(?:=([^`]*))?`")
+_NAMES = {f.name for owner in (Choices, SamplingOptions) for f in fields(owner)}
+_NAMES |= {"files", "run", "checkpoints", "overwrite", "num", "split"}
+
+
+def spelled(text: str, flags: Mapping[str, str]) -> str:
+    """`text` with its settings as they are typed: `lr=0.1` as --lr 0.1, or as `flags` says."""
+
+    def typed(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in _NAMES:
+            return match[0]
+        flag = flags.get(name, "--" + name.replace("_", "-"))
+        return flag if value is None else f"{flag} {value}"
+
+    return _SETTING.sub(typed, text)
+
+
+@contextmanager
+def spelling(**flags: str) -> Iterator[None]:
+    """Errors raised within spell these settings so; the rest by their flags."""
+    try:
+        yield
+    except TextgenError as error:
+        error.message, error.hint = spelled(error.message, flags), spelled(error.hint, flags)
+        raise
 
 
 def report_error(message: str, hint: str = "") -> None:
     """Two lines on stderr, red where a person looks."""
     begin, end = ("\033[1;31m", "\033[0m") if coloured(sys.stderr) else ("", "")
-    print(f"{begin}error:{end} {_one_line(message)}", file=sys.stderr)
+    print(f"{begin}error:{end} {_one_line(spelled(message, {}))}", file=sys.stderr)
     if hint:
-        print(f"hint: {_one_line(hint)}", file=sys.stderr)
+        print(f"hint: {_one_line(spelled(hint, {}))}", file=sys.stderr)
 
 
 def note(message: str) -> None:
     """One line on stderr."""
-    print(harmless(message), file=sys.stderr)
+    print(harmless(spelled(message, {})), file=sys.stderr)
 
 
 def coloured(stream: object) -> bool:
@@ -30,6 +64,28 @@ def looking(stream: object) -> bool:
     """Whether a person looks at `stream`: it is a terminal that can do more than print lines."""
     isatty = getattr(stream, "isatty", lambda: False)
     return bool(isatty()) and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def quiet_interrupt() -> Iterator[None]:
+    """Keep the terminal from echoing ^C, which would push a live display down by a line."""
+
+    def echo(on: bool) -> None:
+        with suppress(Exception):  # no POSIX terminal, or not this process's own
+            import termios
+
+            terminal = sys.stderr.fileno()
+            if os.tcgetpgrp(terminal) == os.getpgrp():  # in the background it would stop here
+                attributes = termios.tcgetattr(terminal)
+                flags = attributes[3] & ~termios.ECHOCTL
+                attributes[3] = flags | termios.ECHOCTL if on else flags
+                termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+
+    echo(False)
+    try:
+        yield
+    finally:
+        echo(True)
 
 
 def _one_line(text: str) -> str:

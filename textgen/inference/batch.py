@@ -1,4 +1,4 @@
-"""Many texts side by side, in torch: the same folded step as the stepper's, for B streams at once.
+"""Many texts side by side, in torch: the stepper's folded step for B streams at once.
 
 Ids, draws and filters stay on the device; the host sees a block of characters at a time. On a CUDA
 device the block is one graph, replayed.
@@ -7,7 +7,7 @@ device the block is one graph, replayed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
-from textgen.config import ModelConfig
-from textgen.inference.sampling import GREEDY, SamplingConfig, Uniforms
-from textgen.inference.stepper import Layer, Stepper
+from textgen.inference.folding import FoldedLayer, FoldedModel
+from textgen.inference.sampling import Sampler, Uniforms
 
 STREAMS = 64  # texts at a time; always this many, so that a text does not depend on their number
 BELOW_ONE = 1 - 2**-20  # the largest draw: float32 must not round it up to 1
-BLOCK = 32  # characters between two looks of the host
+BLOCK = 32  # characters of each text between two looks of the host
 
 
 class BatchStepper:
@@ -32,37 +31,39 @@ class BatchStepper:
     """
 
     def __init__(
-        self,
-        config: ModelConfig,
-        weights: Mapping[str, NDArray],
-        device: torch.device,
-        dtype: torch.dtype,
-        streams: int = STREAMS,
+        self, model: FoldedModel, device: torch.device, dtype: torch.dtype, streams: int = STREAMS
     ) -> None:
-        folded = Stepper(config, weights)
-        cell = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[config.cell]
-        self.layers = [_Batch(layer, cell, streams, device, dtype) for layer in folded.layers]
-        widths = (0, *config.hidden)
-        self._skips = [w == h for w, h in zip(widths, config.hidden, strict=False)]
+        cell = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[model.config.cell]
+        self._layers = [_Layer(layer, cell, streams, (device, dtype)) for layer in model.layers]
+        self._upper = list(zip(self._layers, model.config.skips, strict=True))[1:]
         # float32 on a CPU, whose bf16 kernels are slow at so few rows
-        self._head = torch.from_numpy(folded.head).to(
-            device, torch.float32 if device.type == "cpu" else dtype
-        )
-        self._bias = torch.from_numpy(folded.bias).to(device)
+        head = torch.from_numpy(model.head)
+        self._head = head.to(device, torch.float32 if device.type == "cpu" else dtype)
+        self._bias = torch.from_numpy(model.bias).to(device)
 
     def step(self, ids: Tensor) -> Tensor:
         """Read the characters of `ids`; the logits of the next, float32."""
-        x = self.layers[0].step(None, ids)
-        for layer, skip in zip(self.layers[1:], self._skips[1:], strict=True):
+        x = self._layers[0].step(None, ids)
+        for layer, skip in self._upper:
             h = layer.step(x, None)
             x = h + x if skip else h
         return linear(x.to(self._head.dtype), self._head).float() + self._bias
 
-    def reset(self) -> None:
-        """Back to zero state, in place."""
-        for layer in self.layers:
-            layer.both.zero_()
-            layer.memory.zero_()
+    @property
+    def state(self) -> list[Tensor]:
+        """A copy of the state, for `restore`."""
+        return [part.clone() for part in self._parts()]
+
+    def restore(self, state: list[Tensor] | None = None) -> None:
+        """Take up a state, in place; by default zero."""
+        for n, part in enumerate(self._parts()):
+            if state is None:
+                part.zero_()
+            else:
+                part.copy_(state[n])
+
+    def _parts(self) -> Iterator[Tensor]:
+        return (part for layer in self._layers for part in (layer.both, layer.memory))
 
 
 def _product(matrix: Tensor, streams: int) -> Callable[[Tensor], Tensor]:
@@ -86,7 +87,7 @@ def _product(matrix: Tensor, streams: int) -> Callable[[Tensor], Tensor]:
 _PLAIN: tuple[Any, ...] = (None, "none", [], "")  # no bias, nothing applied to the product
 
 
-class _Batch:
+class _Layer:
     """A folded layer over B streams: `both` is [input, hidden] (B, I+H), `memory` float32 (B, H).
 
     memory: the cell state of an LSTM, the hidden state in full precision of a GRU.
@@ -94,27 +95,26 @@ class _Batch:
 
     def __init__(
         self,
-        layer: Layer,
+        layer: FoldedLayer,
         cell: Callable[[Tensor, Tensor], Tensor],
         streams: int,
-        device: torch.device,
-        dtype: torch.dtype,
+        of: tuple[torch.device, torch.dtype],
     ) -> None:
-        self.product = _product(torch.from_numpy(2 * layer.matrix).to(device, dtype), streams)
-        self.table = torch.from_numpy(2 * layer.table).to(device)  # (V, G), or (1, G)
-        self.cell = cell
+        device, dtype = of
+        self._product = _product(torch.from_numpy(2 * layer.matrix).to(device, dtype), streams)
+        self._table = torch.from_numpy(2 * layer.table).to(device)  # (V, G), or (1, G)
+        self._cell = cell
         self.both = torch.zeros(streams, layer.matrix.shape[1], device=device, dtype=dtype)
-        self.below = self.both[:, : len(layer.input)]
-        self.above = self.both[:, len(layer.input) :]
-        self.memory = torch.zeros(streams, len(layer.hidden), device=device)
+        self._below, self._above = self.both[:, : layer.width], self.both[:, layer.width :]
+        self.memory = torch.zeros(streams, layer.hidden, device=device)
 
     def step(self, x: Tensor | None, ids: Tensor | None) -> Tensor:
         if x is not None:
-            self.below.copy_(x)
-        gates = self.product(self.both).float()  # (B, G)
-        gates += self.table if ids is None else self.table.index_select(0, ids)
-        h = self.cell(gates, self.memory)
-        self.above.copy_(h)
+            self._below.copy_(x)
+        gates = self._product(self.both).float()  # (B, G)
+        gates += self._table if ids is None else self._table.index_select(0, ids)
+        h = self._cell(gates, self.memory)
+        self._above.copy_(h)
         return h
 
 
@@ -128,16 +128,16 @@ def _tanh(doubled: Tensor) -> Tensor:
 
 
 def _lstm(gates: Tensor, cell: Tensor) -> Tensor:
-    i, f, o, candidate = gates.sigmoid_().chunk(4, dim=1)
-    cell.mul_(f).addcmul_(i, candidate.mul_(2.0).sub_(1.0))
+    i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
+    cell.mul_(f).addcmul_(i, g.mul_(2.0).sub_(1.0))
     return _tanh(2.0 * cell).mul_(o)
 
 
 def _gru(gates: Tensor, hidden: Tensor) -> Tensor:
-    reset, update, candidate, recurrent = gates.chunk(4, dim=1)
+    r, z, n, recurrent = gates.chunk(4, dim=1)
     gates[:, : 2 * hidden.shape[1]].sigmoid_()
-    candidate = _tanh(candidate.addcmul_(reset, recurrent))
-    hidden.sub_(candidate).mul_(update).add_(candidate)
+    n = _tanh(n.addcmul_(r, recurrent))
+    hidden.sub_(n).mul_(z).add_(n)
     return hidden
 
 
@@ -146,60 +146,54 @@ def _rnn(gates: Tensor, hidden: Tensor) -> Tensor:
     return hidden
 
 
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """The widest units for a product: fp16 on a GPU, bf16 on a CPU that has it, else fp32.
+class BatchWriter:
+    """Writes groups of texts that go on from one prompt; packed, and captured, once for all.
 
-    Decided by what the processor is, not by a clock, so that a seed writes the same on each day.
+    prompt: the ids to go on from, at least one, shape (n,).
     """
-    if device.type == "cuda":
-        return torch.float16
-    units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    wide = any(getattr(torch.cpu, unit, bool)() for unit in units)
-    return torch.bfloat16 if device.type == "cpu" and wide else torch.float32
 
-
-def choose(logits: Tensor, config: SamplingConfig, u: Tensor) -> Tensor:
-    """`sampling.draw` for B streams: the ids (B,) that `u` (B,) picks for logits (B, V)."""
-    if config.temperature < GREEDY:
-        return logits.argmax(dim=1)
-    top = logits.amax(dim=1, keepdim=True)
-    p = ((logits - top) / config.temperature).exp()
-    if config.top_k and config.top_k < p.shape[1]:
-        p = p.masked_fill(p < p.topk(config.top_k, dim=1).values[:, -1:], 0.0)
-    if config.top_p < 1.0:
-        likeliest, order = p.sort(dim=1, descending=True, stable=True)
-        reached = likeliest.cumsum(dim=1)
-        out = reached - likeliest >= config.top_p * reached[:, -1:]
-        out[:, 0] = False
-        p = p.masked_fill(torch.empty_like(out).scatter_(1, order, out), 0.0)
-    if config.min_p:
-        p = p.masked_fill(p < config.min_p * p.amax(dim=1, keepdim=True), 0.0)
-    reached = p.cumsum(dim=1)
-    below = reached <= u[:, None] * reached[:, -1:]
-    return below.sum(dim=1).clamp_(max=p.shape[1] - 1)
-
-
-class Block:
-    """Writes BLOCK characters of every stream at a time, as one CUDA graph where there is CUDA."""
-
-    def __init__(self, stepper: BatchStepper, config: SamplingConfig) -> None:
+    @torch.inference_mode()
+    def __init__(self, stepper: BatchStepper, sampler: Sampler, prompt: NDArray) -> None:
         self._stepper = stepper
-        self._config = config
-        device = stepper.layers[0].both.device
-        streams = len(stepper.layers[0].both)
-        self.pending = torch.zeros(streams, dtype=torch.long, device=device)
-        self.uniforms = torch.zeros(BLOCK, streams, device=device)
-        self.ids = torch.zeros(BLOCK, streams, dtype=torch.long, device=device)
-        self._run = self._graph() if device.type == "cuda" else self._steps
+        self._sampler = sampler
+        first = stepper.state[0]
+        streams, device = len(first), first.device
+        self._pending = torch.zeros(streams, dtype=torch.long, device=device)
+        self._uniforms = torch.zeros(BLOCK, streams, device=device)
+        self._ids = torch.zeros(BLOCK, streams, dtype=torch.long, device=device)
+        self._replay = self._captured() if device.type == "cuda" else None
+        ids = torch.from_numpy(prompt.astype(np.int64)).to(device)
+        for i in ids[:-1]:
+            stepper.step(i.expand(streams))
+        self._begin = stepper.state
+        self._last = ids[-1]
 
-    def _steps(self) -> None:
-        for t in range(BLOCK):
-            logits = self._stepper.step(self.pending)
-            self.pending.copy_(choose(logits, self._config, self.uniforms[t]))
-            self.ids[t] = self.pending
+    @torch.inference_mode()
+    def write(self, sources: Sequence[Uniforms], length: int) -> Iterator[NDArray[np.int64]]:
+        """Blocks of ids (n, len(sources)), one text for each source of draws, `length` in all."""
+        self._stepper.restore(self._begin)
+        self._pending.copy_(self._last.expand(len(self._pending)))
+        uniforms = np.zeros((BLOCK, len(self._pending)), np.float32)
+        for written in range(0, length, BLOCK):
+            count = min(BLOCK, length - written)
+            for column, source in enumerate(sources):
+                uniforms[:count, column] = [min(source.next(), BELOW_ONE) for _ in range(count)]
+            self._uniforms.copy_(torch.from_numpy(uniforms))
+            if self._replay is None:
+                self._steps(count)
+            else:
+                self._replay()
+            # a copy: the next block overwrites the ids
+            yield self._ids[:count, : len(sources)].to("cpu", copy=True).numpy()
 
-    def _graph(self) -> Callable[[], None]:
-        """Capture `_steps`; the steps themselves if that cannot be done."""
+    def _steps(self, count: int = BLOCK) -> None:
+        for t in range(count):
+            logits = self._stepper.step(self._pending)
+            self._pending.copy_(self._sampler.draw_many(logits, self._uniforms[t]))
+            self._ids[t] = self._pending
+
+    def _captured(self) -> Callable[[], None] | None:
+        """A block as one CUDA graph; None if that cannot be done."""
         try:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
@@ -212,43 +206,8 @@ class Block:
         except RuntimeError as error:
             torch.cuda.synchronize()
             warnings.warn(f"no CUDA graph, the steps run one by one: {error}", stacklevel=2)
-            return self._steps
+            return None
         finally:  # the trial changed the state
-            self._stepper.reset()
-            self.pending.zero_()
+            self._stepper.restore()
+            self._pending.zero_()
         return graph.replay
-
-    def write(self, uniforms: NDArray[np.float32]) -> NDArray[np.int64]:
-        """ids (BLOCK, B) drawn with `uniforms` (BLOCK, B)."""
-        self.uniforms.copy_(torch.from_numpy(uniforms))
-        self._run()
-        return self.ids.to("cpu", copy=True).numpy()  # the next block overwrites it
-
-
-@torch.inference_mode()
-def write_many(
-    config: ModelConfig,
-    weights: Mapping[str, NDArray],
-    prompt: NDArray,
-    settings: SamplingConfig,
-    sources: Sequence[Uniforms],
-    device: torch.device,
-    streams: int = STREAMS,
-) -> Iterator[NDArray[np.int64]]:
-    """Blocks of ids (BLOCK, len(sources)), one text for each source of draws, without end.
-
-    prompt: the ids to go on from, at least one; sources: `streams` of them at most.
-    """
-    if device.type == "cuda":  # streams and graphs belong to the current device
-        torch.cuda.set_device(device)
-    stepper = BatchStepper(config, weights, device, pick_dtype(device), streams)
-    block = Block(stepper, settings)
-    ids = torch.from_numpy(prompt.astype(np.int64)).to(device)
-    for i in ids[:-1]:
-        stepper.step(i.expand(streams))
-    block.pending.copy_(ids[-1].expand(streams))
-    uniforms = np.zeros((BLOCK, streams), np.float32)
-    while True:
-        for column, source in enumerate(sources):
-            uniforms[:, column] = [min(source.next(), BELOW_ONE) for _ in range(BLOCK)]
-        yield block.write(uniforms)[:, : len(sources)]

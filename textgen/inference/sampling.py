@@ -1,4 +1,4 @@
-"""From logits to text: temperature, filters, and the draw.
+"""From logits to a character: temperature, filters, and the draw.
 
 Every draw is a function of (seed, number of the text, place in the text), so text i of a seed is
 the same whatever else is written, and a text that was interrupted goes on as if it had not been.
@@ -7,77 +7,120 @@ the same whatever else is written, and a text that was interrupted goes on as if
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import check_number
+from textgen.config import SamplingOptions
 
-BLOCK = 256  # draws made at a time
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How the next character is chosen; the filters apply in the order of the fields."""
-
-    temperature: float = 0.8  # divides the logits; 0 takes the likeliest character
-    top_k: int = 0  # only the k likeliest; 0: off
-    top_p: float = 1.0  # only the likeliest that together reach p (Holtzman et al. 2020); 1: off
-    min_p: float = 0.0  # only those at least this share of the likeliest (Nguyen et al. 2024)
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, 0, example="0.8")
-        check_number("top_k", self.top_k, 0, whole=True, example="40")
-        check_number("top_p", self.top_p, 0, 1, example="0.95")
-        check_number("min_p", self.min_p, 0, 1, example="0.05")
-
-
+DRAWS = 256  # uniform numbers made at a time
 GREEDY = 1e-6  # a temperature below it leaves only the likeliest
+_BELOW_ONE = 1 - 2**-50  # the largest draw, so that none is rounded up to the whole
 
 
-def distribution(logits: NDArray[np.float32], config: SamplingConfig) -> NDArray[np.float64]:
-    """What the next character is drawn from: probabilities (V,) for logits (V,).
+class Filter(NamedTuple):
+    """Sets some probabilities to 0, never that of the likeliest character.
 
-    The likeliest character is never filtered out, so something always remains.
+    one: of one text, p (V,) in float64, relative to the likeliest, which is 1; in place, NumPy.
+    many: the same of many texts, p (B, V), in torch.
+    off: the value of the option at which nothing is filtered.
     """
-    if config.temperature < GREEDY:
-        p = np.zeros(len(logits))
-        p[logits.argmax()] = 1.0
+
+    one: Callable[[NDArray[np.float64], Any], None]
+    many: Callable[[Tensor, Any], Tensor]
+    off: float
+
+
+def _top_k(p: NDArray[np.float64], k: int) -> None:
+    if k < len(p):
+        p[p < np.partition(p, -k)[-k]] = 0.0
+
+
+def _top_k_many(p: Tensor, k: int) -> Tensor:
+    return p.masked_fill(p < p.topk(k, dim=1).values[:, -1:], 0.0) if k < p.shape[1] else p
+
+
+def _top_p(p: NDArray[np.float64], share: float) -> None:
+    order = np.argsort(-p, kind="stable")
+    reached = np.cumsum(p[order])
+    before = reached - p[order]
+    p[order[1:][before[1:] >= share * reached[-1]]] = 0.0
+
+
+def _top_p_many(p: Tensor, share: float) -> Tensor:
+    likeliest, order = p.sort(dim=1, descending=True, stable=True)
+    reached = likeliest.cumsum(dim=1)
+    out = reached - likeliest >= share * reached[:, -1:]
+    out[:, 0] = False
+    return p.masked_fill(out.scatter(1, order, out), 0.0)
+
+
+def _min_p(p: NDArray[np.float64], share: float) -> None:
+    p[p < share] = 0.0
+
+
+def _min_p_many(p: Tensor, share: float) -> Tensor:
+    return p.masked_fill(p < share * p.amax(dim=1, keepdim=True), 0.0)
+
+
+FILTERS = {  # by the name of their option, in the order in which they apply
+    "top_k": Filter(_top_k, _top_k_many, 0),
+    "top_p": Filter(_top_p, _top_p_many, 1.0),  # nucleus sampling, Holtzman et al. 2020
+    "min_p": Filter(_min_p, _min_p_many, 0.0),  # Nguyen et al. 2024
+}
+
+
+class Sampler:
+    """Draws characters as `options` say."""
+
+    def __init__(self, options: SamplingOptions) -> None:
+        values = ((filter, getattr(options, name)) for name, filter in FILTERS.items())
+        self._filters = [(filter, value) for filter, value in values if value != filter.off]
+        self._temperature = options.temperature
+        self._greedy = options.temperature < GREEDY
+
+    def distribution(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the next character is drawn from: probabilities (V,) for logits (V,)."""
+        if self._greedy:
+            p = np.zeros(len(logits))
+            p[logits.argmax()] = 1.0
+            return p
+        p = self._kept(logits)
+        p /= p.sum()
         return p
-    p = _kept(logits, config)
-    p /= p.sum()
-    return p
 
+    def draw(self, logits: NDArray[np.float32], u: float) -> int:
+        """The id that `u`, uniform in [0, 1), picks from `distribution`, by inverting its sum."""
+        if self._greedy:
+            return int(logits.argmax())
+        reached = self._kept(logits).cumsum()
+        return int(reached.searchsorted(min(u, _BELOW_ONE) * reached[-1], side="right"))
 
-def draw(logits: NDArray[np.float32], config: SamplingConfig, u: float) -> int:
-    """The id that `u`, uniform in [0, 1), picks from `distribution`, by inverting its sum."""
-    if config.temperature < GREEDY:
-        return int(logits.argmax())
-    reached = _kept(logits, config).cumsum()
-    total = reached[-1]
-    return int(reached.searchsorted(min(u, _BELOW_ONE) * total, side="right"))
+    def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities relative to the likeliest, 0 for those filtered out; not normalised."""
+        p: NDArray[np.float64] = np.multiply(
+            logits - logits.max(), 1.0 / self._temperature, dtype=np.float64
+        )
+        np.exp(p, out=p)
+        for filter, value in self._filters:
+            filter.one(p, value)
+        return p
 
-
-_BELOW_ONE = 1 - 2**-50  # so that no draw is rounded up to the whole
-
-
-def _kept(logits: NDArray[np.float32], config: SamplingConfig) -> NDArray[np.float64]:
-    """Probabilities relative to the likeliest, 0 for those filtered out; they do not sum to 1."""
-    p: NDArray[np.float64] = np.multiply(
-        logits - logits.max(), 1.0 / config.temperature, dtype=np.float64
-    )
-    np.exp(p, out=p)
-    if config.top_k and config.top_k < len(p):
-        p[p < np.partition(p, -config.top_k)[-config.top_k]] = 0.0
-    if config.top_p < 1.0:
-        order = np.argsort(-p, kind="stable")
-        reached = np.cumsum(p[order])
-        before = reached - p[order]
-        p[order[1:][before[1:] >= config.top_p * reached[-1]]] = 0.0
-    if config.min_p:
-        p[p < config.min_p] = 0.0  # the likeliest is 1
-    return p
+    def draw_many(self, logits: Tensor, u: Tensor) -> Tensor:
+        """`draw` for B texts: the ids (B,) that `u` (B,) picks for logits (B, V)."""
+        if self._greedy:
+            return logits.argmax(dim=1)
+        p = ((logits - logits.amax(dim=1, keepdim=True)) / self._temperature).exp()
+        for filter, value in self._filters:
+            p = filter.many(p, value)
+        reached = p.cumsum(dim=1)
+        below = reached <= u[:, None] * reached[:, -1:]
+        return below.sum(dim=1).clamp_(max=p.shape[1] - 1)
 
 
 def log_probability(logits: NDArray[np.float32], i: int) -> float:
@@ -94,14 +137,14 @@ class Uniforms:
         self._block: list[float] = []
 
     def next(self) -> float:
-        offset = self.place % BLOCK
+        offset = self.place % DRAWS
         if offset == 0 or not self._block:
-            key = np.random.SeedSequence((self.seed, self.number, self.place // BLOCK))
-            self._block = np.random.Generator(np.random.Philox(key)).random(BLOCK).tolist()
+            key = np.random.SeedSequence((self.seed, self.number, self.place // DRAWS))
+            self._block = np.random.Generator(np.random.Philox(key)).random(DRAWS).tolist()
         self.place += 1
         return self._block[offset]
 
 
 def random_seed() -> int:
-    """A seed to tell the person, short enough to type again."""
+    """A seed to report, short enough to type again."""
     return secrets.randbelow(2**31)

@@ -7,22 +7,25 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import check_choice, check_number
+from textgen.config import Number, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
-from textgen.inference.sampling import SamplingConfig, Uniforms, random_seed
-from textgen.inference.stepper import Stepper
-from textgen.inference.writer import Position, Stops, Writer, first_id
+from textgen.inference.folding import FoldedModel, fold
+from textgen.inference.sampling import Sampler, Uniforms, random_seed
+from textgen.inference.writer import GrowingText, Position, Writer, first_id
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import read_vocabulary, read_weights
-from textgen.text.vocabulary import UNKNOWN, Vocabulary
+from textgen.text.corpus import file_ids, unknown_in
+from textgen.text.decoding import Reader
+from textgen.text.vocabulary import Unknown, Vocabulary
 
 if TYPE_CHECKING:
     from textgen.inference.evaluation import Evaluation
@@ -47,42 +50,38 @@ class TextModel:
         with open(self.header.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @cached_property
+    def folded(self) -> FoldedModel:
+        """The weights as the samplers read them."""
+        return fold(self.header.record.model, self.weights)
+
     def generate(
         self,
         prompt: str = "",
+        options: SamplingOptions | None = None,
         *,
-        length: int = 500,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int | None = None,
         number: int = 0,
-        stop: Sequence[str] = (),
-        unknown: str = "error",
         position: Position | None = None,
         score: bool = False,
+        **changes: Any,
     ) -> Writer:
         """An iterator of text that continues `prompt`, which it does not repeat.
 
-        length: characters to write (bytes at level byte); 0: without end.
-        temperature, top_k, top_p, min_p: see SamplingConfig.
-        seed: the same seed writes the same text; None takes one at random.
+        options, changes: the fields of `textgen.config.SamplingOptions`: `length` (characters, or
+            bytes at level byte; 0: without end), `temperature`, `top_k`, `top_p`, `min_p`, `stop`
+            (texts before which to end; of those that overlap the one that begins first counts),
+            `unknown`, `seed` (None takes one at random). `device` does not count here: one text is
+            written in NumPy.
         number: which of the texts of that seed.
-        stop: texts before which to end; they are not written.
-        unknown: what becomes of prompt characters the model never saw: error, skip or replace.
         position: go on from there (`Writer.position`) instead of from nothing. Its own sequence
             of draws goes on too, unless `seed` or `number` asks for another.
-        score: keep the log-probability of what is written, in `Writer.log_probability`.
+        score: whether the writer's `nats_per_char` is wanted.
 
         Raises UsageError for a value out of range, UnknownCharacters, or CheckpointError if
         `position` belongs to a model of another shape.
         """
-        config = SamplingConfig(temperature, top_k, top_p, min_p)
-        check_number("length", length, 0, whole=True, example="500")
-        check_choice("unknown", unknown, UNKNOWN)
-        if seed is not None:
-            check_number("seed", seed, 0, 2**63 - 1, whole=True, example="1")
+        options = replace(options or SamplingOptions(), **changes)
+        seed = options.seed
         if position is None:
             uniforms = Uniforms(random_seed() if seed is None else seed, number)
         else:
@@ -91,33 +90,24 @@ class TextModel:
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)
         return Writer(
-            Stepper(self.header.record.model, self.weights),
+            self.folded,
             self.vocabulary,
-            config,
+            options,
             uniforms,
-            self.vocabulary.encode(prompt, unknown, "the prompt"),
-            length=length,
-            stop=stop,
+            prompt=self.vocabulary.encode(prompt, options.unknown, "the prompt"),
             position=position,
-            digest=self.digest,
+            digest=lambda: self.digest,
             score=score,
         )
 
     def generate_many(
         self,
         prompt: str = "",
+        options: SamplingOptions | None = None,
         *,
         num: int,
-        length: int = 500,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        unknown: str = "error",
-        device: str = "auto",
         streams: int = 64,
+        **changes: Any,
     ) -> Iterator[str]:
         """`num` texts written side by side, in order; for many texts far faster.
 
@@ -125,31 +115,35 @@ class TextModel:
         than `generate` writes for the same seed; but text i is the same whatever `num` is. `length`
         must have an end here. The rest is as in `generate`.
 
-        device: auto is the first of cuda, mps and cpu that is there.
         streams: how many are written at a time.
         """
-        from textgen.inference.batch import write_many
-        from textgen.model.device import pick_device
+        from textgen.inference.batch import BatchStepper, BatchWriter
+        from textgen.model.device import pick_device, prepare_device, product_dtype
 
-        config = SamplingConfig(temperature, top_k, top_p, min_p)
-        check_number("num", num, 1, whole=True, example="3")
-        check_number("length", length, 1, whole=True, example="500")
-        check_choice("unknown", unknown, UNKNOWN)
-        seed = random_seed() if seed is None else seed
-        check_number("seed", seed, 0, 2**63 - 1, whole=True, example="1")
-        ids = self.vocabulary.encode(prompt, unknown, "the prompt")
+        options = replace(options or SamplingOptions(), **changes)
+        Number(1, whole=True, example="3").check("num", num)
+        Number(1, whole=True, example="500").check("length", options.length)
+        seed = random_seed() if options.seed is None else options.seed
+        ids = self.vocabulary.encode(prompt, options.unknown, "the prompt")
         if not len(ids):
             ids = np.array([first_id(self.vocabulary)])
-        place = pick_device(device)
-        model = self.header.record.model
+        device = pick_device(options.device)
+        prepare_device(device)
+        stepper = BatchStepper(self.folded, device, product_dtype(device), streams)
+        writer = BatchWriter(stepper, Sampler(options), ids)
         for begin in range(0, num, streams):
             sources = [Uniforms(seed, n) for n in range(begin, min(num, begin + streams))]
-            blocks = write_many(model, self.weights, ids, config, sources, place, streams)
-            texts = [_Text(self.vocabulary, length, tuple(stop)) for _ in sources]
-            while not all(text.done for text in texts):
-                for text, column in zip(texts, next(blocks).T, strict=True):
-                    text.add(column)
-            yield from (text.whole for text in texts)
+            texts = [GrowingText(self.vocabulary, options) for _ in sources]
+            pieces: list[list[str]] = [[] for _ in sources]
+            for block in writer.write(sources, options.length):
+                for text, written, column in zip(texts, pieces, block.T.tolist(), strict=True):
+                    for i in column:
+                        if text.done:
+                            break
+                        written.append(text.add(i))
+                if all(text.done for text in texts):
+                    break
+            yield from map("".join, pieces)
 
     def fastest_device(self, streams: int = 1) -> str:
         """The device that writes `streams` texts fastest, by a short measurement.
@@ -166,29 +160,25 @@ class TextModel:
         if accelerator == "cpu":
             return "cpu"
 
-        def rate(device: str) -> float:
-            """Characters per second, the start (kernels, graphs) left out."""
+        def chars_per_second(device: str) -> float:
+            """The start (kernels, graphs) left out."""
             seconds = []
             for blocks in (1, 9):
-                length = blocks * BLOCK
+                options = SamplingOptions(length=blocks * BLOCK, seed=0, device=device)
                 begin = time.perf_counter()
                 if device == "cpu" and streams == 1:
-                    deque(self.generate(length=length, seed=0), maxlen=0)
+                    deque(self.generate(options=options), maxlen=0)
                 else:
-                    many = self.generate_many(
-                        num=streams, length=length, seed=0, device=device, streams=streams
-                    )
+                    many = self.generate_many(options=options, num=streams, streams=streams)
                     deque(many, maxlen=0)
                 seconds.append(time.perf_counter() - begin)
             return 8 * BLOCK * streams / max(seconds[1] - seconds[0], 1e-9)
 
-        return max("cpu", accelerator, key=rate)
+        return max("cpu", accelerator, key=chars_per_second)
 
     def check_position(self, position: Position) -> None:
         """Raise CheckpointError if `position` is of a model of another shape."""
-        model = self.header.record.model
-        parts = ("hidden", "cell") if model.cell == "lstm" else ("hidden",)
-        expected = {f"{n}.{p}": (h,) for n, h in enumerate(model.hidden) for p in parts}
+        expected = {name: (axis.size,) for name, axis in self.header.record.model.state.items()}
         found = {name: array.shape for name, array in position.arrays.items()}
         if found != expected or not 0 <= position.pending < len(self.vocabulary):
             raise CheckpointError(
@@ -199,28 +189,48 @@ class TextModel:
 
     def score(
         self,
-        text: str | NDArray,
+        text: str | Path | NDArray,
         *,
         unknown: str = "error",
         progress: Callable[[int], None] | None = None,
     ) -> Evaluation:
         """How well the model predicts `text`, in nats and bits per character.
 
-        text: a string, or ids of shape (n,). One exact pass from zero state; the first character,
-        which nothing precedes, is not scored.
-        progress: called with the number of characters read since the last call.
+        text: a string, a file (read in blocks, so that memory does not grow with it), or ids of
+            shape (n,). One exact pass from zero state; the first character, which nothing precedes,
+            is not scored.
+        progress: called with the number of characters scored since the last call.
         Raises UnknownCharacters unless `unknown` says otherwise, CorpusError if there is too little
         to score.
         """
         from textgen.inference.evaluation import evaluate
 
-        ids = self.vocabulary.encode(text, unknown) if isinstance(text, str) else text
-        if len(ids) < 2:
+        blocks: Iterable[NDArray]
+        if isinstance(text, Path):
+            blocks = file_ids(text, self._reader, self.vocabulary, unknown)
+        elif isinstance(text, str):
+            blocks = [self.vocabulary.encode(text, unknown)]
+        else:
+            blocks = [text]
+        result = evaluate(self.network(), blocks, progress)
+        if not result.characters:
             raise CorpusError(
-                f"the text has {len(ids)} characters to score; expected 2 or more",
+                "the text has no character after its first one; expected 2 or more",
                 "name a longer text",
             )
-        return evaluate(self.network(), ids, progress=progress)
+        return result
+
+    def unknown_in(self, path: Path) -> Unknown:
+        """The characters of a file that the model never saw."""
+        return unknown_in(path, self._reader(), self.vocabulary)
+
+    def read(self, path: Path) -> str:
+        """A file as the model's corpus was read, for a prompt."""
+        return self._reader().text(path)
+
+    def _reader(self) -> Reader:
+        corpus = self.header.record.corpus
+        return Reader(corpus.level, corpus.encoding)
 
     def network(self) -> CharModel:
         """The model as a torch module, on the CPU, in evaluation mode."""
@@ -231,27 +241,3 @@ class TextModel:
         network = CharModel(self.header.record.model)
         network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in self.weights.items()})
         return network.eval()
-
-
-class _Text:
-    """One of several texts that grow side by side."""
-
-    def __init__(self, vocabulary: Vocabulary, length: int, stop: tuple[str, ...]) -> None:
-        self._decode = vocabulary.decoder()
-        self._left = length
-        self._cut = Stops(stop)
-        self.whole = ""
-
-    @property
-    def done(self) -> bool:
-        return self._left == 0
-
-    def add(self, ids: NDArray) -> None:
-        for i in ids[: self._left].tolist():
-            self.whole += self._cut.ready(self._decode(i))
-            self._left -= 1
-            if self._cut.reached:
-                self._left = 0
-                return
-        if self.done:
-            self.whole += self._cut.ready(self._decode(None)) + self._cut.held

@@ -1,17 +1,20 @@
-"""Writing: an iterator of text that remembers where it is, and can be put away and taken up."""
+"""Writing: an iterator of text that knows its position, and can be saved and continued."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.config import SamplingOptions
 from textgen.errors import CheckpointError
-from textgen.inference.sampling import SamplingConfig, Uniforms, draw, log_probability
+from textgen.inference.folding import Array, FoldedModel
+from textgen.inference.sampling import Sampler, Uniforms, log_probability
 from textgen.inference.stepper import Stepper
 from textgen.store.checkpoint import pack, write_file
 from textgen.text.vocabulary import Vocabulary
@@ -21,8 +24,9 @@ from textgen.text.vocabulary import Vocabulary
 class Position:
     """Where a writer stands: enough to go on exactly.
 
-    arrays: the recurrent state after every character read so far; pending: the id of the last
-    character, not read yet; seed, number, place: those of the next draw.
+    arrays: the recurrent state after every character but the last; pending: the id of the last,
+    not read yet; seed, number, place: those of the next draw; digest: gives the SHA-256 of the
+    checkpoint file, which is computed only where it is asked for.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -30,17 +34,12 @@ class Position:
     seed: int
     number: int
     place: int
-    digest: str
+    digest: Callable[[], str]
 
     def save(self, path: Path) -> None:
         """Write to one safetensors file. Raises OSError, with what stood there untouched."""
-        record = {
-            "pending": self.pending,
-            "seed": self.seed,
-            "number": self.number,
-            "place": self.place,
-            "digest": self.digest,
-        }
+        record = {name: value for name, value in vars(self).items() if name != "arrays"}
+        record["digest"] = self.digest()
         write_file(path, pack(self.arrays, {_KEY: json.dumps(record)}))
 
     @classmethod
@@ -52,6 +51,7 @@ class Position:
             with safe_open(path, framework="numpy") as file:
                 record = json.loads((file.metadata() or {})[_KEY])
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            record["digest"] = partial(str, record["digest"])
             return cls(arrays, **record)
         except FileNotFoundError:
             raise CheckpointError(f"no such file: {path}", _HINT) from None
@@ -63,45 +63,105 @@ _KEY = "textgen-state"
 _HINT = "make one with: textgen sample --save-state FILE"
 
 
+class GrowingText:
+    """Decides what of the characters drawn is text, for one text: decoding, stops, length.
+
+    A text ends after `length` characters (bytes at level byte; 0: never), or before the first stop
+    text. Of stop texts that overlap the one that begins first counts.
+
+    drawn: ids so far; written: how many of them are in the text handed out; done: whether it ended.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, options: SamplingOptions) -> None:
+        self._decode = vocabulary.decoder()
+        self._bytes = vocabulary.level == "byte"
+        self._length = options.length
+        self._stop = options.stop
+        self._held = ""  # may still turn out to be the beginning of a stop text
+        self.drawn = self.written = 0
+        self.done = False
+        self.holds = bool(self._stop) or self._bytes  # whether text may be held back
+
+    def add(self, i: int) -> str:
+        """Take the next id; the text that can be handed out now, often one character."""
+        self.drawn += 1
+        text = self._held + self._decode(i)
+        if self.drawn == self._length:
+            self.done = True
+            text += self._decode(None)
+        if self._stop:
+            text = self._before_stop(text)
+        if text:
+            self.written += (
+                len(text.encode("utf-8", "surrogateescape")) if self._bytes else len(text)
+            )
+        return text
+
+    def _before_stop(self, text: str) -> str:
+        """What of `text` is before a stop text, or cannot begin one; the rest is held back."""
+        end = min((p for p in map(text.find, self._stop) if p >= 0), default=None)
+        if end is not None:
+            self._held, self.done = "", True
+            return text[:end]
+        undecided = 0 if self.done else self._undecided(text)
+        self._held = text[len(text) - undecided :]
+        return text[: len(text) - undecided]
+
+    def _undecided(self, text: str) -> int:
+        """The length of the longest end of `text` that begins a stop text."""
+        longest = min(len(text), max(map(len, self._stop)) - 1)
+        ends = range(longest, 0, -1)
+        return next((n for n in ends if any(s.startswith(text[-n:]) for s in self._stop)), 0)
+
+
 class Writer(Iterator[str]):
     """Iterate over it for the text, piece by piece; it may be left at any time.
 
     Its pieces are never empty. At level byte a piece may be several bytes; with `stop`, a piece is
     held back while it may still turn out to be the beginning of a stop text.
+
+    prompt: ids to read first; position: to go on from, instead of from zero state; digest: of the
+    checkpoint, for `position`; score: whether `nats_per_char` is wanted.
     """
 
     def __init__(
         self,
-        stepper: Stepper,
+        model: FoldedModel,
         vocabulary: Vocabulary,
-        config: SamplingConfig,
+        options: SamplingOptions,
         uniforms: Uniforms,
-        prompt: NDArray,
         *,
-        length: int,
-        stop: Sequence[str] = (),
+        prompt: NDArray,
         position: Position | None = None,
-        digest: str = "",
+        digest: Callable[[], str] = str,
         score: bool = False,
     ) -> None:
-        self._stepper = stepper
-        self._vocabulary = vocabulary
-        self._config = config
+        self._model = model
+        self._sampler = Sampler(options)
         self._uniforms = uniforms
         self._digest = digest
         self._score = score
-        self.log_probability = 0.0  # of what was written, nats, at temperature 1, if `score`
-        self.written = 0  # characters (bytes at level byte)
+        self._log_probability = 0.0
+        self._text = GrowingText(vocabulary, options)
+        self._stepper = Stepper(model, position.arrays if position else None)
         ids = [int(i) for i in prompt]
         if position is not None:
-            stepper.state = position.arrays
             ids.insert(0, position.pending)
         elif not ids:
             ids = [first_id(vocabulary)]
+        self._pending = self._read(self._stepper, ids)
+        # where all that was drawn was handed out last (state, pending id, place, characters), and
+        # what was drawn since
+        self._settled: tuple[dict[str, Array], int, int, int] | None = None
+        self._since: list[int] = []
+        self._pieces = self._write()
+
+    @staticmethod
+    def _read(stepper: Stepper, ids: list[int]) -> int:
+        """Read all of `ids` but the last, which is returned."""
         for i in ids[:-1]:
             stepper.step(i)
-        self._pending = ids[-1]
-        self._pieces = self._write(length, tuple(stop))
+        return ids[-1]
 
     def __next__(self) -> str:
         return next(self._pieces)
@@ -111,62 +171,43 @@ class Writer(Iterator[str]):
         self._pieces.close()
 
     @property
+    def written(self) -> int:
+        """Characters handed out so far (bytes at level byte)."""
+        return self._text.written
+
+    @property
+    def nats_per_char(self) -> float:
+        """-ln p at temperature 1, unfiltered: mean over what was drawn, a stop text included."""
+        return -self._log_probability / max(1, self._text.drawn)
+
+    @property
     def position(self) -> Position:
-        """Where it stands after what has been drawn so far."""
-        u = self._uniforms
-        return Position(self._stepper.state, self._pending, u.seed, u.number, u.place, self._digest)
+        """Where the text handed out ends: what is held back, or was a stop text, is not part."""
+        state, pending, place = self._stepper.state, self._pending, self._uniforms.place
+        if self._settled is not None and self._text.written < self._text.drawn:
+            state, pending, place, before = self._settled
+            count = self._text.written - before
+            stepper = Stepper(self._model, state)
+            pending = self._read(stepper, [pending, *self._since[:count]])
+            state, place = stepper.state, place + count
+        return Position(
+            state, pending, self._uniforms.seed, self._uniforms.number, place, self._digest
+        )
 
-    def _ids(self, length: int) -> Iterator[int]:
-        while length == 0 or self.written < length:
+    def _write(self) -> Generator[str]:
+        text = self._text
+        while not text.done:
+            if text.holds and text.written == text.drawn:
+                state, place = self._stepper.state, self._uniforms.place
+                self._settled, self._since = (state, self._pending, place, text.written), []
             logits = self._stepper.step(self._pending)
-            i = draw(logits, self._config, self._uniforms.next())
+            self._pending = self._sampler.draw(logits, self._uniforms.next())
             if self._score:
-                self.log_probability += log_probability(logits, i)
-            self._pending = i
-            self.written += 1
-            yield i
-
-    def _write(self, length: int, stop: tuple[str, ...]) -> Generator[str]:
-        decode = self._vocabulary.decoder()
-        cut = Stops(stop)
-        for i in self._ids(length):
-            if piece := cut.ready(decode(i)):
+                self._log_probability += log_probability(logits, self._pending)
+            if text.holds:
+                self._since.append(self._pending)
+            if piece := text.add(self._pending):
                 yield piece
-            if cut.reached:
-                return
-        if piece := cut.ready(decode(None)) + cut.held:
-            yield piece
-
-
-class Stops:
-    """Lets text through up to the first stop text, as soon as it is sure not to be part of one.
-
-    held: what may still turn out to be the beginning of a stop text; reached: whether one came.
-    """
-
-    def __init__(self, stop: tuple[str, ...]) -> None:
-        self._stop = stop
-        self.held = ""
-        self.reached = False
-
-    def ready(self, text: str) -> str:
-        """What of the text so far, `text` at its end, can be written now."""
-        if not self._stop:
-            return text
-        text = self.held + text
-        end = min((p for p in map(text.find, self._stop) if p >= 0), default=None)
-        if end is not None:
-            self.held, self.reached = "", True
-            return text[:end]
-        undecided = self._undecided(text)
-        self.held = text[len(text) - undecided :]
-        return text[: len(text) - undecided]
-
-    def _undecided(self, text: str) -> int:
-        """The length of the longest end of `text` that begins a stop text."""
-        longest = min(len(text), max(map(len, self._stop)) - 1)
-        ends = range(longest, 0, -1)
-        return next((n for n in ends if any(s.startswith(text[-n:]) for s in self._stop)), 0)
 
 
 def first_id(vocabulary: Vocabulary) -> int:

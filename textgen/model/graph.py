@@ -42,8 +42,8 @@ class Graphed:
             self._capture(inputs)
         if self._graph is None:
             return self._step(*inputs)
-        for place, value in zip(self._inputs, inputs, strict=True):
-            place.copy_(value)
+        for buffer, value in zip(self._inputs, inputs, strict=True):
+            buffer.copy_(value)
         self._graph.replay()
         return self._result.clone()
 

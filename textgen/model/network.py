@@ -5,40 +5,44 @@ T: characters of a chunk, B: streams, V: vocabulary, E: embedding, H: a layer's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from textgen.config import ModelConfig
+from textgen.architecture import ModelConfig
 
 
 @dataclass(frozen=True)
 class State:
-    """What a stack of recurrent layers remembers.
+    """What the recurrent layers carry from character to character, for B streams.
 
-    layers: for each layer (hidden, cell) for an LSTM, (hidden,) for a GRU or an RNN, each of
-        shape (B, H) with the layer's own H, in float32.
+    parts: `0.hidden`, for an LSTM `0.cell` too, `1.hidden`, … (`ModelConfig.state`), each of shape
+        (B, H) with its layer's own H, in float32.
     """
 
-    layers: tuple[tuple[Tensor, ...], ...]
+    parts: Mapping[str, Tensor]
 
     @classmethod
     def zeros(
         cls, config: ModelConfig, batch_size: int, device: torch.device | str = "cpu"
     ) -> State:
-        parts = 2 if config.cell == "lstm" else 1
         return cls(
-            tuple(
-                tuple(torch.zeros(batch_size, width, device=device) for _ in range(parts))
-                for width in config.hidden
-            )
+            {
+                name: torch.zeros(batch_size, axis.size, device=device)
+                for name, axis in config.state.items()
+            }
         )
 
+    def layer(self, number: int) -> dict[str, Tensor]:
+        """The parts of one layer."""
+        return {n: part for n, part in self.parts.items() if n.startswith(f"{number}.")}
+
     def map(self, function: Callable[[Tensor], Tensor]) -> State:
-        return State(tuple(tuple(map(function, layer)) for layer in self.layers))
+        return State({name: function(part) for name, part in self.parts.items()})
 
     def detach(self) -> State:
         """The same values, cut off from the gradient: where backpropagation is truncated."""
@@ -46,21 +50,12 @@ class State:
 
     def copy_(self, other: State) -> None:
         """Take over the values of `other`, in place."""
-        for layer, layer_of_other in zip(self.layers, other.layers, strict=True):
-            for part, part_of_other in zip(layer, layer_of_other, strict=True):
-                part.copy_(part_of_other)
+        for name, part in self.parts.items():
+            part.copy_(other.parts[name])
 
     def zeroed(self, fresh: Tensor) -> State:
         """Zero for the streams where `fresh`, bool of shape (B,), is true."""
         return self.map(lambda part: part.masked_fill(fresh[:, None], 0.0))
-
-    def named(self) -> dict[str, Tensor]:
-        """`0.hidden`, `0.cell`, `1.hidden`, … for a checkpoint."""
-        return {
-            f"{number}.{name}": part
-            for number, layer in enumerate(self.layers)
-            for name, part in zip(("hidden", "cell"), layer, strict=False)
-        }
 
 
 # module, and the same computation as a function of explicit weights, for weight-drop
@@ -74,11 +69,10 @@ _CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
 class CharModel(nn.Module):
     """logits, state = model(ids, state).
 
-    Layers of equal width are joined by skip connections: the input of a layer is added to its
-    output. Dropout draws one mask per stream and holds it over the chunk (Gal & Ghahramani 2016,
-    "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks"); weight-drop
-    draws one mask per chunk for each recurrent matrix (Merity et al. 2017, "Regularizing and
-    Optimizing LSTM Language Models").
+    Where `ModelConfig.skips` says so, a layer's input is added to its output. Dropout draws one
+    mask per stream and holds it over the chunk (Gal & Ghahramani 2016, "A Theoretically Grounded
+    Application of Dropout in Recurrent Neural Networks"); weight-drop draws one mask per chunk for
+    each recurrent matrix (Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models").
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -129,13 +123,13 @@ class CharModel(nn.Module):
         """
         drop = self._dropout(ids.shape[1], generator)
         x = drop(self.embedding(ids))  # (T, B, E)
-        after = []
-        for number, (layer, before) in enumerate(zip(self.layers, state.layers, strict=True)):
-            out, final = self._run(layer, x, before, generator)  # (T, B, H)
-            after.append(final)
-            skip = number > 0 and x.shape[-1] == out.shape[-1]
+        after: dict[str, Tensor] = {}
+        for number, (layer, skip) in enumerate(zip(self.layers, self.config.skips, strict=True)):
+            before = state.layer(number)
+            out, final = self._run(layer, x, tuple(before.values()), generator)  # (T, B, H)
+            after.update(zip(before, final, strict=True))
             x = drop(out + x if skip else out)
-        return self.head(x), State(tuple(after))
+        return self.head(x), State(after)
 
     def _dropout(
         self, batch_size: int, generator: torch.Generator | None
@@ -164,12 +158,30 @@ class CharModel(nn.Module):
             weight = layer.weight_hh_l0
             kept = weight * _mask(weight.shape, keep, weight.device, generator)
             weights = [layer.weight_ih_l0, kept, layer.bias_ih_l0, layer.bias_hh_l0]
-            function = _CELLS[self.config.cell][1]
-            out, *final = function(x, hx, weights, True, 1, 0.0, True, False, False)
+            out, *final = _functional(self.config.cell, x, hx, weights)
         else:
             out, hx = layer(x, hx)
             final = list(hx) if len(parts) == 2 else [hx]
         return out, tuple(part[0].float() for part in final)
+
+
+def _functional(cell: str, x: Tensor, hx: Any, weights: list[Tensor]) -> tuple[Tensor, ...]:
+    """What nn.LSTM, nn.GRU and nn.RNN compute, of explicit weights: output, final states."""
+    with warnings.catch_warnings():
+        if x.is_cuda:  # cuDNN would have the weights in one buffer, as its modules keep them
+            warnings.simplefilter("ignore", UserWarning)
+        found: tuple[Tensor, ...] = _CELLS[cell][1](
+            input=x,
+            hx=hx,
+            params=weights,
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=True,
+            bidirectional=False,
+            batch_first=False,
+        )
+    return found
 
 
 def _mask(

@@ -7,65 +7,35 @@ so a reader sees the old one or the new one, never half of either.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from textgen.config import CorpusConfig, ModelConfig, TrainingConfig
 from textgen.errors import CheckpointError, TextgenError
-from textgen.events import Evaluated
+from textgen.store.record import VERSION, NewerFormat, Record, from_json, to_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 1  # of the format
 _KEY = "textgen"  # the header's entry that is ours
 OTHER_FILE = "use the run's other checkpoint (last or best), or a copy"
 _LONGEST_HEADER = 100_000_000  # bytes, the limit that safetensors itself sets
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a checkpoint says of its run, beside the arrays."""
-
-    kind: Literal["last", "best"]  # to resume from; the weights alone, to sample from
-    model: ModelConfig
-    training: TrainingConfig
-    corpus: CorpusConfig
-    vocabulary: str  # its characters in ascending order; empty at level byte
-    fingerprint: str  # of the corpus
-    train_characters: int
-    val_characters: int
-    step: int  # done so far
-    seconds: float  # spent so far
-    device: str
-    threads: int
-    chosen: tuple[str, ...] = ()  # settings that a person gave; the planner decided on the others
-    history: tuple[Evaluated, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.step < 0 or self.threads < 1 or self.train_characters < 1:
-            raise ValueError("a count is out of range")
-
-    @property
-    def best(self) -> Evaluated | None:
-        """The evaluation with the lowest validation loss."""
-        return min(self.history, key=lambda e: e.val_nats, default=None)
-
-
-@dataclass(frozen=True)
 class Header:
-    """Everything in a checkpoint but its arrays, of which it has the names, types and shapes."""
+    """Everything in a checkpoint but its arrays, of which it has the names, types and shapes.
+
+    version: of the format that the file was written in.
+    """
 
     path: Path
     bytes: int
     arrays: dict[str, tuple[str, tuple[int, ...]]]
+    version: int
     record: Record
 
 
@@ -83,10 +53,8 @@ def read_header(path: Path) -> Header:
     except (TypeError, KeyError, IndexError, ValueError, OverflowError):
         raise _not_safetensors(path, "its header does not describe arrays") from None
     if size["data"] != end:
-        raise CheckpointError(
-            f"{path} is damaged: its header promises {end:,} bytes of arrays, the file holds"
-            f" {size['data']:,}",
-            OTHER_FILE,
+        raise damaged(
+            path, f"its header promises {end:,} bytes of arrays, the file holds {size['data']:,}"
         )
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or _KEY not in metadata:
@@ -94,27 +62,20 @@ def read_header(path: Path) -> Header:
             f"{path} is a safetensors file of another program: it has no {_KEY!r} record",
             "name a checkpoint that textgen train wrote",
         )
-    return Header(path, size["file"], arrays, _read_record(path, metadata[_KEY]))
+    version, record = _read_record(path, metadata[_KEY])
+    return Header(path, size["file"], arrays, version, record)
 
 
-def _read_record(path: Path, text: str) -> Record:
+def _read_record(path: Path, text: str) -> tuple[int, Record]:
     try:
-        data = json.loads(text)
-        version = data["version"]
-        if isinstance(version, int) and version > VERSION:
-            raise CheckpointError(
-                f"{path} has format version {version}; this textgen reads up to {VERSION}",
-                "pip install --upgrade textgen",
-            )
-        if version != VERSION:
-            raise ValueError(f"format version {version!r}")
-        return msgspec.convert(data, Record)
-    except CheckpointError:
-        raise
-    except (TypeError, KeyError, ValueError, RecursionError, TextgenError) as error:
+        return from_json(text)
+    except NewerFormat as newer:
         raise CheckpointError(
-            f"{path} is damaged: its record does not hold together ({error})", OTHER_FILE
+            f"{path} has format version {newer}; this textgen reads up to {VERSION}",
+            "use the version of textgen that wrote it",
         ) from None
+    except (TypeError, KeyError, ValueError, RecursionError, TextgenError) as error:
+        raise damaged(path, f"its record does not hold together ({error})") from None
 
 
 def _read_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
@@ -149,6 +110,11 @@ def _read_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
     return {"file": size, "data": size - 8 - length}, header
 
 
+def damaged(path: Path, why: str) -> CheckpointError:
+    """What to raise for a checkpoint that is not as textgen wrote it."""
+    return CheckpointError(f"{path} is damaged: {why}", OTHER_FILE)
+
+
 def _not_safetensors(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
         f"{path} is not a safetensors file: {why}", "name a checkpoint that textgen train wrote"
@@ -167,7 +133,7 @@ def read_arrays(header: Header, *groups: str) -> dict[str, dict[str, NDArray]]:
                 if group in arrays:
                     arrays[group][name] = file.get_tensor(key)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{header.path} is damaged: {error}", OTHER_FILE) from None
+        raise damaged(header.path, str(error)) from None
     return arrays
 
 
@@ -179,8 +145,7 @@ def write_checkpoint(
     Raises OSError, with whatever stood at `path` untouched.
     """
     arrays = {f"{group}/{name}": a for group, named in groups.items() for name, a in named.items()}
-    text = json.dumps({"version": VERSION, **dataclasses.asdict(record)})
-    write_file(path, pack(arrays, {_KEY: text}))
+    write_file(path, pack(arrays, {_KEY: to_json(record)}))
 
 
 def pack(arrays: Mapping[str, NDArray], metadata: dict[str, str]) -> bytes:

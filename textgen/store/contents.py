@@ -8,10 +8,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.errors import ChangedCorpus, CheckpointError, CorpusError
-from textgen.store.checkpoint import OTHER_FILE, Header, read_arrays
+from textgen.config import CorpusConfig
+from textgen.errors import ChangedCorpus, CorpusError
+from textgen.store.checkpoint import Header, damaged, read_arrays
 from textgen.text.corpus import Corpus, read_corpus
 from textgen.text.vocabulary import Vocabulary
+
+RESUMED = ("model", "optimizer", "state", "scaler", "losses")  # groups of arrays in a `last`
 
 
 def read_vocabulary(header: Header) -> Vocabulary:
@@ -21,56 +24,54 @@ def read_vocabulary(header: Header) -> Vocabulary:
     if any(a >= b for a, b in pairwise(characters)) or any(
         "\ud800" <= c < "\ue000" for c in characters
     ):
-        raise _damaged(header, "its vocabulary is not in order")
+        raise damaged(header.path, "its vocabulary is not in order")
     vocabulary = Vocabulary(record.corpus.level, characters)
-    if len(vocabulary) != record.model.vocabulary_size:
-        raise _damaged(
-            header, f"{len(vocabulary)} characters for a model of {record.model.vocabulary_size}"
-        )
+    size = record.model.vocabulary_size
+    if len(vocabulary) != size:
+        raise damaged(header.path, f"{len(vocabulary)} characters for a model of {size}")
     return vocabulary
 
 
 def read_weights(header: Header) -> dict[str, NDArray]:
-    """The weights, checked against the shape that the record gives."""
-    model = header.record.model
-    expected: dict[str, tuple[int, ...]] = {
-        "embedding.weight": (model.vocabulary_size, model.embedding),
-        "head.weight": (model.vocabulary_size, model.hidden[-1]),
-        "head.bias": (model.vocabulary_size,),
-    }
-    width = model.embedding
-    for number, hidden in enumerate(model.hidden):
-        rows = model.gates * hidden
-        expected[f"layers.{number}.weight_ih_l0"] = (rows, width)
-        expected[f"layers.{number}.weight_hh_l0"] = (rows, hidden)
-        expected[f"layers.{number}.bias_ih_l0"] = (rows,)
-        expected[f"layers.{number}.bias_hh_l0"] = (rows,)
-        width = hidden
-    for name, shape in expected.items():
+    """The weights, float32, with the shapes that the record's settings give."""
+    for name, shape in header.record.model.shapes.items():
         dtype, found = header.arrays.get(f"model/{name}", (None, None))
         if found != shape or dtype != "F32":
-            raise _damaged(header, f"{name} has shape {found} {dtype}, expected {shape} F32")
+            raise damaged(header.path, f"{name} has shape {found} {dtype}, expected {shape} F32")
     weights = read_arrays(header, "model")["model"]
     if not all(np.isfinite(array).all() for array in weights.values()):
-        raise _damaged(header, "some of its weights are not numbers")
+        raise damaged(header.path, "some of its weights are not numbers")
     return weights
 
 
-def reread_corpus(header: Header, files: tuple[str, ...] = ()) -> Corpus:
-    """The corpus that the checkpoint was trained on, from where it was, or is now (`files`).
+def read_resumed(header: Header) -> dict[str, dict[str, NDArray]]:
+    """All arrays of a `last` checkpoint, by group and name."""
+    arrays = read_arrays(header, *RESUMED)
+    if header.version == 1 and "since" in arrays["losses"]:
+        # format 1 kept the loss of each step since the last evaluation, 2 their sum and number
+        since = arrays["losses"].pop("since")
+        arrays["losses"] |= {"sum": since.sum(dtype=np.float64), "count": np.array(since.size)}
+    return arrays
+
+
+def reread_corpus(header: Header, now: CorpusConfig | None = None) -> Corpus:
+    """The corpus that the checkpoint was trained on, from where it was, or is `now`.
 
     Raises CorpusError if it cannot be read, ChangedCorpus if it is not the same.
     """
-    corpus = header.record.corpus
-    config = replace(corpus, files=files) if files else corpus
+    config = now or header.record.corpus
     try:
         return read_corpus(config, read_vocabulary(header), header.record.fingerprint)
     except ChangedCorpus:
         raise
     except CorpusError as error:
-        hint = "if it moved, say where it is now: textgen resume --corpus FILE"
-        raise CorpusError(error.message, error.hint if files else hint) from None
+        name = "files"
+        if config.val_file and config.val_file in error.message:
+            name = "val_file"
+        hint = f"if it moved, say where it is now: `{name}=FILE`"
+        raise CorpusError(error.message, error.hint if now else hint) from None
 
 
-def _damaged(header: Header, why: str) -> CheckpointError:
-    return CheckpointError(f"{header.path} is damaged: {why}", OTHER_FILE)
+def moved(corpus: CorpusConfig, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:
+    """The settings of a corpus, with the places where its files are now, if they are given."""
+    return replace(corpus, files=files or corpus.files, val_file=val_file or corpus.val_file)

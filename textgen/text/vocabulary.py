@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from textgen.errors import UnknownCharacters
 
-UNKNOWN = ("error", "skip", "replace")
+NAMED = 5  # unknown characters that a message names
 
 
 @dataclass(frozen=True)
@@ -62,28 +62,21 @@ class Vocabulary:
         if self.level == "byte":
             raw = text.encode("utf-8", "surrogateescape")
             return np.frombuffer(raw, np.uint8).astype(self.dtype)
-        ids = self.lookup(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
-        if (ids < 0).any():
-            if unknown == "error":
-                raise UnknownCharacters(
-                    f"{what} has {describe_unknown(text, ids)}",
-                    "--unknown skip leaves such characters out, --unknown replace takes the nearest"
-                    " known form",
-                )
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        if unknown == "error":
+            Unknown(self, codes).refuse(what)
+        return self.encode_symbols(codes, unknown)
+
+    def encode_symbols(self, symbols: NDArray, unknown: str) -> NDArray:
+        """Ids of code points (or of bytes), shape (n,); `unknown`: skip or replace, as above."""
+        ids = self.lookup(symbols)
+        if ids.min(initial=0) < 0:
             if unknown == "replace":
-                near = "".join(
-                    self._nearest(c) if i < 0 else c for c, i in zip(text, ids, strict=True)
-                )
-                return self.encode(near)
+                nearest = {int(c): self._nearest(chr(c)) for c in np.unique(symbols[ids < 0])}
+                text = symbols.tobytes().decode("utf-32-le", "surrogatepass").translate(nearest)
+                ids = self.lookup(np.frombuffer(text.encode("utf-32-le"), np.uint32))
             ids = ids[ids >= 0]
         return ids.astype(self.dtype)
-
-    def unknown(self, text: str) -> str:
-        """Which characters of `text` the vocabulary lacks, said in a line; empty if none."""
-        if self.level == "byte":
-            return ""
-        ids = self.lookup(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
-        return describe_unknown(text, ids) if (ids < 0).any() else ""
 
     def _nearest(self, character: str) -> str:
         known = set(self.characters)
@@ -119,16 +112,49 @@ def name_character(character: str) -> str:
     return f"{shown} (U+{ord(character):04X}{' ' + name if name else ''})"
 
 
-def describe_unknown(text: str, ids: NDArray[np.int32], most: int = 5) -> str:
-    """Say which characters of `text` have no id (ids < 0), how often, and where first."""
-    places = np.flatnonzero(ids < 0)
-    counts = Counter(text[p] for p in places)
-    first = {text[p]: int(p) for p in reversed(places)}
-    named = [
-        f"{name_character(c)} at character {first[c] + 1}" + (f" and {n - 1} more" if n > 1 else "")
-        for c, n in counts.most_common(most)
-    ]
-    if len(counts) > most:
-        named.append(f"{len(counts) - most} other characters")
-    noun = "a character" if len(counts) == 1 else f"{len(counts)} characters"
-    return f"{noun} the model never saw: " + "; ".join(named)
+class Unknown:
+    """The characters of a text that a vocabulary lacks: which, how often, where first.
+
+    read: characters looked at so far.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, symbols: NDArray | None = None) -> None:
+        self._vocabulary = vocabulary
+        self._counts: Counter[int] = Counter()
+        self._first: dict[int, int] = {}
+        self.read = 0
+        if symbols is not None:
+            self.add(symbols)
+
+    def add(self, symbols: NDArray) -> None:
+        """Look at the next part of the text: code points, or bytes at level byte."""
+        lacking = np.flatnonzero(self._vocabulary.lookup(symbols) < 0)
+        codes, first, counts = np.unique(symbols[lacking], return_index=True, return_counts=True)
+        for code, at, count in zip(codes.tolist(), first.tolist(), counts.tolist(), strict=True):
+            self._counts[code] += count
+            self._first.setdefault(code, self.read + int(lacking[at]) + 1)
+        self.read += len(symbols)
+
+    def refuse(self, what: str) -> None:
+        """Raise UnknownCharacters if there are any; `what` names the text."""
+        if self._counts:
+            raise UnknownCharacters(
+                f"{what} has {self}",
+                "`unknown=skip` leaves such characters out, `unknown=replace` takes the nearest"
+                " known form",
+            )
+
+    def __str__(self) -> str:
+        """A line; empty if there are none."""
+        if not self._counts:
+            return ""
+        order = sorted(self._counts, key=lambda c: (-self._counts[c], self._first[c]))
+        named = [
+            f"{name_character(chr(code))} at character {self._first[code]}"
+            + (f" and {self._counts[code] - 1} more" if self._counts[code] > 1 else "")
+            for code in order[:NAMED]
+        ]
+        if len(order) > NAMED:
+            named.append(f"{len(order) - NAMED} other characters")
+        noun = "a character" if len(order) == 1 else f"{len(order)} characters"
+        return f"{noun} the model never saw: " + "; ".join(named)

@@ -1,307 +1,57 @@
-"""The walk: steps, validations, samples and saves, told as events.
-
-Leave the iterator at any event and the run is saved; take it up again with `resume_training`.
-"""
+"""A training run: steps, validations, samples and saves, reported as events."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from textgen.config import CorpusConfig
+from textgen.config import Choices, CorpusConfig, SamplingOptions
 from textgen.errors import CheckpointError, Diverged, RunError, TextgenError
-from textgen.events import (
-    Evaluated,
-    Event,
-    Finished,
-    Noticed,
-    Planned,
-    Sampled,
-    Saved,
-    Stepped,
-)
-from textgen.inference.evaluation import evaluate
-from textgen.inference.sampling import SamplingConfig, Uniforms
-from textgen.inference.stepper import Stepper
+from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
+from textgen.inference.evaluation import validate
+from textgen.inference.folding import fold
+from textgen.inference.sampling import Uniforms
 from textgen.inference.writer import Writer
-from textgen.model.device import autocast, check_precision, pick_device
-from textgen.store.checkpoint import Record, read_arrays, read_header, write_checkpoint, write_file
-from textgen.store.contents import reread_corpus
-from textgen.store.runs import Run, cannot_save
-from textgen.text.corpus import Corpus
-from textgen.training.pace import Pace
-from textgen.training.planning import (
-    EVALUATED,
-    Choices,
-    Plan,
-    evaluation_interval,
-    evaluation_worth,
-    measure,
-    regularised,
-    steps_of,
-)
-from textgen.training.step import GROUPS, Trainer
+from textgen.model.device import autocast, pick_device
+from textgen.model.network import CharModel
+from textgen.store.checkpoint import read_header
+from textgen.store.contents import moved, read_resumed, reread_corpus
+from textgen.store.record import Record
+from textgen.store.runs import Run
+from textgen.text.corpus import Corpus, read_corpus
+from textgen.training.pace import Decisions
+from textgen.training.planning import EVALUATED, Plan, evaluation_worth, extended, plan
+from textgen.training.step import Learner, first_network
 
 SAMPLE = 240  # characters of a sample shown while training
 
 
-@dataclass
-class Training:
-    """A run in progress; iterate over `events()`."""
+def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> Loop:
+    """A run from its first step.
 
-    run: Run
-    corpus: Corpus
-    corpus_config: CorpusConfig
-    trainer: Trainer
-    history: list[Evaluated]
-    seconds: float = 0.0  # spent in earlier sittings
-    notices: tuple[str, ...] = ()
-    chars_per_second: float | None = None  # as measured, if it was
-    chosen: tuple[str, ...] = ()  # settings that a person gave
-    deadline: float | None = None  # of the clock `time.monotonic`, for a run that has a time
-
-    def __post_init__(self) -> None:
-        self._best: dict[str, NDArray] | None = None  # weights not yet written to `best`
-        self._since = time.monotonic()
-
-    def events(self) -> Iterator[Event]:
-        """Train to the end of the walk.
-
-        Raises Diverged when the loss is no longer a number, and RunError when the run's folder
-        cannot be written at the beginning or at the end; in between, a failed save is a notice.
-        """
-        with self.run.locked():
-            yield from self._walk()
-
-    def _walk(self) -> Iterator[Event]:
-        trainer = self.trainer
-        self._since = time.monotonic()
-        yield self.planned()
-        if trainer.step == 0:
-            yield self._save()  # that the folder can be written is found out now, not later
-        pace = Pace(evaluation_worth(trainer.config, len(self.corpus.validation)))
-        saved = told = time.monotonic()
-        told_step = trainer.step
-        try:
-            while True:
-                step, config = trainer.step, trainer.config
-                if self._due(step, config.eval_every) and not self._evaluated(step):
-                    now = time.monotonic()
-                    rate = (step - told_step) * config.chars_per_step / max(now - told, 1e-9)
-                    yield self._evaluate(rate)
-                    told, told_step = time.monotonic(), step
-                    pace.paused("evaluation")
-                if config.sample_every and self._due(step, config.sample_every):
-                    yield Sampled(step, self._sample())
-                if step >= config.steps:
-                    break
-                if time.monotonic() - saved + pace.lead >= config.save_every:
-                    saved = time.monotonic()
-                    yield self._try_to_save()
-                    pace.paused("save")
-                if self.deadline is not None:
-                    config = trainer.config = pace.fitted(config, step, self.deadline)
-                lr = trainer.lr
-                loss = self._checked(trainer.advance())
-                yield Stepped(trainer.step, config.steps, loss, lr)
-                pace.stepped()
-                while trainer.notices:
-                    yield Noticed(trainer.notices.pop())
-        except GeneratorExit:
-            self._save()
-            raise
-        yield self._save()
-        best = min(self.history, key=_val_nats)
-        yield Finished(
-            trainer.step, best.step, best.val_nats, str(self.run.folder), self._elapsed()
-        )
-
-    def _due(self, step: int, every: int) -> bool:
-        return step > 0 and (step % every == 0 or step == self.trainer.config.steps)
-
-    def _evaluated(self, step: int) -> bool:
-        return bool(self.history) and self.history[-1].step >= step
-
-    def _elapsed(self) -> float:
-        return self.seconds + time.monotonic() - self._since
-
-    def _checked(self, loss: torch.Tensor) -> float | None:
-        """The loss as a number; on a GPU only now and then, for reading it makes the host wait."""
-        if self.trainer.device.type != "cpu" and self.trainer.step % 20:
-            return None
-        value = float(loss)
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss became {value}")
-        return value
-
-    def _diverged(self, what: str) -> Diverged:
-        config = self.trainer.config
-        return Diverged(
-            f"{what} at step {self.trainer.step}, with --lr {config.lr:g} and --clip"
-            f" {config.clip:g}; the last save is untouched",
-            f"start over with a lower rate: --lr {config.lr / 3:.2g} --overwrite",
-        )
-
-    def planned(self) -> Planned:
-        model = self.trainer.model.config
-        return Planned(
-            run=self.run.name,
-            folder=str(self.run.folder),
-            model=model,
-            training=self.trainer.config,
-            device=str(self.trainer.device),
-            parameters=model.parameters,
-            train_characters=len(self.corpus.train),
-            val_characters=len(self.corpus.validation),
-            step=self.trainer.step,
-            notices=self.notices,
-            chars_per_second=self.chars_per_second,
-        )
-
-    def _evaluate(self, rate: float) -> Evaluated:
-        trainer = self.trainer
-        validation = self.corpus.validation[:EVALUATED]
-        streams = max(1, min(64, len(validation) // 512))
-        result = evaluate(
-            trainer.model,
-            validation,
-            streams,
-            autocast=lambda: autocast(self.trainer.config.precision, trainer.device),
-        )
-        if not math.isfinite(result.nats_per_char):
-            raise self._diverged(f"the validation loss became {result.nats_per_char}")
-        grad_norm = float(trainer.grad_norm)
-        characters = trainer.step * self.trainer.config.chars_per_step
-        event = Evaluated(
-            step=trainer.step,
-            characters=characters,
-            passes=characters / len(self.corpus.train),
-            train_nats=trainer.take_losses(),
-            val_nats=result.nats_per_char,
-            lr=trainer.lr,
-            grad_norm=grad_norm if math.isfinite(grad_norm) else None,
-            seconds=round(self._elapsed(), 3),
-            chars_per_second=round(rate, 1),
-            best=result.nats_per_char < min(map(_val_nats, self.history), default=math.inf),
-        )
-        self.history.append(event)
-        if event.best:
-            self._best = trainer.weights()
-        return event
-
-    def _sample(self) -> str:
-        vocabulary = self.corpus.vocabulary
-        uniforms = Uniforms(self.trainer.config.seed, place=0)
-        prompt = vocabulary.encode("")
-        config = SamplingConfig(temperature=0.7)
-        try:
-            with np.errstate(over="raise", invalid="raise"):
-                stepper = Stepper(self.trainer.model.config, self.trainer.weights())
-                writer = Writer(stepper, vocabulary, config, uniforms, prompt, length=SAMPLE)
-                return "".join(writer)
-        except FloatingPointError as error:
-            raise self._diverged(f"the weights became too large ({error})") from None
-
-    def _try_to_save(self) -> Saved | Noticed:
-        try:
-            return self._save()
-        except RunError as error:
-            again = f"training goes on, the next try is in {self.trainer.config.save_every:g} s"
-            return Noticed(f"{error.message}; {again}")
-
-    def _save(self) -> Saved:
-        """Write `best` if it is new, then the metrics, then `last`."""
-        begin = time.monotonic()
-        if not self.trainer.is_finite():
-            raise self._diverged("the weights are no longer numbers")
-        run = self.run
-        record = Record(
-            kind="last",
-            model=self.trainer.model.config,
-            training=self.trainer.config,
-            corpus=self.corpus_config,
-            vocabulary=self.corpus.vocabulary.characters,
-            fingerprint=self.corpus.fingerprint,
-            train_characters=len(self.corpus.train),
-            val_characters=len(self.corpus.validation),
-            step=self.trainer.step,
-            seconds=round(self._elapsed(), 3),
-            device=str(self.trainer.device),
-            threads=torch.get_num_threads(),
-            chosen=self.chosen,
-            history=tuple(self.history),
-        )
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            if self._best is not None and record.best is not None:
-                best = replace(record, kind="best", step=record.best.step)
-                write_checkpoint(run.best, best, {"model": self._best})
-                self._best = None
-            write_file(run.metrics, "".join(map(_line, self.history)).encode())
-            write_checkpoint(run.last, record, self.trainer.arrays())
-            if record.best is None:  # one that is there is of the run that was started over
-                run.best.unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_save(run.folder, error) from None
-        return Saved(self.trainer.step, str(run.last), round(time.monotonic() - begin, 4))
+    began: when the clock of a budget of time began to run, on `time.monotonic`.
+    """
+    device = pick_device(choices.device)
+    corpus = read_corpus(corpus_config)
+    planned = plan(choices, corpus, device, began)
+    network = first_network(planned.model, corpus.train, planned.training.seed)
+    learner = Learner(network, planned.training, corpus.train, device)
+    return Loop(run, corpus, corpus_config, planned, learner, deadline=_deadline(choices, began))
 
 
-def _val_nats(event: Evaluated) -> float:
-    return event.val_nats
-
-
-def _line(event: Evaluated) -> str:
-    """A line of metrics.jsonl."""
-    fields = event.to_json()
-    del fields["event"]
-    return json.dumps(fields) + "\n"
-
-
-def begin_training(
-    run: Run,
-    corpus: Corpus,
-    corpus_config: CorpusConfig,
-    plan: Plan,
-    device: torch.device,
-    deadline: float | None = None,
-) -> Training:
-    """A run from its first step, to be done by `deadline` on the clock of `time.monotonic`."""
-    trainer = Trainer(plan.model, plan.training, corpus.train, device)
-    return Training(
-        run,
-        corpus,
-        corpus_config,
-        trainer,
-        history=[],
-        notices=corpus.notices + plan.notices,
-        chars_per_second=plan.chars_per_second,
-        chosen=plan.chosen,
-        deadline=deadline,
-    )
-
-
-def resume_training(
-    run: Run,
-    device: str,
-    budget: Choices,
-    began: float,
-    files: tuple[str, ...] = (),
-) -> Training:
+def resume(run: Run, corpus_config: CorpusConfig | None, choices: Choices, began: float) -> Loop:
     """A run from where it was last saved.
 
-    budget: only its time, epochs and steps count: go on for that much from here, at the learning
-        rate of a run that was to be so long from its beginning, and with the dropout and
-        weight decay that the planner would give it; with none of them, to the end planned before.
-    began: when the clock of a budget of time began to run, on `time.monotonic`.
-    files: where the corpus is now, if it moved.
-
+    corpus_config: where the corpus is now, see `moved_corpus`; None if it did not move.
+    choices: its budget, to go on for so much from here, or to the end planned before; its device,
+        where `auto` is the one that the run was trained on, if this machine has it.
+    began: as in `begin`.
     Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
     """
     header = read_header(run.last)
@@ -311,45 +61,243 @@ def resume_training(
             f"{run.last} holds weights alone; expected a checkpoint to resume from",
             f"name a run: textgen resume {run.name}",
         )
-    place = _place(device, record.device)
-    check_precision(record.training.precision, place)
-    torch.set_num_threads(record.threads)
-    corpus = reread_corpus(header, files)
-    model, config, step, rate = record.model, record.training, record.step, None
-    if budget.budget is not None:
-        if budget.time is not None:
-            rate = measure(model, config, len(corpus.train), place)
-        more = steps_of(budget, config, len(corpus.train), rate, began)
-        config = replace(config, start=step, progress=step / (step + more), steps=step + more)
-        if "eval_every" not in record.chosen:
-            config = replace(config, eval_every=evaluation_interval(config, len(corpus.validation)))
-        model, config = regularised(model, config, len(corpus.train), record.chosen)
-    elif step >= config.steps and record.history and record.history[-1].step >= step:
+    evaluated = bool(record.history) and record.history[-1].step >= record.step
+    if choices.budget is None and record.step >= record.training.steps and evaluated:
         raise RunError(
-            f"run {run.name!r} is finished: it did all of its {config.steps:,} steps",
-            f"extend it: textgen resume {run.name} --steps {config.steps}",
+            f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
+            f"extend it: textgen resume {run.name} --steps {record.training.steps}",
         )
-    trainer = Trainer(model, config, corpus.train, place)
-    trainer.restore(read_arrays(header, *GROUPS), step)
-    return Training(
+    device = _same_device(choices.device, record.device)
+    torch.set_num_threads(record.threads)
+    corpus = reread_corpus(header, corpus_config)
+    planned = extended(record, choices, corpus, device, began)
+    learner = Learner(CharModel(planned.model), planned.training, corpus.train, device)
+    learner.restore(read_resumed(header), record.step)
+    return Loop(
         run,
         corpus,
-        replace(record.corpus, files=files) if files else record.corpus,
-        trainer,
-        list(record.history),
-        record.seconds,
-        corpus.notices,
-        rate,
-        record.chosen,
-        None if budget.time is None else began + budget.time,
+        corpus_config or record.corpus,
+        planned,
+        learner,
+        history=list(record.history),
+        seconds=record.seconds,
+        deadline=_deadline(choices, began),
     )
 
 
-def _place(device: str, trained_on: str) -> torch.device:
-    """For auto the device that the run was trained on, if this machine has it."""
-    if device == "auto":
+def moved_corpus(run: Run, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:
+    """The settings of a run's corpus, with the places where its files are now."""
+    return moved(read_header(run.last).record.corpus, files, val_file)
+
+
+def _deadline(choices: Choices, began: float) -> float | None:
+    return None if choices.time is None else began + choices.time
+
+
+def _same_device(name: str, trained_on: str) -> torch.device:
+    if name == "auto":
         try:
             return pick_device(trained_on)
         except TextgenError:
             return pick_device()
-    return pick_device(device)
+    return pick_device(name)
+
+
+@dataclass
+class Loop:
+    """A run in progress; iterate over `events()`.
+
+    history, seconds: evaluations, and time spent, before this process began.
+    deadline: on `time.monotonic`, for a run that was given a time.
+    """
+
+    run: Run
+    corpus: Corpus
+    corpus_config: CorpusConfig
+    plan: Plan
+    learner: Learner
+    history: list[Evaluated] = field(default_factory=list)
+    seconds: float = 0.0
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        self._best: dict[str, NDArray] | None = None  # weights not yet written to `best`
+        self._since = time.monotonic()
+
+    def events(self) -> Iterator[Event]:
+        """Train to the last step; leave the iterator at any event, and the run is saved.
+
+        Raises Diverged when the loss is no longer a number, and RunError when the run's folder
+        cannot be written at the beginning or at the end; in between, a failed save is a notice.
+        """
+        with self.run.locked():
+            yield from self._train()
+
+    def _train(self) -> Iterator[Event]:
+        learner = self.learner
+        self._since = time.monotonic()
+        yield self.planned()
+        if learner.step == 0:
+            yield self._save()  # that the folder can be written is found out now, not later
+        worth = evaluation_worth(learner.config.chars_per_step, len(self.corpus.validation))
+        decide = Decisions(self.deadline, worth)
+        since = learner.step, time.monotonic()  # of the last evaluation
+        try:
+            while True:
+                step, config = learner.step, learner.config
+                if decide.evaluate(config, step) and not self._evaluated(step):
+                    yield self._evaluate(since)
+                    since = step, time.monotonic()
+                    decide.did("evaluation")
+                if decide.sample(config, step):
+                    yield Sampled(step, self._sample())
+                if decide.stop(config, step):
+                    break
+                if decide.save(config):
+                    yield self._try_to_save()
+                    decide.did("save")
+                learner.config = decide.refitted(config, step)
+                yield self._step()
+                decide.did("step")
+                yield from (Noticed(message) for message in learner.notices)
+                learner.notices.clear()
+        except GeneratorExit:
+            self._save()
+            raise
+        yield self._save()
+        best = min(self.history, key=_val_nats)
+        yield Finished(
+            step=learner.step,
+            best_step=best.step,
+            best_val_nats=best.val_nats,
+            path=str(self.run.folder),
+            seconds=self._elapsed(),
+        )
+
+    def _step(self) -> Stepped:
+        lr = self.learner.lr
+        loss = self._checked(self.learner.advance())
+        return Stepped(self.learner.step, self.learner.config.steps, loss, lr)
+
+    def _evaluated(self, step: int) -> bool:
+        return bool(self.history) and self.history[-1].step >= step
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._since
+
+    def _checked(self, loss: torch.Tensor) -> float | None:
+        """The loss as a number; on a GPU only now and then, for reading it makes the host wait."""
+        if self.learner.device.type != "cpu" and self.learner.step % 20:
+            return None
+        value = float(loss)
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss became {value}")
+        return value
+
+    def _diverged(self, what: str) -> Diverged:
+        config = self.learner.config
+        return Diverged(
+            f"{what} at step {self.learner.step}, with `lr={config.lr:g}` and"
+            f" `clip={config.clip:g}`; the last save is untouched",
+            f"start over with a lower learning rate: `lr={config.lr / 3:.2g}` `overwrite`",
+        )
+
+    def planned(self) -> Planned:
+        """The settings that training will follow."""
+        model = self.plan.model
+        return Planned(
+            run=self.run.name,
+            folder=str(self.run.folder),
+            model=model,
+            training=self.learner.config,
+            device=str(self.learner.device),
+            parameters=model.parameters,
+            train_characters=len(self.corpus.train),
+            val_characters=len(self.corpus.validation),
+            step=self.learner.step,
+            notices=self.corpus.notices + self.plan.notices,
+            chars_per_second=self.plan.chars_per_second,
+        )
+
+    def _evaluate(self, since: tuple[int, float]) -> Evaluated:
+        """since: step and time of the last evaluation."""
+        learner, config = self.learner, self.learner.config
+        characters = (learner.step - since[0]) * config.chars_per_step
+        chars_per_second = characters / max(time.monotonic() - since[1], 1e-9)
+        ids = self.corpus.validation[:EVALUATED]
+        streams = max(1, min(64, len(ids) // 512))
+        precision = config.precision
+        val_nats = validate(
+            learner.network, ids, streams, lambda: autocast(precision, learner.device)
+        )
+        if not math.isfinite(val_nats):
+            raise self._diverged(f"the validation loss became {val_nats}")
+        grad_norm = float(learner.grad_norm)
+        characters = learner.step * config.chars_per_step
+        event = Evaluated(
+            step=learner.step,
+            characters=characters,
+            passes=characters / len(self.corpus.train),
+            train_nats=learner.take_losses(),
+            val_nats=val_nats,
+            lr=learner.lr,
+            grad_norm=grad_norm if math.isfinite(grad_norm) else None,
+            seconds=round(self._elapsed(), 3),
+            chars_per_second=round(chars_per_second, 1),
+            best=val_nats < min(map(_val_nats, self.history), default=math.inf),
+        )
+        self.history.append(event)
+        if event.best:
+            self._best = learner.weights()
+        return event
+
+    def _sample(self) -> str:
+        vocabulary = self.corpus.vocabulary
+        options = SamplingOptions(temperature=0.7, length=SAMPLE)
+        uniforms = Uniforms(self.learner.config.seed)
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                model = fold(self.plan.model, self.learner.weights())
+                return "".join(
+                    Writer(model, vocabulary, options, uniforms, prompt=vocabulary.encode(""))
+                )
+        except FloatingPointError as error:
+            raise self._diverged(f"the weights became too large ({error})") from None
+
+    def _try_to_save(self) -> Saved | Noticed:
+        try:
+            return self._save()
+        except RunError as error:
+            again = f"training goes on, the next try is in {self.learner.config.save_every:g} s"
+            return Noticed(f"{error.message}; {again}")
+
+    def _save(self) -> Saved:
+        begin = time.monotonic()
+        if not self.learner.is_finite():
+            raise self._diverged("the weights are no longer numbers")
+        self.run.save(self._record(), self.learner.arrays(), self._best)
+        self._best = None
+        seconds = round(time.monotonic() - begin, 4)
+        return Saved(self.learner.step, str(self.run.last), seconds)
+
+    def _record(self) -> Record:
+        return Record(
+            kind="last",
+            model=self.plan.model,
+            training=self.learner.config,
+            corpus=self.corpus_config,
+            vocabulary=self.corpus.vocabulary.characters,
+            fingerprint=self.corpus.fingerprint,
+            train_characters=len(self.corpus.train),
+            val_characters=len(self.corpus.validation),
+            step=self.learner.step,
+            seconds=round(self._elapsed(), 3),
+            device=str(self.learner.device),
+            threads=torch.get_num_threads(),
+            chosen=self.plan.chosen,
+            history=tuple(self.history),
+        )
+
+
+def _val_nats(event: Evaluated) -> float:
+    return event.val_nats

@@ -1,4 +1,4 @@
-"""Time and steps: how many more steps fit into the time that is left."""
+"""What is due in a training run: the one place that looks at the clock, apart from what is done."""
 
 from __future__ import annotations
 
@@ -9,64 +9,75 @@ from textgen.config import TrainingConfig
 from textgen.training.schedule import progress, rise
 
 LOOK = 1.0  # seconds of steps between two looks at the clock
-SLACK = 0.02  # a smaller change of the steps left is not worth a knot in the schedule
+SLACK = 0.02  # a smaller change of the steps left is not worth a new schedule segment
 END = 0.5  # seconds to leave for the last save and the way out
 
 
-class Pace:
-    """Watches how long steps, validations and saves take, and fits the walk to a deadline.
+class Decisions:
+    """Whether to stop, save, evaluate or sample, and how many steps still fit into the time.
 
-    A walk that is fitted gets a new number of steps, and a knot in its schedule, so that the
-    learning rate reaches its end as the time does. Both are part of the settings that a checkpoint
-    keeps: a resumed run takes the steps that were settled on, and never looks at the clock.
+    Call `did` after each thing done, so that its time is known. Steps that are fitted to the
+    deadline begin a new segment of the schedule, whose learning rate reaches its end as the time
+    does. Both are settings that a checkpoint keeps: a resumed run takes the steps that were settled
+    on, and never looks at the clock.
 
+    deadline: on `time.monotonic`, None where no time was given.
     evaluation_worth: in how many steps' time a validation is done, until one was timed.
     """
 
-    def __init__(self, evaluation_worth: float = 0.0) -> None:
+    def __init__(self, deadline: float | None, evaluation_worth: float = 0.0) -> None:
+        self._deadline = deadline
         self._evaluation_worth = evaluation_worth
         self._window = 0.0  # seconds of the steps since the last look
         self._steps = 0
-        self._step = 0.0  # seconds of the last one
-        self._per_step: float | None = None
-        self._costs: dict[str, float] = {}  # seconds that the last evaluation, or save, took
-        self._mark = time.monotonic()
+        self._per_step: float | None = None  # seconds
+        self._costs = {"step": 0.0, "save": 0.0}  # seconds that the last one took
+        self._mark = self._saved = time.monotonic()
 
-    def stepped(self) -> None:
-        """A step is done, and what was shown of it."""
-        self._step = self._lap()
-        self._window += self._step
-        self._steps += 1
+    def stop(self, config: TrainingConfig, step: int) -> bool:
+        return step >= config.steps
 
-    def paused(self, what: str) -> None:
-        """Something else than a step was done: an `evaluation` or a `save`."""
-        self._costs[what] = self._lap()
+    def evaluate(self, config: TrainingConfig, step: int) -> bool:
+        return step > 0 and (step % config.eval_every == 0 or step == config.steps)
 
-    @property
-    def lead(self) -> float:
-        """How many seconds before it must be done a save has to begin: a step may come first."""
-        return self._step + self._costs.get("save", 0.0)
+    def sample(self, config: TrainingConfig, step: int) -> bool:
+        every = config.sample_every
+        return every > 0 and step > 0 and (step % every == 0 or step == config.steps)
 
-    def _lap(self) -> float:
+    def save(self, config: TrainingConfig) -> bool:
+        """Early by a step and a save, which may come before the time is up."""
+        lead = self._costs["step"] + self._costs["save"]
+        due = time.monotonic() - self._saved + lead >= config.save_every
+        if due:
+            self._saved = time.monotonic()
+        return due
+
+    def did(self, what: str) -> None:
+        """A `step`, with what was shown of it, an `evaluation` or a `save` is done."""
         now = time.monotonic()
-        lap, self._mark = now - self._mark, now
-        return lap
+        self._costs[what], self._mark = now - self._mark, now
+        if what == "step":
+            self._window += self._costs["step"]
+            self._steps += 1
 
-    def fitted(self, config: TrainingConfig, step: int, deadline: float) -> TrainingConfig:
+    def refitted(self, config: TrainingConfig, step: int) -> TrainingConfig:
         """The settings from `step` on; the same ones, while they still fit the deadline."""
-        if self._window < LOOK or step - config.start < rise(config):
+        if self._deadline is None or self._window < LOOK:
+            return config
+        if step - config.segment_start < rise(config):
             return config
         recent = self._window / self._steps
         self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
         self._window, self._steps = 0.0, 0
 
         evaluation = self._costs.get("evaluation", self._evaluation_worth * self._per_step)
-        save = self._costs.get("save", 0.0)
-        left = deadline - time.monotonic() - END - evaluation - save
+        save = self._costs["save"]
+        left = self._deadline - time.monotonic() - END - evaluation - save
         saving = save / (save + config.save_every)  # of the time
         cost = self._per_step + evaluation / config.eval_every
         more = max(1, round(left * (1 - saving) / cost))
         planned = config.steps - step
         if abs(more - planned) <= max(1, SLACK * planned):
             return config
-        return replace(config, steps=step + more, start=step, progress=progress(step, config))
+        done = progress(step, config)
+        return replace(config, steps=step + more, segment_start=step, segment_progress=done)

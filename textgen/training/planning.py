@@ -1,96 +1,53 @@
-"""What a person did not choose is chosen here: from the text's size, the budget and the machine."""
+"""What a person did not choose is chosen here: from the text's size, the budget and the machine.
+
+The numbers come from the measurements in docs/recipe.md.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 
-from textgen.config import (
-    OPTIMIZERS,
-    PRECISIONS,
-    ModelConfig,
-    TrainingConfig,
-    check_choice,
-    check_number,
-)
-from textgen.errors import UsageError
+from textgen.architecture import ModelConfig
+from textgen.config import DEFAULT_TIME, Choices, TrainingConfig
+from textgen.errors import DeviceError
 from textgen.model.device import check_precision
+from textgen.store.record import Record
 from textgen.text.corpus import Corpus
-from textgen.training.step import Trainer
+from textgen.training.speed import (
+    Trial,
+    expected_precision,
+    expected_threads,
+    measure,
+    precisions,
+)
 from textgen.training.streams import fit
 
 EVALUATED = 1 << 17  # characters of the held-out text that a validation during training reads
-DEFAULT_TIME = 300.0  # seconds, when no budget is named
+TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
+WIDTH = 256  # the widest where nothing is measured; also where measuring begins
+DEPTHS = ((3, 160), (2, 128), (1, 0))  # layers, and the width from which they are worth having
+WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
+READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
+PARAMETERS_PER_CHARACTER = 5  # of the text, at most
+PEAK = {"adamw": 0.01, "adam": 0.01, "rmsprop": 0.003, "sgd": 1.0}  # best rate at a width of 192
+REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
+    (4, 0.0, 0.0, 0.1),
+    (8, 0.05, 0.0, 0.2),
+    (14, 0.1, 0.1, 0.3),
+    (28, 0.1, 0.3, 0.3),
+    (60, 0.2, 0.3, 0.3),
+    (120, 0.3, 0.5, 0.3),
+    (math.inf, 0.4, 0.5, 0.3),
+)
 
 
-_BUDGETS = ("time", "epochs", "steps")
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the person chose; None leaves it to the planner. The names are those of the flags."""
-
-    time: float | None = None  # seconds
-    epochs: float | None = None  # passes over the training text
-    steps: int | None = None
-    cell: str = "lstm"
-    layers: int | None = None
-    hidden: tuple[int, ...] | None = None
-    embedding: int | None = None
-    dropout: float | None = None
-    weight_drop: float | None = None
-    batch_size: int | None = None
-    bptt: int | None = None
-    optimizer: str = "adamw"
-    lr: float | None = None
-    schedule: str = "linear"
-    warmup: int | None = None
-    clip: float = 0.5
-    weight_decay: float | None = None
-    eval_every: int | None = None
-    save_every: float = 30.0  # seconds
-    sample_every: int | None = None
-    seed: int = 0
-    precision: str = "auto"
-
-    @property
-    def budget(self) -> str | None:
-        """Which of time, epochs and steps was given."""
-        return next((n for n in _BUDGETS if getattr(self, n) is not None), None)
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """Which of those that the planner could decide on were given."""
-        open_ones = (field.name for field in fields(self) if field.default is None)
-        return tuple(name for name in open_ones if getattr(self, name) is not None)
-
-    def __post_init__(self) -> None:
-        budgets = [name for name in _BUDGETS if getattr(self, name) is not None]
-        if len(budgets) > 1:
-            given = " and ".join("--" + name for name in budgets)
-            raise UsageError(f"{given} are both given; expected one budget", f"keep --{budgets[0]}")
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("precision", self.precision, ("auto", *PRECISIONS))
-        for name, example in (("time", "5m"), ("epochs", "10")):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, 0, 1e9, open_ends=True, example=example)
-        if self.steps is not None:
-            check_number("steps", self.steps, 1, whole=True, example="2000")
-        if self.layers is not None:
-            check_number("layers", self.layers, 1, 64, whole=True, example="2")
-            if self.hidden is not None and len(self.hidden) not in (1, self.layers):
-                raise UsageError(
-                    f"--layers is {self.layers}, --hidden names {len(self.hidden)} widths; expected"
-                    " one width, or one per layer",
-                    f"leave out --layers {self.layers}",
-                )
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -108,58 +65,224 @@ class Plan:
 
 
 def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
-    """Decide on everything that `choices` leaves open.
+    """Decide on everything that `choices` leaves open; the default budget is 5 minutes.
 
-    began: when the clock of `--time` began to run, on `time.monotonic`.
-    Raises UsageError or DeviceError for choices that cannot be followed. Takes a few seconds where
-    a measurement is needed: for `--time`, and to choose a precision.
+    began: when the clock of a budget of time began to run, on `time.monotonic`. Only such a budget
+        measures, for a few seconds; with steps or epochs nothing is decided by a clock.
+    Raises UsageError or DeviceError for choices that cannot be followed.
     """
+    if choices.budget is None:
+        choices = replace(choices, time=DEFAULT_TIME)
+    if choices.precision != "auto":
+        check_precision(choices.precision, device)
     size = len(corpus.train)
-    notices = []
-    model = _model(choices, corpus)
-    training = _training(choices, choices.steps or 1)
-    batch_size, bptt = fit(training.batch_size, training.bptt, size)
-    if (batch_size, bptt) != (training.batch_size, training.bptt):
-        notices.append(
-            f"{size:,} characters are few: --batch-size {training.batch_size} --bptt"
-            f" {training.bptt} became {batch_size} and {bptt}"
-        )
-        training = replace(training, batch_size=batch_size, bptt=bptt)
+    wanted = _or(choices.batch_size, 32), _or(choices.bptt, 64)
+    batch_size, bptt = fit(*wanted, size)
+    notices: list[str] = []
+    if (batch_size, bptt) != wanted:
+        notices = [
+            f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"
+            f" {batch_size} and {bptt}"
+        ]
+    trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size, device)
+    settle = _expected if choices.time is None else _measured
+    shape, precision, rate = settle(choices, len(corpus.vocabulary), trial)
 
-    rate = None
-    if choices.precision == "auto":
-        rates = {
-            p: measure(model, replace(training, precision=p), size, device) for p in _auto(device)
-        }
-        fastest = max(rates, key=rates.__getitem__)
-        precision = fastest if rates[fastest] > 1.1 * rates["fp32"] else "fp32"
-        training = replace(training, precision=precision)
-        rate = rates[precision]
-    check_precision(training.precision, device)
-
-    if choices.time is not None:
-        rate = rate or measure(model, training, size, device)
-        if device.type == "cpu":
-            rate = _fewer_threads(model, training, size, device, rate)
-        if choices.hidden is None:
-            model = _widest(model, training, choices.time, size, device, rate)
-            rate = measure(model, training, size, device)
-    steps = steps_of(choices, training, size, rate, began)
-    training = replace(training, steps=steps)
-    model, training = regularised(model, training, size, choices.chosen)
-    if choices.lr is None:
-        training = replace(training, lr=_rate(choices.optimizer, max(model.hidden)))
-    training = replace(
-        training,
+    chars_per_step = batch_size * bptt
+    steps = steps_of(choices, chars_per_step, size, rate, began)
+    dropout, weight_drop, decay = regularisation(shape.parameters, steps * chars_per_step, size)
+    interval = evaluation_interval(steps, chars_per_step, len(corpus.validation))
+    eval_every = _or(choices.eval_every, interval)
+    training = TrainingConfig(
+        steps=steps,
+        batch_size=batch_size,
+        bptt=bptt,
+        optimizer=choices.optimizer,
+        lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden))),
+        schedule=choices.schedule,
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
-        eval_every=_or(choices.eval_every, evaluation_interval(training, len(corpus.validation))),
+        clip=choices.clip,
+        weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
+        eval_every=eval_every,
+        save_every=choices.save_every,
+        sample_every=_or(choices.sample_every, 2 * eval_every),
+        seed=choices.seed,
+        precision=precision,
+        segment_start=0,
+        segment_progress=0.0,
     )
-    training = replace(training, sample_every=_or(choices.sample_every, 2 * training.eval_every))
+    model = replace(
+        shape,
+        dropout=_or(choices.dropout, dropout),
+        weight_drop=_or(choices.weight_drop, weight_drop),
+    )
     return Plan(model, training, rate, tuple(notices), choices.chosen)
 
 
+def extended(
+    record: Record, budget: Choices, corpus: Corpus, device: torch.device, began: float
+) -> Plan:
+    """The settings of a run that goes on: to its planned end, or for `budget` from where it is.
+
+    budget: only its time, epochs and steps count. The learning rate becomes that of a run which was
+        to be so long from its beginning; dropout and decay that were not chosen rise to what the
+        planner would take for it, and are never lowered.
+    """
+    model, training, size = record.model, record.training, len(corpus.train)
+    notices: tuple[str, ...] = ()
+    try:
+        check_precision(training.precision, device)
+    except DeviceError as error:
+        training = replace(training, precision="fp32")
+        notices = (f"{error.message}; going on in fp32",)
+    if budget.budget is None:
+        return Plan(model, training, None, notices, record.chosen)
+    rate, chars_per_step = None, training.chars_per_step
+    if budget.time is not None:
+        of = training
+        rate = measure(
+            model, Trial(of.batch_size, of.bptt, of.optimizer, of.precision, size, device)
+        )
+    more = steps_of(budget, chars_per_step, size, rate, began)
+    steps = record.step + more
+    interval = evaluation_interval(more, chars_per_step, len(corpus.validation))
+    dropout, weight_drop, decay = regularisation(model.parameters, steps * chars_per_step, size)
+
+    def raised(name: str, now: float, planned: float) -> float:
+        return now if name in record.chosen else max(now, planned)
+
+    decoupled = training.optimizer == "adamw"
+    decay = raised("weight_decay", training.weight_decay, decay if decoupled else 0.0)
+    training = replace(
+        training,
+        steps=steps,
+        segment_start=record.step,
+        segment_progress=record.step / steps,
+        weight_decay=decay,
+        eval_every=training.eval_every if "eval_every" in record.chosen else interval,
+    )
+    model = replace(
+        model,
+        dropout=raised("dropout", model.dropout, dropout),
+        weight_drop=raised("weight_drop", model.weight_drop, weight_drop),
+    )
+    return Plan(model, training, rate, notices, record.chosen)
+
+
+def _or(chosen: Value | None, planned: Value) -> Value:
+    return planned if chosen is None else chosen
+
+
+def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
+    """The network without dropout, of `layers` and `width` where none were chosen."""
+    hidden = choices.hidden or (width,)
+    if len(hidden) == 1:
+        hidden *= choices.layers or layers
+    return ModelConfig(
+        vocabulary_size=vocabulary_size,
+        cell=choices.cell,
+        hidden=hidden,
+        embedding=_or(choices.embedding, 128),
+        skip=choices.skip,
+        dropout=0.0,
+        weight_drop=0.0,
+    )
+
+
+def _deepest(
+    choices: Choices, vocabulary_size: int, fits: Callable[[ModelConfig], bool]
+) -> ModelConfig:
+    """The widest layers that fit, and as many of them as are worth having at that width."""
+    for layers, least in DEPTHS:
+        shapes = [_shape(choices, vocabulary_size, layers, width) for width in WIDTHS]
+        shape = max(filter(fits, shapes), key=lambda s: s.hidden, default=shapes[0])
+        if choices.hidden or choices.layers or shape.hidden[0] >= least:
+            break
+    return shape
+
+
+def _expected(
+    choices: Choices, vocabulary_size: int, trial: Trial
+) -> tuple[ModelConfig, str, float | None]:
+    """Shape and precision by sizes alone, and torch's threads set by them."""
+
+    def fits(shape: ModelConfig) -> bool:
+        return max(shape.hidden) <= WIDTH and _taught(shape, trial.size)
+
+    shape = _deepest(choices, vocabulary_size, fits)
+    widest = max(shape.hidden)
+    if trial.device.type == "cpu":
+        torch.set_num_threads(expected_threads(widest, trial.batch_size))
+    precision = trial.precision
+    if precision == "auto":
+        precision = expected_precision(widest, trial.device)
+    return shape, precision, None
+
+
+def _measured(
+    choices: Choices, vocabulary_size: int, trial: Trial
+) -> tuple[ModelConfig, str, float | None]:
+    """Shape, precision and threads by measuring; and the characters per second they give."""
+    shape = _shape(choices, vocabulary_size, DEPTHS[0][0], WIDTH)
+    candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
+    rates = {p: measure(shape, replace(trial, precision=p)) for p in candidates}
+    precision = max(rates, key=lambda p: rates[p] / (1.1 if p != candidates[0] else 1.0))
+    trial, rate = replace(trial, precision=precision), rates[precision]
+    if trial.device.type == "cpu":
+        rate = _with_fewer_threads(shape, trial, rate)
+    if choices.hidden is not None or choices.time is None:
+        return shape, precision, rate
+
+    small = _shape(choices, vocabulary_size, shape.layers, WIDTH // 2)
+    seconds = _cost(shape, 1 / rate, small, 1 / measure(small, trial))
+    available = TRAINING_SHARE * choices.time
+
+    def fits(shape: ModelConfig) -> bool:
+        characters = available / seconds(shape)
+        enough = READ_PER_PARAMETER * _learnable(shape) <= characters
+        return enough and _taught(shape, trial.size)
+
+    shape = _deepest(choices, vocabulary_size, fits)
+    return shape, precision, measure(shape, trial)
+
+
+def _with_fewer_threads(shape: ModelConfig, trial: Trial, rate: float) -> float:
+    """Halve torch's threads for as long as that is faster; the new characters per second."""
+    while (threads := torch.get_num_threads()) > 1:
+        torch.set_num_threads(threads // 2)
+        halved = measure(shape, trial)
+        if halved < 1.1 * rate:
+            torch.set_num_threads(threads)
+            break
+        rate = halved
+    return rate
+
+
+def _cost(
+    large: ModelConfig, of_large: float, small: ModelConfig, of_small: float
+) -> Callable[[ModelConfig], float]:
+    """Seconds per character of any shape, by those of two shapes that differ in width alone.
+
+    A layer's part is taken as linear + square in its width.
+    """
+    high, low = large.hidden[0], small.hidden[0]
+    square = max(0.0, (of_large / high - of_small / low) / (high - low)) / large.layers
+    linear = max(0.0, of_small / low / small.layers - square * low)
+    return lambda shape: sum(linear * width + square * width * width for width in shape.hidden)
+
+
+def _taught(shape: ModelConfig, size: int) -> bool:
+    """Whether a text of `size` characters can teach so many parameters."""
+    return _learnable(shape) <= PARAMETERS_PER_CHARACTER * size
+
+
+def _learnable(shape: ModelConfig) -> int:
+    """Parameters without the characters' own rows in embedding and head: most are for rare ones."""
+    return replace(shape, vocabulary_size=0).parameters
+
+
 def steps_of(
-    budget: Choices, training: TrainingConfig, size: int, rate: float | None, began: float
+    budget: Choices, chars_per_step: int, size: int, rate: float | None, began: float
 ) -> int:
     """How many steps the budget pays for.
 
@@ -168,175 +291,37 @@ def steps_of(
     """
     if budget.time is not None and rate is not None:
         left = budget.time - (time.monotonic() - began)
-        return max(1, int(TRAINING_SHARE * left * rate / training.chars_per_step))
+        return max(1, int(TRAINING_SHARE * left * rate / chars_per_step))
     if budget.epochs is not None:
-        return math.ceil(budget.epochs * size / training.chars_per_step)
-    return budget.steps or training.steps
+        return math.ceil(budget.epochs * size / chars_per_step)
+    return budget.steps or 1
 
 
-Number = TypeVar("Number", int, float)
-TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
-
-
-def _or(chosen: Number | None, planned: Number) -> Number:
-    return planned if chosen is None else chosen
-
-
-def _model(choices: Choices, corpus: Corpus) -> ModelConfig:
-    hidden = choices.hidden or (256,)
-    if len(hidden) == 1:
-        hidden *= choices.layers or 3
-    return ModelConfig(
-        vocabulary_size=len(corpus.vocabulary),
-        cell=choices.cell,
-        hidden=hidden,
-        embedding=_or(choices.embedding, 128),
-        dropout=_or(choices.dropout, 0.0),
-        weight_drop=_or(choices.weight_drop, 0.0),
-    )
-
-
-def _training(choices: Choices, steps: int) -> TrainingConfig:
-    return TrainingConfig(
-        steps=steps,
-        batch_size=_or(choices.batch_size, 32),
-        bptt=_or(choices.bptt, 64),
-        optimizer=choices.optimizer,
-        lr=_or(choices.lr, _rate(choices.optimizer, 256)),
-        schedule=choices.schedule,
-        warmup=_or(choices.warmup, 0),
-        clip=choices.clip,
-        weight_decay=_or(choices.weight_decay, 0.0),
-        eval_every=_or(choices.eval_every, 1),
-        save_every=choices.save_every,
-        sample_every=_or(choices.sample_every, 0),
-        seed=choices.seed,
-        precision="fp32" if choices.precision == "auto" else choices.precision,
-    )
-
-
-def _rate(optimizer: str, width: int) -> float:
+def peak(optimizer: str, width: int) -> float:
     """The peak learning rate: what is best at a width of 192, falling with its square root."""
-    best = {"adamw": 0.01, "rmsprop": 0.003, "sgd": 1.0}[optimizer]
-    return float(f"{best * min(1.0, 192 / width) ** 0.5:.2g}")
+    return float(f"{PEAK[optimizer] * min(1.0, 192 / width) ** 0.5:.2g}")
 
 
-def _auto(device: torch.device) -> tuple[str, ...]:
-    """The precisions worth measuring."""
-    return {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16")}.get(device.type, ("fp32",))
+def regularisation(parameters: int, characters: int, size: int) -> tuple[float, float, float]:
+    """Dropout, weight-drop and weight decay: the more often a text is read, the more.
 
-
-def _fewer_threads(
-    model: ModelConfig,
-    training: TrainingConfig,
-    size: int,
-    device: torch.device,
-    rate: float,
-) -> float:
-    """Halve torch's threads for as long as that is faster than `rate`; the new rate."""
-    while (threads := torch.get_num_threads()) > 1:
-        torch.set_num_threads(threads // 2)
-        halved = measure(model, training, size, device)
-        if halved < 1.1 * rate:
-            torch.set_num_threads(threads)
-            break
-        rate = halved
-    return rate
-
-
-def _widest(
-    model: ModelConfig,
-    training: TrainingConfig,
-    seconds: float,
-    size: int,
-    device: torch.device,
-    rate: float,
-) -> ModelConfig:
-    """The widest layers that see enough text in the time, by two measured widths, and fit its size.
-
-    rate: the characters per second at `model`'s own width.
+    characters: read in all, of a text of `size`. A model that is small for its text learns less of
+    it by heart, so what counts is the geometric mean of the passes and of what they would be if the
+    model's size followed from the time. Only AdamW's decay is apart from the gradient and can be so
+    high (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
     """
-
-    def sized(width: int) -> ModelConfig:
-        return replace(model, hidden=(width,) * model.layers)
-
-    small, large = 128, model.hidden[0]
-    cost = {small: 1 / measure(sized(small), training, size, device), large: 1 / rate}  # s/char
-    square = max(0.0, (cost[large] / large - cost[small] / small) / (large - small))
-    linear = max(0.0, cost[small] / small - square * small)
-    chosen = sized(_WIDTHS[0])
-    for width in _WIDTHS:
-        characters = TRAINING_SHARE * seconds / (linear * width + square * width * width)
-        # a character's own rows in embedding and head are not counted: most are for rare ones
-        parameters = replace(sized(width), vocabulary_size=0).parameters
-        if _READ_PER_PARAMETER * parameters <= characters and parameters <= _MOST * size:
-            chosen = sized(width)
-    return chosen
-
-
-_WIDTHS = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
-_READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
-_MOST = 5  # parameters for a character of the text
-
-
-def regularised(
-    model: ModelConfig, training: TrainingConfig, size: int, chosen: tuple[str, ...]
-) -> tuple[ModelConfig, TrainingConfig]:
-    """The more often a text of `size` characters is read, the more is dropped, and decays.
-
-    A model that is small for its text learns less of it by heart, so what counts is the geometric
-    mean of the passes and of what they would be if the model's size followed from the time.
-
-    None is touched that was chosen, nor ever lowered. Only AdamW's decay is apart from the
-    gradient and can be so high (Loshchilov & Hutter 2019, "Decoupled Weight Decay
-    Regularization").
-    """
-    passes = training.steps * training.chars_per_step / size
-    fitting = _READ_PER_PARAMETER * model.parameters / size
+    passes, fitting = characters / size, READ_PER_PARAMETER * parameters / size
     count = math.sqrt(passes * fitting)
-    dropout, weight_drop, decay = next(rest for most, *rest in _REGULARISATION if count <= most)
-    if "dropout" not in chosen:
-        model = replace(model, dropout=max(dropout, model.dropout))
-    if "weight_drop" not in chosen:
-        model = replace(model, weight_drop=max(weight_drop, model.weight_drop))
-    if "weight_decay" not in chosen and training.optimizer == "adamw":
-        training = replace(training, weight_decay=max(decay, training.weight_decay))
-    return model, training
+    dropout, weight_drop, decay = next(rest for most, *rest in REGULARISATION if count <= most)
+    return dropout, weight_drop, decay
 
 
-_REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
-    (4, 0.0, 0.0, 0.1),
-    (8, 0.05, 0.0, 0.2),
-    (14, 0.1, 0.1, 0.3),
-    (28, 0.1, 0.3, 0.3),
-    (60, 0.2, 0.3, 0.3),
-    (120, 0.3, 0.5, 0.3),
-    (math.inf, 0.4, 0.5, 0.3),
-)
-
-
-def evaluation_interval(training: TrainingConfig, validation: int) -> int:
+def evaluation_interval(steps: int, chars_per_step: int, validation: int) -> int:
     """For twenty validations in all, fewer where they would take above about 5 % of the time."""
-    steps = training.steps - training.start
-    number = max(1, min(20, int(steps / (20 * evaluation_worth(training, validation)))))
+    number = max(1, min(20, int(steps / (20 * evaluation_worth(chars_per_step, validation)))))
     return math.ceil(steps / number)
 
 
-def evaluation_worth(training: TrainingConfig, validation: int) -> float:
+def evaluation_worth(chars_per_step: int, validation: int) -> float:
     """In how many steps' time a validation is done: forward alone is a third of a step."""
-    return min(validation, EVALUATED) / (3 * training.chars_per_step)
-
-
-def measure(model: ModelConfig, training: TrainingConfig, size: int, device: torch.device) -> float:
-    """Characters per second that training does with these settings here, by a few steps' median."""
-    ids = np.random.default_rng(0).integers(model.vocabulary_size, size=min(size, 1 << 16))
-    trainer = Trainer(model, replace(training, steps=100), ids, device)
-    seconds: list[float] = []
-    begin = time.perf_counter()
-    while len(seconds) < 5 or (time.perf_counter() - begin < 0.3 and len(seconds) < 50):
-        started = time.perf_counter()
-        float(trainer.advance())  # reading the loss waits for the device
-        seconds.append(time.perf_counter() - started)
-        if len(seconds) >= 3 and time.perf_counter() - begin > 0.5:
-            break
-    return training.chars_per_step / statistics.median(seconds[1:])
+    return min(validation, EVALUATED) / (3 * chars_per_step)

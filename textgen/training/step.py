@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,54 +10,62 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from textgen.config import ModelConfig, TrainingConfig
+from textgen.architecture import ModelConfig
+from textgen.config import TrainingConfig
 from textgen.errors import CheckpointError
-from textgen.model.device import autocast, prepare_process
+from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
 from textgen.store.checkpoint import OTHER_FILE
 from textgen.training.schedule import learning_rate
-from textgen.training.streams import Streams, frequencies
+from textgen.training.streams import Chunk, Streams, frequencies
 
-GROUPS = ("model", "optimizer", "state", "scaler", "losses")  # the arrays of a `last` checkpoint
+Arrays = dict[str, dict[str, NDArray]]
+# what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
+_MOMENTS = {
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "rmsprop": ("step", "square_avg"),
+    "sgd": ("momentum_buffer",),
+}
 
-_LOSSES = ("since", "grad_norm")
+
+def first_network(model: ModelConfig, ids: NDArray, seed: int) -> CharModel:
+    """A network with weights drawn for the training text `ids`."""
+    network = CharModel(model)
+    shares = torch.from_numpy(frequencies(ids, model.vocabulary_size))
+    network.initialise(torch.Generator().manual_seed(seed), shares)
+    return network
 
 
-class Trainer:
+class Learner:
     """Weights, optimizer, the streams' state and the step: what must be kept to go on exactly.
 
-    The masks of a step are drawn by a generator seeded from (seed, step), and the streams are a
-    function of the step, so the step is all there is to know about chance and about the data.
+    Masks and data position depend only on (seed, step), so no RNG state is kept.
 
-    ids: the training text, shape (N,).
+    network: to be trained; ids: the training text, shape (N,).
     """
 
     def __init__(
-        self, model: ModelConfig, config: TrainingConfig, ids: NDArray, device: torch.device
+        self, network: CharModel, config: TrainingConfig, ids: NDArray, device: torch.device
     ) -> None:
-        prepare_process()
+        prepare_device(device)
         self.config = config
         self.device = device
         self.step = 0  # done so far
         self.streams = Streams(ids, config.batch_size, config.bptt, config.seed)
-        network = CharModel(model)
-        shares = torch.from_numpy(frequencies(ids, model.vocabulary_size))
-        network.initialise(torch.Generator().manual_seed(config.seed), shares)
-        self.model = network.to(device)
-        self.parameters = list(self.model.parameters())
-        self.optimizer = _optimizer(self.model, config, device)
+        self.network = network.to(device).train()
+        self.optimizer = _optimizer(self.network, config, device)
         self.scaler = self._scaler()
         self.generator = torch.Generator(device)
-        self.state = State.zeros(model, config.batch_size, device)
-        self.losses: list[Tensor] = []  # nats/char of each step since they were last taken
+        self.state = State.zeros(network.config, config.batch_size, device)
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.loss_sum = torch.zeros((), dtype=wide, device=device)  # nats/char, since last taken
+        self.loss_count = 0
         self.grad_norm = torch.zeros((), device=device)
-        self.notices: list[str] = []  # what a person should be told, until it was
+        self.notices: list[str] = []  # to be reported; whoever does takes them out
         self._graphed: Graphed | None = None
         if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32
-            # weight-drop has new matrices in each step, in no buffer of cuDNN's
-            warnings.filterwarnings("ignore", "RNN module weights are not part")
             self._graphed = Graphed(self._update, self.generator, self._recover)
 
     @property
@@ -68,29 +75,37 @@ class Trainer:
 
     def advance(self) -> Tensor:
         """Do one step; the loss in nats/char, a scalar on the device."""
-        chunk = self.streams.chunk(self.step)
-        inputs, targets, fresh = (torch.from_numpy(a).to(self.device) for a in chunk)
+        chunk = self._on_device(self.streams.chunk(self.step))
         self.generator.manual_seed(_mix(self.config.seed, self.step))
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr)
             else:
                 group["lr"] = self.lr
-        loss = (self._graphed or self._update)(inputs, targets, fresh)
+        loss = (self._graphed or self._update)(chunk)
         self.step += 1
-        self.losses.append(loss)
+        self.loss_sum += loss
+        self.loss_count += 1
         return loss
 
-    def _update(self, inputs: Tensor, targets: Tensor, fresh: Tensor) -> Tensor:
+    def _on_device(self, chunk: Chunk) -> Tensor:
+        """Window and, as the last row, `fresh`, (T+2, B) int64: one copy, beside the computing."""
+        packed = torch.from_numpy(np.concatenate([chunk.window, chunk.fresh[None]]))
+        if self.device.type == "cuda":
+            packed = packed.pin_memory()
+        return packed.to(self.device, non_blocking=True)
+
+    def _update(self, chunk: Tensor) -> Tensor:
         """Forward, backward and what follows from it, in place; the loss."""
+        inputs, targets, fresh = chunk[:-2], chunk[1:-1], chunk[-1].bool()
         self.optimizer.zero_grad(set_to_none=True)
         state = self.state.zeroed(fresh)
         with autocast(self.config.precision, self.device):
-            logits, state = self.model(inputs, state, self.generator)  # (T, B, V)
+            logits, state = self.network(inputs, state, self.generator)  # (T, B, V)
         loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.state.copy_(state.detach())
@@ -110,22 +125,23 @@ class Trainer:
 
     def take_losses(self) -> float:
         """The mean of the losses since the last call."""
-        mean = torch.stack(self.losses).cpu().double().mean().item() if self.losses else 0.0
-        self.losses.clear()
+        mean = float(self.loss_sum) / max(1, self.loss_count)
+        self.loss_sum.zero_()
+        self.loss_count = 0
         return mean
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        return bool(torch.stack([p.detach().sum() for p in self.parameters]).isfinite().all())
+        sums = [p.detach().sum() for p in self.network.parameters()]
+        return bool(torch.stack(sums).isfinite().all())
 
     def weights(self) -> dict[str, NDArray]:
         """A copy of the weights, by name."""
-        return {n: _array(p) for n, p in self.model.state_dict().items()}
+        return {n: _array(p) for n, p in self.network.state_dict().items()}
 
-    def arrays(self) -> dict[str, dict[str, NDArray]]:
-        """Everything in GROUPS, for a checkpoint."""
+    def arrays(self) -> Arrays:
+        """All that `restore` takes, by group and name."""
         moments = self.optimizer.state_dict()["state"]
-        losses = torch.stack(self.losses) if self.losses else torch.zeros(0)
         return {
             "model": self.weights(),
             "optimizer": {
@@ -134,43 +150,60 @@ class Trainer:
                 for name, moment in named.items()
                 if isinstance(moment, Tensor)
             },
-            "state": {name: _array(part) for name, part in self.state.named().items()},
+            "state": {name: _array(part) for name, part in self.state.parts.items()},
             "scaler": {name: np.array(v) for name, v in self.scaler.state_dict().items()},
-            "losses": dict(zip(_LOSSES, (_array(losses), _array(self.grad_norm)), strict=True)),
+            "losses": {
+                "sum": _array(self.loss_sum),
+                "count": np.array(self.loss_count),
+                "grad_norm": _array(self.grad_norm),
+            },
         }
 
-    def restore(self, arrays: dict[str, dict[str, NDArray]], step: int) -> None:
+    def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
-        try:
-            weights = {name: torch.from_numpy(a.copy()) for name, a in arrays["model"].items()}
-            self.model.load_state_dict(weights)
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, array in arrays["optimizer"].items():
-                number, _, name = key.partition(".")
-                moments.setdefault(int(number), {})[name] = torch.from_numpy(array.copy())
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-            self.state = State(
-                tuple(
-                    tuple(
-                        torch.from_numpy(arrays["state"][f"{number}.{name}"].copy())
-                        .to(self.device)
-                        .view_as(part)
-                        for name, part in zip(("hidden", "cell"), layer, strict=False)
-                    )
-                    for number, layer in enumerate(self.state.layers)
-                )
-            )
-            if arrays["scaler"]:
-                self.scaler.load_state_dict({k: a.item() for k, a in arrays["scaler"].items()})
-            since, norm = (torch.from_numpy(arrays["losses"][n].copy()) for n in _LOSSES)
-            self.losses, self.grad_norm = list(since.to(self.device)), norm.to(self.device)
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(
-                f"the checkpoint's arrays do not fit its record: {reason}", OTHER_FILE
-            ) from None
+        self._check(arrays, step)
+        tensors = {
+            group: {name: torch.from_numpy(np.array(a)) for name, a in named.items()}
+            for group, named in arrays.items()
+        }
+        self.network.load_state_dict(tensors["model"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, moment in tensors["optimizer"].items():
+            number, _, name = key.partition(".")
+            moments.setdefault(int(number), {})[name] = moment
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.state.copy_(State(tensors["state"]))
+        if arrays["scaler"]:
+            self.scaler.load_state_dict({k: a.item() for k, a in arrays["scaler"].items()})
+        losses = tensors["losses"]
+        self.loss_sum.copy_(losses["sum"])
+        self.loss_count = int(losses["count"])
+        self.grad_norm = losses["grad_norm"].to(self.device)
         self.step = step
+
+    def _check(self, arrays: Arrays, step: int) -> None:
+        """Raise CheckpointError, naming the first array that is missing, misshapen or not ours."""
+        expected: dict[str, tuple[int, ...]] = {}
+        for name, parameter in self.network.named_parameters():
+            expected[f"model/{name}"] = tuple(parameter.shape)
+        in_order = (p for group in self.optimizer.param_groups for p in group["params"])
+        for number, parameter in enumerate(in_order if step else ()):
+            for moment in _MOMENTS[self.config.optimizer]:
+                shape = () if moment == "step" else tuple(parameter.shape)
+                expected[f"optimizer/{number}.{moment}"] = shape
+        for name, part in self.state.parts.items():
+            expected[f"state/{name}"] = tuple(part.shape)
+        expected |= dict.fromkeys((f"scaler/{name}" for name in self.scaler.state_dict()), ())
+        expected |= dict.fromkeys(("losses/sum", "losses/count", "losses/grad_norm"), ())
+        found = {f"{g}/{name}": a.shape for g, named in arrays.items() for name, a in named.items()}
+        for name in expected | found:
+            if found.get(name) != expected.get(name):
+                raise CheckpointError(
+                    f"the checkpoint's arrays do not fit its settings: {name} is"
+                    f" {found.get(name, 'missing')}, expected {expected.get(name, 'none')}",
+                    OTHER_FILE,
+                )
 
 
 def _array(tensor: Tensor) -> NDArray:
@@ -183,12 +216,15 @@ def _mix(seed: int, step: int) -> int:
 
 
 def _optimizer(
-    model: CharModel, config: TrainingConfig, device: torch.device
+    network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Weight decay touches matrices alone, neither biases nor the embedding."""
+    """Weight decay touches matrices alone, neither biases nor the embedding.
+
+    Adam is AdamW (Loshchilov & Hutter 2019) without decay.
+    """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in network.named_parameters():
         matrix = parameter.dim() > 1 and not name.startswith("embedding")
         (decayed if matrix else free).append(parameter)
     groups: list[dict[str, Any]] = [
@@ -199,7 +235,7 @@ def _optimizer(
     lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
     fused = cuda or device.type == "cpu"
     match config.optimizer:
-        case "adamw":
+        case "adamw" | "adam":
             betas = (0.7, 0.99)
             return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
         case "rmsprop":

@@ -1,7 +1,7 @@
-"""Cursors on a circle: B streams that read the corpus for ever, T characters a step.
+"""Cursors on a circle: B streams that read the corpus round and round.
 
-The corpus is a circle of N ids. Stream b starts at b*N//B and walks forward, so the state it
-carries is always that of the text just before, and its whole position is one integer: the step.
+The corpus is a circle of N ids. Stream b starts at b*N//B and reads on, T characters a step, so the
+state it carries is that of the text just before; its whole position is one integer, the step.
 """
 
 from __future__ import annotations
@@ -11,16 +11,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1 << 20  # ids counted at a time
+COUNTED = 1 << 20  # ids counted at a time
 RESETS = 0.01  # the share of chunks that begin from zero state, besides those past the end
 
 
 class Chunk(NamedTuple):
-    """inputs, targets: ids, shape (T, B); fresh: which streams begin from zero state, (B,)."""
+    """window: ids, shape (T+1, B); fresh: which streams begin from zero state, (B,)."""
 
-    inputs: NDArray[np.int64]
-    targets: NDArray[np.int64]
+    window: NDArray[np.int64]
     fresh: NDArray[np.bool_]
+
+    @property
+    def inputs(self) -> NDArray[np.int64]:
+        """Shape (T, B)."""
+        return self.window[:-1]
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Shape (T, B)."""
+        return self.window[1:]
 
 
 class Streams:
@@ -49,7 +58,7 @@ class Streams:
         wrapped = positions < self.bptt if step else True
         coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
         fresh = (coin.random(len(positions)) < RESETS) | wrapped
-        return Chunk(window[:-1], window[1:], fresh)
+        return Chunk(window, fresh)
 
 
 def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
@@ -65,7 +74,7 @@ def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
 def frequencies(ids: NDArray, vocabulary_size: int) -> NDArray[np.float32]:
     """Each character's share of a text, counted once more than it occurs, so that none is 0."""
     counts = np.ones(vocabulary_size, np.int64)
-    for begin in range(0, len(ids), BLOCK):
-        counts += np.bincount(ids[begin : begin + BLOCK], minlength=vocabulary_size)
+    for begin in range(0, len(ids), COUNTED):
+        counts += np.bincount(ids[begin : begin + COUNTED], minlength=vocabulary_size)
     shares: NDArray[np.float32] = np.divide(counts, counts.sum(), dtype=np.float32)
     return shares

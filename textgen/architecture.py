@@ -1,0 +1,104 @@
+"""The one description of the network: its weights, its state, its skip connections.
+
+Counting parameters, checking a file, building a state and folding for the sampler are loops over
+what stands here. Standard library only, so that `info` and `ls` need nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from textgen.config import Choices, check
+from textgen.errors import UsageError
+
+
+class Cell(NamedTuple):
+    """gates: rows of a cell's matrices for each hidden unit; state: what it carries along."""
+
+    gates: int
+    state: tuple[str, ...]
+
+
+CELL = {
+    "lstm": Cell(4, ("hidden", "cell")),
+    "gru": Cell(3, ("hidden",)),
+    "rnn": Cell(1, ("hidden",)),
+}
+
+
+class Axis(NamedTuple):
+    """An axis of an array: `vocabulary`, `embedding`, `hidden.N` or `gates.N` of layer N."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the network: all that is needed to rebuild it from its weights."""
+
+    vocabulary_size: int
+    cell: str
+    hidden: tuple[int, ...]  # width of each layer
+    embedding: int
+    skip: bool
+    dropout: float  # on the input, between layers and on the output
+    weight_drop: float  # on the recurrent matrices
+
+    def __post_init__(self) -> None:
+        if not self.hidden:
+            raise UsageError("`hidden` is empty; expected one width per layer", "try `hidden=256`")
+        check(self, Choices)
+
+    @property
+    def layers(self) -> int:
+        return len(self.hidden)
+
+    @property
+    def weights(self) -> dict[str, tuple[Axis, ...]]:
+        """The axes of every weight, by its name in CharModel's state_dict and in that order.
+
+        Each layer is PyTorch's recurrent layer of one layer: input and recurrent matrix, gate by
+        gate, and a bias for each.
+        """
+        vocabulary, below = (
+            Axis("vocabulary", self.vocabulary_size),
+            Axis("embedding", self.embedding),
+        )
+        weights: dict[str, tuple[Axis, ...]] = {"embedding.weight": (vocabulary, below)}
+        for n, width in enumerate(self.hidden):
+            hidden = Axis(f"hidden.{n}", width)
+            gates = Axis(f"gates.{n}", CELL[self.cell].gates * width)
+            weights[f"layers.{n}.weight_ih_l0"] = (gates, below)
+            weights[f"layers.{n}.weight_hh_l0"] = (gates, hidden)
+            weights[f"layers.{n}.bias_ih_l0"] = (gates,)
+            weights[f"layers.{n}.bias_hh_l0"] = (gates,)
+            below = hidden
+        return {**weights, "head.weight": (vocabulary, below), "head.bias": (vocabulary,)}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every weight, by name."""
+        return {name: tuple(a.size for a in axes) for name, axes in self.weights.items()}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    @property
+    def state(self) -> dict[str, Axis]:
+        """What a stream carries along: `0.hidden`, for an LSTM `0.cell` too, `1.hidden`, …"""
+        return {
+            f"{n}.{part}": Axis(f"hidden.{n}", width)
+            for n, width in enumerate(self.hidden)
+            for part in CELL[self.cell].state
+        }
+
+    @property
+    def skips(self) -> tuple[bool, ...]:
+        """For each layer whether its input is added to its output: not the first, equal widths."""
+        below = (None, *self.hidden)
+        return tuple(self.skip and a == b for a, b in zip(below, self.hidden, strict=False))

@@ -1,0 +1,100 @@
+"""textgen eval."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
+from textgen.cli.terminal import looking, note, spelling
+from textgen.config import UNKNOWN, OneOf, SamplingOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from textgen.inference.text_model import TextModel
+
+
+def evaluate(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Texts to score; none: the run's own text.", show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", "-c", help="A run or a checkpoint file; else the latest run."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which part of the run's text: train or val.")] = "val",
+    unknown: Annotated[str, sampling("unknown", OUTPUT)] = SamplingOptions().unknown,
+    checkpoints: Checkpoints = CHECKPOINTS,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+) -> None:
+    """Measure how well a model predicts a text, in nats and bits per character.
+
+    One exact pass per text, its state carried from the first character to the last.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from textgen.inference.text_model import TextModel
+    from textgen.store.runs import find_checkpoint
+
+    OneOf(("train", "val")).check("split", split)
+    OneOf(UNKNOWN).check("unknown", unknown)
+    model = TextModel(find_checkpoint(checkpoint, checkpoints))
+    texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
+    if not texts:
+        texts = [_own_text(model, split)]
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not looking(sys.stderr)
+    ) as bar:
+        for name, text in texts:
+            total = _looked_through(model, text, unknown)
+            task = bar.add_task("reading", total=total)
+            result = model.score(text, unknown=unknown, progress=partial(bar.advance, task))
+            bar.remove_task(task)
+            figures = {
+                "text": name,
+                "nats_per_char": result.nats_per_char,
+                "bits_per_char": result.bits_per_char,
+                "characters": result.characters,
+                "checkpoint": str(model.header.path),
+                "step": model.header.record.step,
+            }
+            if json:
+                print(jsonlib.dumps(figures), flush=True)
+            else:
+                print(
+                    f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
+                    f"  {result.characters:,} characters  {name}",
+                    flush=True,
+                )
+
+
+def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
+    """The length of a text, if it is known; says what is in it that the model never saw."""
+    if not isinstance(text, Path):
+        return len(text)
+    if not text.is_file():  # a pipe is read once
+        return None
+    lacking = model.unknown_in(text)
+    if unknown == "error":
+        lacking.refuse(str(text))
+    elif str(lacking):
+        note(f"note: {text} has {lacking}; `unknown={unknown}`")
+    return lacking.read
+
+
+def _own_text(model: TextModel, split: str) -> tuple[str, NDArray]:
+    """The name and the ids of a part of the text that the run was trained on."""
+    from textgen.store.contents import reread_corpus
+
+    with spelling(files="textgen eval", val_file="textgen eval"):
+        corpus = reread_corpus(model.header)
+    name = f"{split} part of {', '.join(model.header.record.corpus.files)}"
+    return name, corpus.train if split == "train" else corpus.validation

@@ -1,0 +1,52 @@
+"""textgen ls: answered from the checkpoints' headers alone, without torch or NumPy."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from typing import Annotated
+
+import typer
+
+from textgen.cli.info import facts
+from textgen.cli.parse import CHECKPOINTS, Checkpoints
+from textgen.cli.terminal import harmless, note
+from textgen.errors import CheckpointError
+from textgen.store.checkpoint import read_header
+from textgen.store.runs import list_runs
+
+
+def ls(
+    checkpoints: Checkpoints = CHECKPOINTS,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
+) -> None:
+    """List the runs, the latest first."""
+    runs = list_runs(checkpoints)
+    if not runs:
+        note(f"no runs yet in {checkpoints}; begin one: textgen train corpus.txt")
+    rows = []
+    for run in runs:
+        try:
+            header = read_header(run.newest)
+        except CheckpointError as error:
+            note(f"note: {error.message}")
+            continue
+        if json:
+            print(jsonlib.dumps(facts(header)))
+            continue
+        record = header.record
+        rows.append(
+            (
+                run.name,
+                f"{record.model.cell} {','.join(map(str, record.model.hidden))}",
+                f"{record.step:,}/{record.training.steps:,}",
+                f"{record.best.val_nats:.4f}" if record.best else "-",
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed())),
+            )
+        )
+    if rows:
+        rows.insert(0, ("RUN", "MODEL", "STEPS", "VAL NATS", "SAVED"))
+        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = zip(row, sizes, strict=True)
+            print("  ".join(f"{harmless(cell):<{size}}" for cell, size in cells).rstrip())
