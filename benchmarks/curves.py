@@ -20,7 +20,7 @@ TEXTGEN = (sys.executable, "-m", "textgen")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("corpus", nargs="?", type=Path, help="default: the fables in the box")
+    parser.add_argument("corpus", nargs="?", type=Path, help="default: the bundled fables")
     parser.add_argument("--times", default="1m,3m,15m")
     options = parser.parse_args()
     corpus = [str(options.corpus)] if options.corpus else []

@@ -17,16 +17,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from textgen.config import ModelConfig
-from textgen.inference.batch import STREAMS, write_many
-from textgen.inference.sampling import SamplingConfig, Uniforms
-from textgen.inference.stepper import Stepper
+from textgen.architecture import ModelConfig
+from textgen.config import SamplingOptions
+from textgen.inference.batch import STREAMS, BatchStepper, BatchWriter
+from textgen.inference.folding import FoldedModel, fold
+from textgen.inference.sampling import Sampler, Uniforms
 from textgen.inference.writer import Writer
-from textgen.model.network import CharModel
+from textgen.model.device import product_dtype
 from textgen.text.vocabulary import Vocabulary
+from textgen.training.step import first_network
 
 VOCABULARY = Vocabulary("char", "".join(map(chr, range(48, 113))))
 CPU = torch.device("cpu")
+ENDLESS = 10**12  # characters, more than are ever written
 SHAPES = ((1, 128), (1, 256), (1, 512), (STREAMS, 512))  # streams, width of both layers
 
 
@@ -47,18 +50,13 @@ class Plain(nn.Module):
             yield ids.item() if streams == 1 else ids
 
 
-def ours(config: ModelConfig, weights: dict, streams: int):
+def ours(model: FoldedModel, streams: int):
+    options, prompt = SamplingOptions(length=0), np.array([1])
     if streams == 1:
-        return Writer(
-            Stepper(config, weights),
-            VOCABULARY,
-            SamplingConfig(),
-            Uniforms(1),
-            np.array([1]),
-            length=0,
-        )
+        return Writer(model, VOCABULARY, options, Uniforms(1), prompt=prompt)
+    stepper = BatchStepper(model, CPU, product_dtype(CPU), streams)
     sources = [Uniforms(1, n) for n in range(streams)]
-    blocks = write_many(config, weights, np.array([1]), SamplingConfig(), sources, CPU)
+    blocks = BatchWriter(stepper, Sampler(options), prompt).write(sources, ENDLESS)
     return itertools.chain.from_iterable(blocks)
 
 
@@ -90,12 +88,13 @@ def main() -> None:
     options = parser.parse_args()
     cores = torch.get_num_threads()
     for streams, hidden in SHAPES:
-        config = ModelConfig(len(VOCABULARY), hidden=(hidden, hidden), embedding=64)
-        model = CharModel(config)
-        model.initialise(torch.Generator().manual_seed(0))
-        weights = {name: p.detach().numpy() for name, p in model.named_parameters()}
+        config = ModelConfig(
+            len(VOCABULARY), "lstm", (hidden, hidden), 64, skip=True, dropout=0.0, weight_drop=0.0
+        )
+        network = first_network(config, np.arange(len(VOCABULARY)), seed=0)
+        model = fold(config, {name: p.detach().numpy() for name, p in network.named_parameters()})
         plain = Plain(config)
-        sides = {"textgen": ours(config, weights, streams)}
+        sides = {"textgen": ours(model, streams)}
         sides |= {f"plain, {n} threads": plain.write(streams) for n in {1, cores}}
         rates = {name: [] for name in sides}
         for _ in range(options.rounds):
@@ -109,7 +108,7 @@ def main() -> None:
             spread = f"{min(values):,.0f} to {max(values):,.0f}"
             print(f"  {name:<18} {medians[name]:>9,.0f} chars/s  ({spread})")
         if streams == 1:
-            read = sum(layer.matrix.nbytes for layer in Stepper(config, weights).layers)
+            read = sum(layer.matrix.nbytes for layer in model.layers)
             share = medians["textgen"] * read / memory_rate()
             print(f"  weights read at {share:.0%} of the rate of a {2**26 >> 20} MiB product")
 

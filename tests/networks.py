@@ -47,10 +47,11 @@ SHAPES = [(16,), (16, 16, 16), (24, 16), (16, 16, 8)]
 def build(cell: str, hidden: tuple[int, ...], **options: float) -> CharModel:
     model = CharModel(model_config(20, cell, hidden, embedding=10, **options))
     model.initialise(torch.Generator().manual_seed(3), torch.full((20,), 1 / 20))
+    noise = torch.Generator().manual_seed(7)
     with torch.no_grad():  # biases too, so that a misplaced one shows
         for name, parameter in model.named_parameters():
             if "bias" in name:
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.manual_seed(7)))
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=noise))
     return model
 
 

@@ -1,4 +1,4 @@
-"""textgen: a text file goes in, a small character LSTM that writes like it comes out.
+"""textgen: train a small character LSTM on a text file, and write with it.
 
 import textgen
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgen.errors import TextgenError
 
-if TYPE_CHECKING:  # the functions below import what they need, so that `import textgen` is instant
+if TYPE_CHECKING:  # the functions import what they need, so that `import textgen` is instant
     from textgen.events import Event
     from textgen.inference.text_model import TextModel
 
@@ -30,7 +30,7 @@ __all__ = ["TextgenError", "load", "resume", "train"]
 def load(path: str | Path) -> TextModel:
     """A trained model: `generate()` writes, `score()` measures.
 
-    path: a checkpoint file, or a run's folder (its best weights), as given.
+    path: a checkpoint file, or a run's folder (its best weights).
     Raises RunError or CheckpointError if there is none, or if it is damaged.
     """
     from textgen.inference.text_model import TextModel
@@ -55,10 +55,8 @@ def train(
     run: its name; by default the first file's.
     overwrite: start over a run that exists.
     dry_run: stop after the first event, the plan; nothing is written.
-    choices: the fields of `textgen.config.Choices`: `time` (seconds), `epochs` or `steps`,
-        `hidden=(256, 256)`, `lr`, `dropout`, `level`, `device`, … ; the planner decides on those
-        left out.
-    Raises a TextgenError with a message and a hint for whatever a person can mend.
+    choices: the fields of `textgen.config.Choices`; the planner decides on those left out.
+    Raises TextgenError.
     """
     began = clock.monotonic()
     from textgen.config import Choices, CorpusConfig
@@ -69,11 +67,11 @@ def train(
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
     corpus = CorpusConfig(  # absolute paths, so that the run can be resumed from another folder
-        files=tuple(str(path.resolve()) for path in paths),
+        files=tuple(map(_absolute, paths)),
         level=chosen.level,
         encoding=chosen.encoding,
         val_fraction=chosen.val_fraction,
-        val_file=None if chosen.val_file is None else str(Path(chosen.val_file).resolve()),
+        val_file=None if chosen.val_file is None else _absolute(chosen.val_file),
     )
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
     loop = begin(target, corpus, chosen, began)
@@ -94,8 +92,8 @@ def resume(
     """Go on with a run (the latest, if none is named) from where it was last saved.
 
     files, val_file: where the corpus is now, if it moved.
-    choices: `time` (seconds), `epochs` or `steps`: end so much further on, instead of where the run
-        was to end; `device`, which is by default the one it was trained on.
+    choices: `time` (seconds), `epochs` or `steps`: train for so much more, instead of to the
+        planned end; `device`: by default the one it was trained on.
     """
     began = clock.monotonic()
     from textgen.config import Choices
@@ -112,6 +110,10 @@ def resume(
     found = find_run(None if run is None else str(run), Path(checkpoints))
     moved = None
     if files or val_file:
-        paths = tuple(str(Path(f).resolve()) for f in files)
-        moved = moved_corpus(found, paths, str(Path(val_file).resolve()) if val_file else None)
+        held_out = _absolute(val_file) if val_file else None
+        moved = moved_corpus(found, tuple(map(_absolute, files)), held_out)
     yield from go_on(found, moved, Choices(**choices), began).events()
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).resolve())

@@ -4,8 +4,6 @@ Counting parameters, checking a file, building a state and folding for the sampl
 what stands here. Standard library only, so that `info` and `ls` need nothing else.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -6,9 +6,8 @@ take defaults and help from their fields. `CorpusConfig`, `ModelConfig` (in `arc
 defaults, and are checked against the same bounds.
 """
 
-from __future__ import annotations
-
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,28 +30,27 @@ class Number:
 
     low: float
     high: float = math.inf
+    example: str = ""
     whole: bool = False
     open_ends: bool = False
-    example: str = ""
 
     def check(self, name: str, value: object) -> None:
         """Raise UsageError unless `value`, of the setting `name`, is one of them."""
         kinds = (int,) if self.whole else (int, float)
-        if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
-            inside = self.low < value < self.high
-            if inside or (not self.open_ends and value in (self.low, self.high)):
-                return
+        with suppress(OverflowError):  # an int too large for a float
+            if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
+                inside = self.low < value < self.high
+                if inside or (not self.open_ends and value in (self.low, self.high)):
+                    return
         hint = f"try `{name}={self.example}`" if self.example else f"give `{name}` {self}"
         raise UsageError(f"`{name}` is {value}; expected {self}", hint)
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a finite number"
-        if math.isinf(self.high):
-            return (
-                f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
-            )
-        between = f"{kind} between {self.low:g} and {self.high:g}"
-        return between + ", both excluded" if self.open_ends else between
+        if self.high < math.inf:
+            excluded = ", both excluded" if self.open_ends else ""
+            return f"{kind} between {self.low:g} and {self.high:g}{excluded}"
+        return f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,15 @@ def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any =
     return field(default=default, metadata={"help": help_text, "bounds": bounds})
 
 
-def check(config: Any, declared: type) -> None:
-    """Raise UsageError unless the values of `config` are within the bounds of `declared`.
+def help_of(owner: type, name: str) -> str:
+    """The help of a field."""
+    return str(next(f for f in fields(owner) if f.name == name).metadata["help"])
 
-    A value is checked against the field of the same name; None is not checked, and of a tuple
-    each element is.
+
+def check(config: Any, declared: type) -> None:
+    """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
+
+    None is not checked, and of a tuple each element is.
     """
     bounds = {f.name: f.metadata["bounds"] for f in fields(declared) if f.metadata.get("bounds")}
     for name in (f.name for f in fields(config) if f.name in bounds):
@@ -89,65 +91,55 @@ def check(config: Any, declared: type) -> None:
                 bounds[name].check(name, one)
 
 
-DEVICE = "auto, cpu, cuda, cuda:N or mps."
-_COUNT, _SHARE = Number(1, whole=True), Number(0, 0.95, example="0.2")
-_SEED = Number(0, SEEDS - 1, whole=True, example="1")
+def _whole(low: float, high: float = math.inf, example: str = "") -> Number:
+    return Number(low, high, whole=True, example=example)
+
+
+def _above(low: float, high: float = math.inf, example: str = "") -> Number:
+    return Number(low, high, open_ends=True, example=example)
+
+
+_SHARE, _WIDTH = Number(0, 0.95, example="0.2"), _whole(1, 65536, "256")
+_SEED = _whole(0, SEEDS - 1, "1")
+_DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
 
 @dataclass(frozen=True)
 class Choices:
     """What a person chose for training; None leaves it to the planner."""
 
-    time: float | None = setting(
-        "Train this long: 90s, 3m, 1h30m.", Number(0, 1e9, open_ends=True, example="300")
-    )
-    epochs: float | None = setting(
-        "Train for this many passes over the text.", Number(0, 1e9, open_ends=True, example="10")
-    )
-    steps: int | None = setting("Train for this many steps.", Number(1, whole=True, example="2000"))
+    time: float | None = setting("Train this long: 90s, 3m, 1h30m.", _above(0, 1e9, "300"))
+    epochs: float | None = setting("Train for this many passes.", _above(0, 1e9, "10"))
+    steps: int | None = setting("Train for this many steps.", _whole(1, example="2000"))
     cell: str = setting("Recurrent cell: lstm, gru or rnn.", OneOf(CELLS), "lstm")
-    layers: int | None = setting("Number of layers.", Number(1, 64, whole=True, example="2"))
-    hidden: tuple[int, ...] | None = setting(
-        "Hidden width: 256, or one per layer: 128,64.", Number(1, 65536, whole=True, example="256")
-    )
-    embedding: int | None = setting("Embedding width.", Number(1, 65536, whole=True, example="64"))
+    layers: int | None = setting("Number of layers.", _whole(1, 64, "2"))
+    hidden: tuple[int, ...] | None = setting("Hidden width: 256, or 128,64 per layer.", _WIDTH)
+    embedding: int | None = setting("Embedding width.", _WIDTH)
     skip: bool = setting("Skip connections between layers of equal width.", default=True)
     dropout: float | None = setting("Dropout of activations, 0 to 0.95.", _SHARE)
     weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
-    batch_size: int | None = setting("Streams read in parallel.", _COUNT)
-    bptt: int | None = setting("Characters per step and stream (truncated BPTT).", _COUNT)
+    batch_size: int | None = setting("Streams read in parallel.", _whole(1, example="32"))
+    bptt: int | None = setting("Characters per step and stream.", _whole(1, example="64"))
     optimizer: str = setting("adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS), "adamw")
-    lr: float | None = setting("Peak learning rate.", Number(0, open_ends=True, example="0.004"))
-    schedule: str = setting(
-        "Learning rate schedule: linear, cosine or constant.", OneOf(SCHEDULES), "linear"
-    )
-    warmup: int | None = setting(
-        "Steps of warm-up to the peak.", Number(0, whole=True, example="20")
-    )
-    clip: float = setting("Largest gradient norm.", Number(0, open_ends=True, example="1.0"), 0.5)
+    lr: float | None = setting("Peak learning rate.", _above(0, example="0.004"))
+    schedule: str = setting("linear, cosine or constant.", OneOf(SCHEDULES), "linear")
+    warmup: int | None = setting("Steps of warm-up to the peak.", _whole(0, example="20"))
+    clip: float = setting("Largest gradient norm.", _above(0, example="1.0"), 0.5)
     weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
-    level: str = setting("Model characters or bytes: char or byte.", OneOf(LEVELS), "char")
+    level: str = setting("Model each char or each byte.", OneOf(LEVELS), "char")
     encoding: str = setting("Encoding of the files.", default="utf-8")
-    val_fraction: float = setting(
-        "Share of the text, its end, held out for validation.",
-        Number(0, 1, open_ends=True, example="0.1"),
-        0.1,
-    )
+    val_fraction: float = setting("End of the text held out.", _above(0, 1, "0.1"), 0.1)
     val_file: str | None = setting("Validate on this file instead.")
-    eval_every: int | None = setting(
-        "Steps between validations.", Number(1, whole=True, example="200")
-    )
-    save_every: float = setting(
-        "Time between saves.", Number(0, open_ends=True, example="30"), 30.0
-    )
-    sample_every: int | None = setting(
-        "Steps between samples; 0: none.", Number(0, whole=True, example="500")
-    )
+    eval_every: int | None = setting("Steps between validations.", _whole(1, example="200"))
+    save_every: float = setting("Time between saves.", _above(0, example="30"), 30.0)
+    sample_every: int | None = setting("Steps between samples; 0: none.", _whole(0, example="500"))
     seed: int = setting("The same seed trains the same model.", _SEED, 0)
-    device: str = setting(DEVICE, default="auto")
+    device: str = setting(_DEVICE, default="auto")
     precision: str = setting("auto, fp32, bf16 or fp16.", OneOf(("auto", *PRECISIONS)), "auto")
 
     def __post_init__(self) -> None:
+        if isinstance(self.hidden, int):
+            object.__setattr__(self, "hidden", (self.hidden,))
         given = [f"`{name}`" for name in BUDGETS if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(
@@ -161,11 +153,8 @@ class Choices:
                 f"leave out `layers={self.layers}`",
             )
         if self.optimizer == "adam" and self.weight_decay:
-            raise UsageError(
-                f"`optimizer` is adam, `weight_decay` is {self.weight_decay:g}; expected 0, for"
-                " the decoupled decay is adamw's",
-                "try `optimizer=adamw`",
-            )
+            found = f"`optimizer` is adam, `weight_decay` is {self.weight_decay:g}"
+            raise UsageError(f"{found}; expected no decay, or adamw", "try `optimizer=adamw`")
 
     @property
     def budget(self) -> str | None:
@@ -183,30 +172,20 @@ class Choices:
 class SamplingOptions:
     """How text is written; the filters apply in the order of their fields."""
 
-    temperature: float = setting(
-        "0: always the likeliest; 1: as learned; more: wilder.", Number(0, example="0.8"), 0.8
-    )
-    top_k: int = setting("Only the k likeliest; 0: off.", Number(0, whole=True, example="40"), 0)
-    top_p: float = setting(
-        "Only the likeliest that together reach p; 1: off.", Number(0, 1, example="0.95"), 1.0
-    )
-    min_p: float = setting(
-        "Only those with this share of the likeliest; 0: off.", Number(0, 1, example="0.05"), 0.0
-    )
-    length: int = setting(
-        "Characters to write; 0: until stopped.", Number(0, whole=True, example="500"), 500
-    )
-    stop: tuple[str, ...] = setting(
-        "End before this text; repeatable, the one that begins first counts.", default=()
-    )
-    unknown: str = setting(
-        "Characters the model never saw: error, skip or replace.", OneOf(UNKNOWN), "error"
-    )
+    temperature: float = setting("0: likeliest; 1: as learned.", Number(0, example="0.8"), 0.8)
+    top_k: int = setting("Only the k likeliest; 0: off.", _whole(0, example="40"), 0)
+    top_p: float = setting("Only the likeliest that reach p; 1: off.", Number(0, 1, "0.95"), 1.0)
+    min_p: float = setting("Only this share of the likeliest; 0: off.", Number(0, 1, "0.05"), 0.0)
+    length: int = setting("Characters to write; 0: until stopped.", _whole(0, example="500"), 500)
+    stop: tuple[str, ...] = setting("End before this text; repeatable.", default=())
+    unknown: str = setting("Unknown characters: error, skip or replace.", OneOf(UNKNOWN), "error")
     seed: int | None = setting("Repeats a text exactly; random if not given.", _SEED)
-    device: str = setting(DEVICE, default="auto")
+    device: str = setting(_DEVICE, default="auto")
 
     def __post_init__(self) -> None:
         check(self, SamplingOptions)
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise UsageError(f"`stop` is {self.stop!r}; expected texts", "give `stop=TEXT`")
 
 
 @dataclass(frozen=True)
@@ -248,10 +227,8 @@ class TrainingConfig:
     sample_every: int
     seed: int
     precision: str
-    # the schedule's current segment: at step `segment_start` a share of `segment_progress` of the
-    # schedule was done; not 0 once a run was extended, or its steps were fitted to the clock
-    segment_start: int
-    segment_progress: float
+    segment_start: int  # the step at which the schedule's current segment began, not 0 once a
+    segment_progress: float  # run was extended or fitted to the clock; the share done by then
 
     def __post_init__(self) -> None:
         check(self, Choices)

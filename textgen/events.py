@@ -1,6 +1,4 @@
-"""What training tells whoever listens; each event is one JSON object when asked to be."""
-
-from __future__ import annotations
+"""What training reports; each event can be one JSON object."""
 
 import dataclasses
 import math
@@ -23,8 +21,8 @@ class Event:
 class Planned(Event):
     """The settings that training will follow, before its first step.
 
-    step: where it begins, above 0 when resumed; notices: what a person should know beforehand;
-    chars_per_second: as measured, None where nothing was.
+    step: above 0 when resumed; notices: what a person should know beforehand; chars_per_second: as
+    measured, None where nothing was.
     """
 
     run: str
@@ -41,7 +39,7 @@ class Planned(Event):
 
     @property
     def passes(self) -> float:
-        """How many times the whole walk reads the training text."""
+        """How many times the training run reads its text."""
         return self.training.steps * self.training.chars_per_step / self.train_characters
 
 
@@ -49,8 +47,8 @@ class Planned(Event):
 class Stepped(Event):
     """One step done.
 
-    steps: how many there will be, as far as the clock of a timed run tells now; loss: nats/char of
-    its chunk, None where reading it would stall a GPU.
+    steps: how many there will be, by the clock of a timed run; loss: nats/char of its chunk, None
+    where reading it would stall a GPU.
     """
 
     step: int
@@ -63,9 +61,9 @@ class Stepped(Event):
 class Evaluated(Event):
     """One line of metrics.jsonl.
 
-    train_nats: mean over the steps since the last evaluation, dropout on; val_nats: on the
-    held-out text; grad_norm: of the last step, before clipping; seconds: spent training, in all
-    sittings together; chars_per_second: since the last evaluation.
+    train_nats: mean since the last evaluation, dropout on; val_nats: on the held-out text;
+    grad_norm: of the last step, before clipping; seconds: spent training, resumed runs included;
+    chars_per_second: since the last evaluation.
     """
 
     step: int
@@ -89,7 +87,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Sampled(Event):
-    """What the model writes now."""
+    """A text that the model wrote."""
 
     step: int
     text: str
@@ -113,7 +111,7 @@ class Noticed(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The walk is at its end."""
+    """Training is done."""
 
     step: int
     best_step: int

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ import pytest
 from conftest import SMALL, train
 
 import textgen
-from textgen.errors import CheckpointError, CorpusError, Diverged, RunError
+from textgen.errors import CheckpointError, CorpusError, DeviceError, Diverged, RunError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.store import runs
-from textgen.store.checkpoint import read_arrays, read_header
+from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
 from textgen.store.contents import RESUMED
+from textgen.training.step import Learner
 
 STEPS = 151
 WALK = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
@@ -310,3 +312,88 @@ def test_a_run_started_over_leaves_nothing_of_the_old_one(corpus: Path, tmp_path
     events.close()
     assert (tmp_path / "tales" / "metrics.jsonl").read_text() == ""
     assert textgen.load(tmp_path / "tales").header.record.step == 1
+
+
+FORMAT_1 = Path(__file__).parents[1] / "data" / "format-1"  # a run of 0.1.0, stopped at step 25
+
+
+def test_a_run_of_the_first_version_goes_on_to_the_same_end(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tales"
+    folder.mkdir()
+    for name in ("last.safetensors", "best.safetensors"):
+        (folder / name).write_bytes((FORMAT_1 / name).read_bytes())
+    assert len("".join(textgen.load(folder).generate(length=9, seed=0))) == 9
+    end = list(textgen.resume("tales", checkpoints=tmp_path, files=(corpus,)))[-1]
+    assert isinstance(end, Finished)
+    assert end.step == 40
+    header = read_header(folder / "last.safetensors")
+    assert header.version == 2
+    assert header.record.model.skip
+    expected = read_header(FORMAT_1 / "finished.safetensors")
+    for name, weights in read_arrays(expected, "model")["model"].items():
+        found = read_arrays(header, "model")["model"][name]
+        np.testing.assert_allclose(found, weights, atol=1e-3)  # bit for bit on its own machine
+    losses = zip(header.record.history, expected.record.history, strict=True)
+    for one, other in losses:
+        assert one.train_nats == pytest.approx(other.train_nats, abs=1e-3)
+
+
+def test_the_same_command_with_steps_gives_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+    weights = []
+    for run in ("one", "two"):
+        arguments = ("--steps", 3, "--seed", 5, "--run", run, "--checkpoints", tmp_path)
+        subprocess.run(command("train", corpus, *arguments), check=True, capture_output=True)
+        header = read_header(tmp_path / run / "last.safetensors")
+        assert len(header.record.model.hidden) * header.record.model.hidden[0] < 100  # few to learn
+        weights.append((header.record.model, read_arrays(header, "model")["model"]))
+    assert weights[0][0] == weights[1][0]
+    for name, array in weights[0][1].items():
+        np.testing.assert_array_equal(array, weights[1][1][name])
+
+
+def test_notices_come_in_their_order(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    advance = Learner.advance
+
+    def speaking(learner: Learner) -> object:
+        if learner.step == 2:
+            learner.notices += ["first", "second", "third"]
+        return advance(learner)
+
+    monkeypatch.setattr(Learner, "advance", speaking)
+    told = [event.message for event in events if isinstance(event, Noticed)]
+    assert told == ["first", "second", "third"]
+
+
+def test_a_moved_validation_file_is_named_on_resume(corpus: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text(corpus.read_text()[:500])
+    events = textgen.train(corpus, checkpoints=tmp_path, val_file=held_out, **WALK)
+    leave(events, 5)
+    moved = held_out.rename(tmp_path / "elsewhere.txt")
+    with pytest.raises(CorpusError, match=r"no such file: .*held-out") as caught:
+        next(textgen.resume("tales", checkpoints=tmp_path))
+    assert "`val_file=FILE`" in caught.value.hint
+    leave(textgen.resume("tales", checkpoints=tmp_path, val_file=moved), 7)
+    record = read_header(tmp_path / "tales" / "last.safetensors").record
+    assert record.corpus.val_file == str(moved)
+    assert record.step == 7
+
+
+def test_a_precision_that_this_cpu_lacks_is_refused_and_a_run_in_it_goes_on_in_another(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(textgen.train(corpus, checkpoints=tmp_path, **WALK), 5)
+    last = tmp_path / "tales" / "last.safetensors"
+    header = read_header(last)
+    training = replace(header.record.training, precision="bf16")
+    write_checkpoint(last, replace(header.record, training=training), read_arrays(header, *RESUMED))
+    monkeypatch.setattr("textgen.model.device._trains_in_bf16", lambda: False)
+    with pytest.raises(DeviceError, match="no bf16"):
+        train(corpus, tmp_path, run="other", **{**WALK, "precision": "bf16"})
+    planned = next(textgen.resume("tales", checkpoints=tmp_path))
+    assert isinstance(planned, Planned)
+    assert planned.training.precision == "fp32"
+    assert "going on in fp32" in planned.notices[0]

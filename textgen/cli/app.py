@@ -1,6 +1,4 @@
-"""The app, its commands, and the boundary where an error becomes two lines and an exit code."""
-
-from __future__ import annotations
+"""The commands, and the boundary where an error becomes two lines and an exit code."""
 
 import os
 import sys
@@ -13,9 +11,9 @@ from textgen.cli import eval, info, ls, play, resume, sample, train
 from textgen.cli.terminal import report_error
 from textgen.errors import TextgenError
 
-# Idle OpenMP threads wait by spinning; where another program wants the same cores, they keep the
-# thread they wait for from running. A short spin is as fast on an idle machine, and many times
-# faster on a busy one. It counts only if it is set before torch is imported.
+# Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
+# short spin is as fast on an idle machine and many times faster on a busy one. It must be set
+# before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 INTERRUPTED = 130  # 128 + SIGINT

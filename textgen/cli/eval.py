@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from textgen.inference.text_model import TextModel
 
 
+FILES = typer.Argument(help="Texts to score; none: the run's own text.", show_default=False)
+CHECKPOINT = typer.Option(
+    "--checkpoint", "-c", help="A run or a checkpoint file; else the latest run."
+)
+
+
 def evaluate(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Texts to score; none: the run's own text.", show_default=False),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option("--checkpoint", "-c", help="A run or a checkpoint file; else the latest run."),
-    ] = None,
+    files: Annotated[list[Path] | None, FILES] = None,
+    checkpoint: Annotated[str | None, CHECKPOINT] = None,
     split: Annotated[str, typer.Option(help="Which part of the run's text: train or val.")] = "val",
     unknown: Annotated[str, sampling("unknown", OUTPUT)] = SamplingOptions().unknown,
     checkpoints: Checkpoints = CHECKPOINTS,
@@ -48,11 +48,9 @@ def evaluate(
     OneOf(UNKNOWN).check("unknown", unknown)
     model = TextModel(find_checkpoint(checkpoint, checkpoints))
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
-    if not texts:
-        texts = [_own_text(model, split)]
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not looking(sys.stderr)
-    ) as bar:
+    texts = texts or [_own_text(model, split)]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
         for name, text in texts:
             total = _looked_through(model, text, unknown)
             task = bar.add_task("reading", total=total)
@@ -66,18 +64,13 @@ def evaluate(
                 "checkpoint": str(model.header.path),
                 "step": model.header.record.step,
             }
-            if json:
-                print(jsonlib.dumps(figures), flush=True)
-            else:
-                print(
-                    f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
-                    f"  {result.characters:,} characters  {name}",
-                    flush=True,
-                )
+            units = f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
+            line = f"{units}  {result.characters:,} characters  {name}"
+            print(jsonlib.dumps(figures) if json else line, flush=True)
 
 
 def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
-    """The length of a text, if it is known; says what is in it that the model never saw."""
+    """The length of a text, if known; reports characters that the model never saw."""
     if not isinstance(text, Path):
         return len(text)
     if not text.is_file():  # a pipe is read once

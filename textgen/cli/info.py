@@ -1,66 +1,43 @@
 """textgen info: answered from a checkpoint's header alone, without torch or NumPy."""
 
-from __future__ import annotations
-
 import dataclasses
 import json as jsonlib
-import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from textgen.cli.display import settings_lines
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
 from textgen.cli.terminal import clock, harmless, note, short
 from textgen.config import Choices
+from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
 from textgen.store.runs import find_run
+
+COMMAND = typer.Option("--command", help="The command line that trains it again.")
 
 
 def info(
     run: RunName = None,
     checkpoints: Checkpoints = CHECKPOINTS,
-    command: Annotated[
-        bool, typer.Option("--command", help="The command line that trains it again.")
-    ] = False,
+    command: Annotated[bool, COMMAND] = False,
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Tell what a checkpoint is: its text, its settings, how far it has come."""
-    if run is not None and Path(run).is_file():
-        header = read_header(Path(run))
-    else:
-        header = read_header(find_run(run, checkpoints).newest)
+    path = Path(run) if run and Path(run).is_file() else find_run(run, checkpoints).newest
+    header = read_header(path)
     record = header.record
     if command:
         if record.training.segment_start:
             note("note: its steps were extended or fitted to a clock; this is one schedule of them")
         print(harmless(command_line(record, header.path.parent.name)))
-        return
-    if json:
+    elif json:
         print(jsonlib.dumps(facts(header)))
-        return
-    best = record.best
-    loss = "not validated yet"
-    if best:
-        bits = best.val_nats / math.log(2)
-        loss = f"{best.val_nats:.4f} nats/char, {bits:.4f} bits/char at its best"
-    done = f"{record.step:,} of {record.training.steps:,} in {clock(record.seconds)}"
-    for name, value in (
-        ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
-        ("text", ", ".join(record.corpus.files)),
-        ("sha256", record.fingerprint),
-        *settings_lines(
-            record.model, record.training, (record.train_characters, record.val_characters)
-        ),
-        ("data", _data(record)),
-        ("on", f"{record.device} in {record.training.precision}, {record.threads} threads"),
-        ("done", done),
-        ("loss", loss),
-    ):
-        print(f"{name:<6} {harmless(value)}")
+    else:
+        for name, value in _rows(header):
+            print(f"{name:<6} {harmless(value)}")
 
 
 def facts(header: Header) -> dict[str, Any]:
@@ -80,7 +57,7 @@ def facts(header: Header) -> dict[str, Any]:
 
 
 def command_line(record: Record, run: str) -> str:
-    """The `textgen train` that would train the run again, every setting spelled out."""
+    """The `textgen train` that would train the run again, with every setting."""
     settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
     settings["device"] = record.device
     if record.corpus.val_file is not None:
@@ -96,12 +73,44 @@ def command_line(record: Record, run: str) -> str:
     return shlex.join(words)
 
 
-def _data(record: Record) -> str:
-    training, corpus = record.training, record.corpus
+def _rows(header: Header) -> list[tuple[str, str]]:
+    record = header.record
+    training, corpus, best = record.training, record.corpus, record.best
     held_out = corpus.val_file or f"the last {corpus.val_fraction:g}"
+    data = f"level {corpus.level}, {corpus.encoding}, held out {held_out}, seed {training.seed}"
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
-    return (
-        f"level {corpus.level}, {corpus.encoding}, held out {held_out}, seed {training.seed};"
-        f" validated every {training.eval_every:,} steps, saved every {training.save_every:g} s,"
-        f" sampled every {samples} steps"
-    )
+    saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
+    loss = "not validated yet"
+    if best:
+        loss = f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
+    return [
+        ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
+        ("text", ", ".join(corpus.files)),
+        ("sha256", record.fingerprint),
+        *settings_lines(record),
+        ("data", f"{data}; validated every {training.eval_every:,} steps, {saves}"),
+        ("on", f"{record.device} in {training.precision}, {record.threads} threads"),
+        ("done", f"{record.step:,} of {training.steps:,} in {clock(record.seconds)}"),
+        ("loss", loss),
+    ]
+
+
+def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
+    """Names and values of the settings of a run, to print."""
+    model, training, size = run.model, run.training, run.train_characters
+    same = len({*model.hidden}) == 1
+    shape = f"{model.layers} x {model.hidden[0]}" if same else f"{model.hidden}"
+    skip = "" if any(model.skips) else ", no skips"
+    passes = training.steps * training.chars_per_step / size
+    chars = f"{size:,} for training, {run.val_characters:,} for validation"
+    drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"
+    steps = f"{training.steps:,} of {training.batch_size} x {training.bptt} characters"
+    rate = f"{training.optimizer} {training.lr:g}, {training.schedule}"
+    parameters = f"{short(model.parameters)} parameters"
+    return [
+        ("chars", f"{chars}, {model.vocabulary_size} distinct"),
+        ("model", f"{model.cell} {shape}, embedding {model.embedding}{skip}, {parameters}"),
+        ("drop", f"{drop}, decay {training.weight_decay:g}"),
+        ("steps", f"{steps}, {passes:.3g} passes over the text"),
+        ("rate", f"{rate}, warm-up {training.warmup}, clip {training.clip:g}"),
+    ]

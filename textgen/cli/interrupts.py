@@ -1,21 +1,18 @@
-"""Ctrl-C, kill and a closed terminal, noticed between two steps instead of in the middle of one."""
-
-from __future__ import annotations
+"""Ctrl-C, kill and a closed terminal, handled between two steps."""
 
 import signal
 import sys
 import time
-from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
     SIGNALS.append(signal.SIGHUP)  # ignored under nohup, and so it stays
-ECHO = 1.0  # seconds in which a second signal is the same wish, forwarded by a wrapper
+ECHO = 1.0  # seconds in which a second signal is a duplicate, forwarded by a wrapper
 
 
 class Interrupts:
-    """While in this context a signal is only noted, in `signal`; a second wish ends the process."""
+    """A context in which a signal is only recorded, in `signal`; a second one ends the process."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -27,16 +24,11 @@ class Interrupts:
             self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _: object) -> None:
         now = time.monotonic()
         if self.signal is None:
             self.signal, self._noted = number, now

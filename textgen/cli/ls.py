@@ -1,7 +1,5 @@
 """textgen ls: answered from the checkpoints' headers alone, without torch or NumPy."""
 
-from __future__ import annotations
-
 import json as jsonlib
 import time
 from typing import Annotated
@@ -35,15 +33,11 @@ def ls(
             print(jsonlib.dumps(facts(header)))
             continue
         record = header.record
-        rows.append(
-            (
-                run.name,
-                f"{record.model.cell} {','.join(map(str, record.model.hidden))}",
-                f"{record.step:,}/{record.training.steps:,}",
-                f"{record.best.val_nats:.4f}" if record.best else "-",
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed())),
-            )
-        )
+        model = f"{record.model.cell} {','.join(map(str, record.model.hidden))}"
+        steps = f"{record.step:,}/{record.training.steps:,}"
+        loss = f"{record.best.val_nats:.4f}" if record.best else "-"
+        saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed()))
+        rows.append((run.name, model, steps, loss, saved))
     if rows:
         rows.insert(0, ("RUN", "MODEL", "STEPS", "VAL NATS", "SAVED"))
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]

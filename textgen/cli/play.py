@@ -1,6 +1,4 @@
-"""textgen play: type, and the model goes on; the state is carried from turn to turn."""
-
-from __future__ import annotations
+"""textgen play: writing by turns; the state is carried from turn to turn."""
 
 import sys
 
@@ -9,10 +7,7 @@ from textgen.cli.terminal import Output, coloured, note, report_error, spelling
 from textgen.errors import TextgenError
 
 
-def play(
-    run: RunName = None,
-    checkpoints: Checkpoints = CHECKPOINTS,
-) -> None:
+def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
     """Write by turns with a model: you begin, it goes on.
 
     Ctrl-C stops the writing, Ctrl-D leaves, /help names the commands.

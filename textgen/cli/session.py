@@ -1,12 +1,10 @@
-"""A session of writing by turns: what is remembered, and the commands that change it."""
-
-from __future__ import annotations
+"""A session of writing by turns, and the commands that change it."""
 
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import typer
 
@@ -29,7 +27,7 @@ Ctrl-D leaves. A line that begins with / is a command:
   /undo         take the last turn back
   /save FILE    keep the state; /load FILE goes on from it
   /help         this"""
-# how settings are typed here, and what their values are
+# command: setting, type of its value
 SETTINGS: dict[str, tuple[str, type[int] | type[float] | type[str]]] = {
     "temp": ("temperature", float),
     "top-k": ("top_k", int),
@@ -43,7 +41,7 @@ SPELLINGS = {name: f"/{typed}" for typed, (name, _) in SETTINGS.items()}
 
 
 class Session:
-    """What is remembered between turns."""
+    """The model, options and position between turns."""
 
     def __init__(self, model: TextModel) -> None:
         self.model = model
@@ -52,28 +50,36 @@ class Session:
         self._before: list[Position | None] = []
 
     def turn(self, text: str, output: Output) -> None:
-        """Go on from `text`; at Ctrl-C as far as it came."""
+        """Write what follows `text`; Ctrl-C ends the turn."""
         writer = self.model.generate(text, self.options, position=self.position)
         with Interrupts() as interrupts:
             for piece in writer:
                 output.write(piece)
                 if interrupts.signal is not None:
                     break
-        self._before.append(self.position)
-        self.position = writer.position
+        self._move(writer.position)
         if interrupts.signal not in (None, signal.SIGINT):
             raise typer.Exit(interrupts.exit_code)
 
     def command(self, line: str) -> str:
-        """Obey `/name value`; what to say to it. Raises TextgenError for what makes no sense."""
+        """Run `/name value`; returns the answer. Raises TextgenError for unusable input."""
         name, _, value = line[1:].strip().partition(" ")
         value = value.strip()
         if name in SETTINGS:
             return self._choose(*SETTINGS[name], value)
-        action = self._actions.get(name)
-        if action is None:
-            raise UsageError(f"no command /{name}", "/help names them")
-        return action(self, value)
+        match name:
+            case "help":
+                return HELP
+            case "reset":
+                self._move(None)
+                return "everything is forgotten"
+            case "undo":
+                return self._undo()
+            case "save":
+                return self._save(value)
+            case "load":
+                return self._load(value)
+        raise UsageError(f"no command /{name}", "/help names them")
 
     def _choose(self, name: str, kind: Callable[[str], Any], value: str) -> str:
         try:
@@ -82,25 +88,17 @@ class Session:
             raise UsageError(f"{value!r} is no number", f"try `{name}=1`") from None
         if name == "length":
             Number(1, whole=True, example="300").check(name, chosen)
-        if name == "seed":
-            self._begin(chosen)
-        else:
-            self.options = replace(self.options, **{name: chosen})
+        self.options = replace(self.options, **{name: chosen})
+        if name == "seed" and self.position is not None:  # its draws begin anew
+            self.position = replace(self.position, seed=chosen, place=0)
         shown = f"{chosen:g}" if kind is float else chosen
         return f"{name.replace('_', '-')} {shown}"
 
-    def _begin(self, seed: int) -> None:
-        """Draw from the beginning of `seed` from now on."""
-        self.options = replace(self.options, seed=seed)
-        if self.position is not None:
-            self.position = replace(self.position, seed=seed, place=0)
-
-    def _reset(self, _: str) -> str:
+    def _move(self, position: Position | None) -> None:
         self._before.append(self.position)
-        self.position = None
-        return "everything is forgotten"
+        self.position = position
 
-    def _undo(self, _: str) -> str:
+    def _undo(self) -> str:
         if not self._before:
             raise UsageError("there is no turn to take back", "type something first")
         self.position = self._before.pop()
@@ -110,9 +108,8 @@ class Session:
 
     def _save(self, value: str) -> str:
         if self.position is None or not value:
-            raise UsageError(
-                "there is nothing to save, or no file named", "/save FILE, after a turn"
-            )
+            what = "there is nothing to save, or no file named"
+            raise UsageError(what, "/save FILE, after a turn")
         try:
             self.position.save(Path(value))
         except OSError as error:
@@ -122,17 +119,6 @@ class Session:
     def _load(self, value: str) -> str:
         position = Position.load(Path(value))
         self.model.check_position(position)
-        self._before.append(self.position)
-        self.position, self.options = position, replace(self.options, seed=position.seed)
+        self.options = replace(self.options, seed=position.seed)
+        self._move(position)
         return f"going on from {value}"
-
-    def _help(self, _: str) -> str:
-        return HELP
-
-    _actions: ClassVar[dict[str, Callable[[Session, str], str]]] = {
-        "reset": _reset,
-        "undo": _undo,
-        "save": _save,
-        "load": _load,
-        "help": _help,
-    }

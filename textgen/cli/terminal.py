@@ -1,13 +1,11 @@
-"""What a person sees: errors in two lines, untrusted text made harmless, numbers made short."""
-
-from __future__ import annotations
+"""Terminal output: errors in two lines, control characters made harmless, short numbers."""
 
 import os
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Self
 
@@ -20,7 +18,7 @@ _NAMES |= {"files", "run", "checkpoints", "overwrite", "num", "split"}
 
 
 def spelled(text: str, flags: Mapping[str, str]) -> str:
-    """`text` with its settings as they are typed: `lr=0.1` as --lr 0.1, or as `flags` says."""
+    """`text` with its settings as typed: `lr=0.1` as --lr 0.1, or by `flags`."""
 
     def typed(match: re.Match[str]) -> str:
         name, value = match.groups()
@@ -34,7 +32,7 @@ def spelled(text: str, flags: Mapping[str, str]) -> str:
 
 @contextmanager
 def spelling(**flags: str) -> Iterator[None]:
-    """Errors raised within spell these settings so; the rest by their flags."""
+    """Spell settings by `flags` in errors raised within."""
     try:
         yield
     except TextgenError as error:
@@ -43,7 +41,7 @@ def spelling(**flags: str) -> Iterator[None]:
 
 
 def report_error(message: str, hint: str = "") -> None:
-    """Two lines on stderr, red where a person looks."""
+    """Two lines on stderr."""
     begin, end = ("\033[1;31m", "\033[0m") if coloured(sys.stderr) else ("", "")
     print(f"{begin}error:{end} {_one_line(spelled(message, {}))}", file=sys.stderr)
     if hint:
@@ -61,7 +59,7 @@ def coloured(stream: object) -> bool:
 
 
 def looking(stream: object) -> bool:
-    """Whether a person looks at `stream`: it is a terminal that can do more than print lines."""
+    """Whether `stream` is a terminal that can do more than print lines."""
     isatty = getattr(stream, "isatty", lambda: False)
     return bool(isatty()) and os.environ.get("TERM") != "dumb"
 
@@ -69,23 +67,30 @@ def looking(stream: object) -> bool:
 @contextmanager
 def quiet_interrupt() -> Iterator[None]:
     """Keep the terminal from echoing ^C, which would push a live display down by a line."""
-
-    def echo(on: bool) -> None:
-        with suppress(Exception):  # no POSIX terminal, or not this process's own
-            import termios
-
-            terminal = sys.stderr.fileno()
-            if os.tcgetpgrp(terminal) == os.getpgrp():  # in the background it would stop here
-                attributes = termios.tcgetattr(terminal)
-                flags = attributes[3] & ~termios.ECHOCTL
-                attributes[3] = flags | termios.ECHOCTL if on else flags
-                termios.tcsetattr(terminal, termios.TCSANOW, attributes)
-
-    echo(False)
+    echoed = _echo_control(False)
     try:
         yield
     finally:
-        echo(True)
+        if echoed:
+            _echo_control(True)
+
+
+def _echo_control(on: bool) -> bool:
+    """Set whether the terminal echoes ^C; returns whether it did."""
+    try:
+        import termios
+
+        terminal = sys.stderr.fileno()
+        if os.tcgetpgrp(terminal) != os.getpgrp():  # SIGTTOU would stop a background process
+            return False
+        attributes = termios.tcgetattr(terminal)
+        echoed = bool(attributes[3] & termios.ECHOCTL)
+        if echoed != on:
+            attributes[3] ^= termios.ECHOCTL
+            termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+    except Exception:  # no POSIX terminal; termios.error is no OSError
+        return False
+    return echoed
 
 
 def _one_line(text: str) -> str:
@@ -99,18 +104,14 @@ _PICTURES |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xF
 
 
 def harmless(text: str) -> str:
-    """`text` with its control characters made visible, so that a terminal shows, not obeys, them.
-
-    Newlines and tabs stay; ESC becomes its picture (U+241B), and so on.
-    """
+    """`text` with control characters as visible ones, ESC as U+241B; newlines and tabs stay."""
     return text.translate(_PICTURES)
 
 
 class Output:
-    """Text to stdout as it is made: harmless on a terminal, exact in a pipe.
+    """Text to stdout: harmless on a terminal, exact in a pipe, lone surrogates as bytes (PEP 383).
 
-    Lone surrogates are the bytes they stand for (PEP 383). It is flushed 50 times a second, so a
-    reader sees it come, and a system call is not made for every character.
+    Flushed 50 times a second: soon enough for a reader, without a system call per character.
     """
 
     def __init__(self) -> None:
@@ -124,7 +125,6 @@ class Output:
         sys.stdout.flush()
 
     def write(self, text: str) -> None:
-        """Write `text`; it may be held back for a fiftieth of a second."""
         if self.watched:
             sys.stdout.write(harmless(text))
         else:

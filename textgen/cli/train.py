@@ -12,7 +12,7 @@ import typer
 
 import textgen
 from textgen.cli.interrupts import Interrupts
-from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, training, widths
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, training, widths
 from textgen.cli.terminal import note
 from textgen.config import Choices
 
@@ -21,34 +21,22 @@ if TYPE_CHECKING:
 
 DATA, BUDGET, MODEL, OPTIMISATION = "Data", "Budget", "Model", "Optimisation"
 DEFAULT = Choices()
-
-
-def _option(text: str, panel: str) -> Any:
-    return typer.Option(help=text, rich_help_panel=panel)
-
-
 Time = Annotated[str | None, training("time", BUDGET)]
 Epochs = Annotated[float | None, training("epochs", BUDGET)]
 Steps = Annotated[int | None, training("steps", BUDGET)]
 Device = Annotated[str, training("device", OPTIMISATION)]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="One JSON object per event on stdout.", rich_help_panel=OUTPUT),
-]
+Json = Annotated[bool, option("One JSON object per event on stdout.", OUTPUT, "--json")]
+CORPUS = typer.Argument(help="Text files; none: the bundled fables.", show_default=False)
+OVERWRITE = option("Start over a run that exists.", OUTPUT, "--overwrite")
+DRY_RUN = option("Show the plan and stop.", BUDGET, "--dry-run")
 
 
 def train(
     context: typer.Context,
-    corpus: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Text files; none: the bundled fables.", show_default=False),
-    ] = None,
-    run: Annotated[str | None, _option("The run's name; else the first file's.", OUTPUT)] = None,
+    corpus: Annotated[list[Path] | None, CORPUS] = None,
+    run: Annotated[str | None, option("The run's name; else the first file's.", OUTPUT)] = None,
     checkpoints: Checkpoints = CHECKPOINTS,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Start over a run that exists.", rich_help_panel=OUTPUT),
-    ] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     time: Time = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -77,9 +65,7 @@ def train(
     seed: Annotated[int, training("seed", OPTIMISATION)] = DEFAULT.seed,
     device: Device = DEFAULT.device,
     precision: Annotated[str, training("precision", OPTIMISATION)] = DEFAULT.precision,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=BUDGET)
-    ] = False,
+    dry_run: Annotated[bool, DRY_RUN] = False,
     json: Json = False,
 ) -> None:
     """Train a model on text files.
@@ -87,43 +73,32 @@ def train(
     What you leave out is planned from the text's size, the budget and this machine.
     Ctrl-C saves and stops; textgen resume goes on exactly where it stopped.
     """
-    given = {f.name: context.params[f.name] for f in fields(Choices)}  # the flags, by their names
-    choices = given | {
-        "time": duration("time", time),
-        "hidden": widths(hidden),
-        "save_every": duration("save_every", save_every),
-    }
-    events = textgen.train(
-        *(corpus or []),
-        run=run,
-        checkpoints=checkpoints,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        **choices,
-    )
-    follow(events, json)
+    names = [*(f.name for f in fields(Choices)), "run", "checkpoints", "overwrite", "dry_run"]
+    given = {name: context.params[name] for name in names}
+    given["time"], given["save_every"] = duration("time", time), duration("save_every", save_every)
+    given["hidden"] = widths(hidden)
+    follow(textgen.train(*(corpus or []), **given), json)
 
 
 def follow(events: Iterator[Event], json: bool) -> None:
-    """Show every event; at Ctrl-C or kill stop after the step, once what was learned is saved."""
+    """Show every event; at Ctrl-C or kill save and stop after the step."""
     from textgen.cli.display import reporter
     from textgen.events import Finished, Planned, Stepped
 
     with closing(cast(Any, events)), reporter(json) as show:
         plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
         show(plan)
-        stopped = finished = False
+        event: Event = plan
         with Interrupts() as interrupts:
             for event in events:
                 show(event)
-                finished = isinstance(event, Finished)
                 # at the last step the rest is soon done
-                stopped = isinstance(event, Stepped) and event.step < event.steps
-                if interrupts.signal is not None and stopped:
+                stoppable = isinstance(event, Stepped) and event.step < event.steps
+                if interrupts.signal is not None and stoppable:
                     events.close()  # type: ignore[attr-defined]
                     break
-    if interrupts.signal is not None and stopped:
+    if isinstance(event, Stepped):  # the last event of a whole run is Finished
         note(f"saved; go on with: textgen resume {plan.run}")
         raise typer.Exit(interrupts.exit_code)
-    if finished and not json:
+    if isinstance(event, Finished) and not json:
         note(f"write with it: textgen sample {plan.run}")

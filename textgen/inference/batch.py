@@ -1,10 +1,8 @@
 """Many texts side by side, in torch: the stepper's folded step for B streams at once.
 
-Ids, draws and filters stay on the device; the host sees a block of characters at a time. On a CUDA
-device the block is one graph, replayed.
+Ids, draws and filters stay on the device; the host sees a block of characters at a time, which is
+one graph on a CUDA device.
 """
-
-from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -52,18 +50,13 @@ class BatchStepper:
     @property
     def state(self) -> list[Tensor]:
         """A copy of the state, for `restore`."""
-        return [part.clone() for part in self._parts()]
+        return [part.clone() for layer in self._layers for part in (layer.both, layer.memory)]
 
-    def restore(self, state: list[Tensor] | None = None) -> None:
-        """Take up a state, in place; by default zero."""
-        for n, part in enumerate(self._parts()):
-            if state is None:
-                part.zero_()
-            else:
-                part.copy_(state[n])
-
-    def _parts(self) -> Iterator[Tensor]:
-        return (part for layer in self._layers for part in (layer.both, layer.memory))
+    def restore(self, state: list[Tensor]) -> None:
+        """Take up a state, in place."""
+        parts = (part for layer in self._layers for part in (layer.both, layer.memory))
+        for part, saved in zip(parts, state, strict=True):
+            part.copy_(saved)
 
 
 def _product(matrix: Tensor, streams: int) -> Callable[[Tensor], Tensor]:
@@ -161,7 +154,9 @@ class BatchWriter:
         self._pending = torch.zeros(streams, dtype=torch.long, device=device)
         self._uniforms = torch.zeros(BLOCK, streams, device=device)
         self._ids = torch.zeros(BLOCK, streams, dtype=torch.long, device=device)
+        zero = stepper.state
         self._replay = self._captured() if device.type == "cuda" else None
+        stepper.restore(zero)  # the trial of a capture changed it
         ids = torch.from_numpy(prompt.astype(np.int64)).to(device)
         for i in ids[:-1]:
             stepper.step(i.expand(streams))
@@ -207,7 +202,4 @@ class BatchWriter:
             torch.cuda.synchronize()
             warnings.warn(f"no CUDA graph, the steps run one by one: {error}", stacklevel=2)
             return None
-        finally:  # the trial changed the state
-            self._stepper.restore()
-            self._pending.zero_()
         return graph.replay

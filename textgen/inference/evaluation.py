@@ -1,10 +1,8 @@
 """How well a model predicts a text: nats and bits per character, state carried throughout."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +40,7 @@ def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.f
     state = State.zeros(network.config, 1, device)
     for chunk in _overlapping(blocks, _chunk(network, 1)):
         ids = torch.from_numpy(chunk).to(device)[:, None]
-        with _evaluating(network):
-            loss, state = _loss(network, (ids[:-1], ids[1:]), state)
+        loss, state = _loss(network, (ids[:-1], ids[1:]), state)
         yield loss[:, 0].cpu().numpy()
 
 
@@ -75,32 +72,23 @@ def validate(
     total = 0.0
     for inputs, targets in _side_by_side(ids, streams, _chunk(network, streams)):
         x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
-        with _evaluating(network), autocast():
+        with autocast():
             loss, state = _loss(network, (x, y), state)
-        total += float(loss.sum(dtype=torch.float64 if device.type != "mps" else None))
+        total += float(loss.cpu().sum(dtype=torch.float64))
     return total / (len(ids) - 1)
 
 
-@contextmanager
-def _evaluating(network: CharModel) -> Iterator[None]:
-    """Without gradients and dropout."""
+def _loss(network: CharModel, ids: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
+    """-ln p of each target (T, B), 0 where it is -1, without dropout; and the state after them."""
+    inputs, targets = ids
     was_training = network.training
-    network.eval()
     try:
         with torch.no_grad():
-            yield
+            logits, state = network.eval()(inputs, state)
     finally:
         network.train(was_training)
-
-
-def _loss(network: CharModel, chunk: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
-    """-ln p of each target (T, B), 0 where it is -1, float32; and the state after the chunk."""
-    inputs, targets = chunk
-    logits, state = network(inputs, state)
-    loss = cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none"
-    )
-    return loss.view(targets.shape), state
+    flat = logits.float().flatten(0, 1), targets.flatten()
+    return cross_entropy(*flat, ignore_index=-1, reduction="none").view(targets.shape), state
 
 
 def _chunk(network: CharModel, streams: int) -> int:

@@ -26,8 +26,6 @@ In the first layer x_t is a row of the embedding, so W x_t + b is a table looked
 and two calls of tanh.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -4,9 +4,6 @@ Without torch, the first page is written before torch could be imported. The equ
 them is folded into the weights, stand in `folding`.
 """
 
-from __future__ import annotations
-
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,8 +18,7 @@ class Stepper:
         """state: to begin from, as `state` gives it; None is zero."""
         self._head, self._bias = model.head, model.bias
         self._logits = np.empty(len(model.bias), np.float32)
-        cells: dict[str, type[_Lstm | _Gru | _Rnn]] = {"lstm": _Lstm, "gru": _Gru, "rnn": _Rnn}
-        cell = cells[model.config.cell]
+        cell = {"lstm": _Lstm, "gru": _Gru, "rnn": _Layer}[model.config.cell]
         self._layers = [cell(layer) for layer in model.layers]
         self._upper = list(zip(self._layers, model.config.skips, strict=True))[1:]
         parts = [part for layer in self._layers for part in layer.state]
@@ -46,36 +42,41 @@ class Stepper:
         return {name: part.copy() for name, part in self._parts.items()}
 
 
-class _Layer(ABC):
-    """The state of one layer, and its step; state: its parts, hidden first, each (H,)."""
+class _Layer:
+    """The state of one layer, and its step: an RNN's; state: its parts, hidden first, each (H,)."""
+
+    sigmoids = 0  # how many of the gates are sigmoids
 
     def __init__(self, folded: FoldedLayer) -> None:
-        self._folded = folded
+        self._matrix, self._table = folded.matrix, folded.table
         both = np.zeros(folded.width + folded.hidden, np.float32)
         self._both, self._input, self._hidden = both, both[: folded.width], both[folded.width :]
         self._gates = np.empty(len(folded.matrix), np.float32)
+        self._gate = np.split(self._gates, len(self._gates) // folded.hidden)
+        self._sigmoids = self._gates[: self.sigmoids * folded.hidden]
+        self._cell = np.zeros(folded.hidden, np.float32)
         self.state: tuple[Array, ...] = (self._hidden,)
-
-    @abstractmethod
-    def step(self, x: Array | None, row: int = 0) -> Array:
-        """Read `x` (I,) from below or, in the first layer, the table's `row`; h (H,)."""
 
     def _product(self, x: Array | None, row: int) -> Array:
         """The gates before their non-linearities, (G,)."""
         if x is not None:
             self._input[:] = x
-        np.dot(self._folded.matrix, self._both, out=self._gates)
-        self._gates += self._folded.table[row]
+        np.dot(self._matrix, self._both, out=self._gates)
+        self._gates += self._table[row]
         return self._gates
+
+    def step(self, x: Array | None, row: int = 0) -> Array:
+        """Read `x` (I,) from below or, in the first layer, the table's `row`; h (H,)."""
+        np.tanh(self._product(x, row), out=self._hidden)
+        return self._hidden
 
 
 class _Lstm(_Layer):
+    sigmoids = 3
+
     def __init__(self, folded: FoldedLayer) -> None:
         super().__init__(folded)
-        self._cell = np.zeros(folded.hidden, np.float32)
         self.state = (self._hidden, self._cell)
-        self._sigmoids = self._gates[: 3 * folded.hidden]
-        self._gate = np.split(self._gates, 4)
 
     def step(self, x: Array | None, row: int = 0) -> Array:
         np.tanh(self._product(x, row), out=self._gates)
@@ -91,10 +92,7 @@ class _Lstm(_Layer):
 
 
 class _Gru(_Layer):
-    def __init__(self, folded: FoldedLayer) -> None:
-        super().__init__(folded)
-        self._sigmoids = self._gates[: 2 * folded.hidden]
-        self._gate = np.split(self._gates, 4)
+    sigmoids = 2
 
     def step(self, x: Array | None, row: int = 0) -> Array:
         self._product(x, row)
@@ -108,10 +106,4 @@ class _Gru(_Layer):
         self._hidden -= n
         self._hidden *= z
         self._hidden += n
-        return self._hidden
-
-
-class _Rnn(_Layer):
-    def step(self, x: Array | None, row: int = 0) -> Array:
-        np.tanh(self._product(x, row), out=self._hidden)
         return self._hidden

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +67,12 @@ class TextModel:
     ) -> Writer:
         """An iterator of text that continues `prompt`, which it does not repeat.
 
-        options, changes: the fields of `textgen.config.SamplingOptions`: `length` (characters, or
-            bytes at level byte; 0: without end), `temperature`, `top_k`, `top_p`, `min_p`, `stop`
-            (texts before which to end; of those that overlap the one that begins first counts),
-            `unknown`, `seed` (None takes one at random). `device` does not count here: one text is
-            written in NumPy.
+        options, changes: the fields of `textgen.config.SamplingOptions`; `length` counts bytes at
+            level byte, of `stop` texts that overlap the one that begins first counts, and `device`
+            does not count here: one text is written in NumPy.
         number: which of the texts of that seed.
-        position: go on from there (`Writer.position`) instead of from nothing. Its own sequence
-            of draws goes on too, unless `seed` or `number` asks for another.
+        position: go on from there (`Writer.position`); its sequence of draws goes on too, unless
+            `seed` or `number` asks for another.
         score: whether the writer's `nats_per_char` is wanted.
 
         Raises UsageError for a value out of range, UnknownCharacters, or CheckpointError if
@@ -89,16 +87,9 @@ class TextModel:
             seed = position.seed if seed is None else seed
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)
-        return Writer(
-            self.folded,
-            self.vocabulary,
-            options,
-            uniforms,
-            prompt=self.vocabulary.encode(prompt, options.unknown, "the prompt"),
-            position=position,
-            digest=lambda: self.digest,
-            score=score,
-        )
+        ids = self.vocabulary.encode(prompt, options.unknown, "the prompt")
+        writer = partial(Writer, self.folded, self.vocabulary, options, uniforms)
+        return writer(prompt=ids, position=position, digest=lambda: self.digest, score=score)
 
     def generate_many(
         self,
@@ -109,13 +100,11 @@ class TextModel:
         streams: int = 64,
         **changes: Any,
     ) -> Iterator[str]:
-        """`num` texts written side by side, in order; for many texts far faster.
+        """`num` texts written side by side, `streams` at a time; for many texts far faster.
 
         Products are in bf16 or fp16 where the device has units for them, so these are other texts
         than `generate` writes for the same seed; but text i is the same whatever `num` is. `length`
-        must have an end here. The rest is as in `generate`.
-
-        streams: how many are written at a time.
+        must not be 0 here. The rest is as in `generate`.
         """
         from textgen.inference.batch import BatchStepper, BatchWriter
         from textgen.model.device import pick_device, prepare_device, product_dtype
@@ -148,42 +137,36 @@ class TextModel:
     def fastest_device(self, streams: int = 1) -> str:
         """The device that writes `streams` texts fastest, by a short measurement.
 
-        Only a machine with an accelerator is measured; without one it is the CPU, and torch is not
-        imported. For one text the CPU's way is `generate`, for more `generate_many`.
+        Only a machine with an accelerator is measured; without one torch is not imported.
         """
         if sys.platform.startswith("linux") and not any(map(os.path.exists, _ACCELERATORS)):
             return "cpu"
         from textgen.inference.batch import BLOCK
         from textgen.model.device import pick_device
 
-        accelerator = str(pick_device())
-        if accelerator == "cpu":
-            return "cpu"
+        def seconds(device: str, blocks: int) -> float:
+            options = SamplingOptions(length=blocks * BLOCK, seed=0, device=device)
+            begin = time.perf_counter()
+            if device == "cpu" and streams == 1:
+                deque(self.generate(options=options), maxlen=0)
+            else:
+                deque(self.generate_many(options=options, num=streams, streams=streams), maxlen=0)
+            return time.perf_counter() - begin
 
-        def chars_per_second(device: str) -> float:
-            """The start (kernels, graphs) left out."""
-            seconds = []
-            for blocks in (1, 9):
-                options = SamplingOptions(length=blocks * BLOCK, seed=0, device=device)
-                begin = time.perf_counter()
-                if device == "cpu" and streams == 1:
-                    deque(self.generate(options=options), maxlen=0)
-                else:
-                    many = self.generate_many(options=options, num=streams, streams=streams)
-                    deque(many, maxlen=0)
-                seconds.append(time.perf_counter() - begin)
-            return 8 * BLOCK * streams / max(seconds[1] - seconds[0], 1e-9)
-
-        return max("cpu", accelerator, key=chars_per_second)
+        devices = {"cpu": 0.0, str(pick_device()): 0.0}
+        for device in devices if len(devices) > 1 else ():
+            start = seconds(device, 1)  # kernels, graphs
+            devices[device] = seconds(device, 9) - start
+        return min(devices, key=devices.__getitem__)
 
     def check_position(self, position: Position) -> None:
         """Raise CheckpointError if `position` is of a model of another shape."""
         expected = {name: (axis.size,) for name, axis in self.header.record.model.state.items()}
         found = {name: array.shape for name, array in position.arrays.items()}
         if found != expected or not 0 <= position.pending < len(self.vocabulary):
+            misfit = f"the saved state does not fit {self.header.path}"
             raise CheckpointError(
-                f"the saved state does not fit {self.header.path}: it is of a model of another"
-                " shape",
+                f"{misfit}: it is of a model of another shape",
                 "name the run that it was saved from",
             )
 
@@ -197,11 +180,9 @@ class TextModel:
         """How well the model predicts `text`, in nats and bits per character.
 
         text: a string, a file (read in blocks, so that memory does not grow with it), or ids of
-            shape (n,). One exact pass from zero state; the first character, which nothing precedes,
-            is not scored.
+            shape (n,). One exact pass from zero state; the first character is not scored.
         progress: called with the number of characters scored since the last call.
-        Raises UnknownCharacters unless `unknown` says otherwise, CorpusError if there is too little
-        to score.
+        Raises UnknownCharacters unless `unknown` says otherwise, CorpusError for too short a text.
         """
         from textgen.inference.evaluation import evaluate
 
@@ -214,10 +195,8 @@ class TextModel:
             blocks = [text]
         result = evaluate(self.network(), blocks, progress)
         if not result.characters:
-            raise CorpusError(
-                "the text has no character after its first one; expected 2 or more",
-                "name a longer text",
-            )
+            found = "the text has no character after its first one"
+            raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
         return result
 
     def unknown_in(self, path: Path) -> Unknown:

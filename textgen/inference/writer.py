@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import SamplingOptions
+from textgen.config import SEEDS, SamplingOptions
 from textgen.errors import CheckpointError
 from textgen.inference.folding import Array, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms, log_probability
@@ -51,6 +51,9 @@ class Position:
             with safe_open(path, framework="numpy") as file:
                 record = json.loads((file.metadata() or {})[_KEY])
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            numbers = (record[name] for name in ("pending", "seed", "number", "place"))
+            if not all(type(n) is int and 0 <= n < SEEDS for n in numbers):
+                raise ValueError
             record["digest"] = partial(str, record["digest"])
             return cls(arrays, **record)
         except FileNotFoundError:
@@ -67,7 +70,7 @@ class GrowingText:
     """Decides what of the characters drawn is text, for one text: decoding, stops, length.
 
     A text ends after `length` characters (bytes at level byte; 0: never), or before the first stop
-    text. Of stop texts that overlap the one that begins first counts.
+    text; of stop texts that overlap the one that begins first counts.
 
     drawn: ids so far; written: how many of them are in the text handed out; done: whether it ended.
     """
@@ -92,20 +95,18 @@ class GrowingText:
         if self._stop:
             text = self._before_stop(text)
         if text:
-            self.written += (
-                len(text.encode("utf-8", "surrogateescape")) if self._bytes else len(text)
-            )
+            self.written += len(text.encode("utf-8", "surrogateescape") if self._bytes else text)
         return text
 
     def _before_stop(self, text: str) -> str:
         """What of `text` is before a stop text, or cannot begin one; the rest is held back."""
-        end = min((p for p in map(text.find, self._stop) if p >= 0), default=None)
-        if end is not None:
+        decided = len(text) - (0 if self.done else self._undecided(text))
+        end = min((p for p in map(text.find, self._stop) if p >= 0), default=len(text) + 1)
+        if end <= decided:
             self._held, self.done = "", True
             return text[:end]
-        undecided = 0 if self.done else self._undecided(text)
-        self._held = text[len(text) - undecided :]
-        return text[: len(text) - undecided]
+        self._held = text[decided:]
+        return text[:decided]
 
     def _undecided(self, text: str) -> int:
         """The length of the longest end of `text` that begins a stop text."""
@@ -117,8 +118,7 @@ class GrowingText:
 class Writer(Iterator[str]):
     """Iterate over it for the text, piece by piece; it may be left at any time.
 
-    Its pieces are never empty. At level byte a piece may be several bytes; with `stop`, a piece is
-    held back while it may still turn out to be the beginning of a stop text.
+    Its pieces are never empty; with `stop`, one is held back while it may begin a stop text.
 
     prompt: ids to read first; position: to go on from, instead of from zero state; digest: of the
     checkpoint, for `position`; score: whether `nats_per_char` is wanted.
@@ -144,12 +144,8 @@ class Writer(Iterator[str]):
         self._log_probability = 0.0
         self._text = GrowingText(vocabulary, options)
         self._stepper = Stepper(model, position.arrays if position else None)
-        ids = [int(i) for i in prompt]
-        if position is not None:
-            ids.insert(0, position.pending)
-        elif not ids:
-            ids = [first_id(vocabulary)]
-        self._pending = self._read(self._stepper, ids)
+        ids = [*([position.pending] if position else []), *prompt.tolist()]
+        self._pending = self._read(self._stepper, ids or [first_id(vocabulary)])
         # where all that was drawn was handed out last (state, pending id, place, characters), and
         # what was drawn since
         self._settled: tuple[dict[str, Array], int, int, int] | None = None
@@ -190,9 +186,8 @@ class Writer(Iterator[str]):
             stepper = Stepper(self._model, state)
             pending = self._read(stepper, [pending, *self._since[:count]])
             state, place = stepper.state, place + count
-        return Position(
-            state, pending, self._uniforms.seed, self._uniforms.number, place, self._digest
-        )
+        draws = self._uniforms
+        return Position(state, pending, draws.seed, draws.number, place=place, digest=self._digest)
 
     def _write(self) -> Generator[str]:
         text = self._text

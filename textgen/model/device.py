@@ -1,7 +1,5 @@
 """Which device computes, in which precision, and how the process is set up for it."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from functools import cache

@@ -1,7 +1,5 @@
 """A training step as one CUDA graph: launched whole, instead of its hundreds of kernels in turn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

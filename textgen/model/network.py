@@ -30,12 +30,8 @@ class State:
     def zeros(
         cls, config: ModelConfig, batch_size: int, device: torch.device | str = "cpu"
     ) -> State:
-        return cls(
-            {
-                name: torch.zeros(batch_size, axis.size, device=device)
-                for name, axis in config.state.items()
-            }
-        )
+        sizes = {name: (batch_size, axis.size) for name, axis in config.state.items()}
+        return cls({name: torch.zeros(size, device=device) for name, size in sizes.items()})
 
     def layer(self, number: int) -> dict[str, Tensor]:
         """The parts of one layer."""
@@ -98,18 +94,14 @@ class CharModel(nn.Module):
         frequencies: the characters' shares of the text, all above 0, shape (V,).
         """
         nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
-        for layer in self.layers:
-            assert isinstance(layer, nn.RNNBase)
-            hidden = layer.hidden_size
+        for layer, hidden in zip(self.layers, self.config.hidden, strict=True):
             for name, parameter in layer.named_parameters():
-                if name.startswith("weight_ih"):
-                    for gate in parameter.split(hidden):
-                        nn.init.xavier_uniform_(gate, generator=generator)
-                elif name.startswith("weight_hh"):
-                    for gate in parameter.split(hidden):
-                        nn.init.orthogonal_(gate, generator=generator)
-                else:
+                if name.startswith("bias"):
                     parameter.zero_()
+                    continue
+                draw = nn.init.xavier_uniform_ if "_ih" in name else nn.init.orthogonal_
+                for gate in parameter.split(hidden):
+                    draw(gate, generator=generator)
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
         self.head.bias.copy_(frequencies.log())
 
@@ -126,7 +118,7 @@ class CharModel(nn.Module):
         after: dict[str, Tensor] = {}
         for number, (layer, skip) in enumerate(zip(self.layers, self.config.skips, strict=True)):
             before = state.layer(number)
-            out, final = self._run(layer, x, tuple(before.values()), generator)  # (T, B, H)
+            out, final = self._run(layer, x, [*before.values()], generator)  # (T, B, H)
             after.update(zip(before, final, strict=True))
             x = drop(out + x if skip else out)
         return self.head(x), State(after)
@@ -144,11 +136,7 @@ class CharModel(nn.Module):
         return drop
 
     def _run(
-        self,
-        layer: Any,
-        x: Tensor,
-        before: tuple[Tensor, ...],
-        generator: torch.Generator | None,
+        self, layer: Any, x: Tensor, before: list[Tensor], generator: torch.Generator | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One layer over a chunk: x (T, B, ·) -> (T, B, H), and its state (B, H) after it."""
         parts = tuple(part[None] for part in before)
@@ -170,17 +158,9 @@ def _functional(cell: str, x: Tensor, hx: Any, weights: list[Tensor]) -> tuple[T
     with warnings.catch_warnings():
         if x.is_cuda:  # cuDNN would have the weights in one buffer, as its modules keep them
             warnings.simplefilter("ignore", UserWarning)
-        found: tuple[Tensor, ...] = _CELLS[cell][1](
-            input=x,
-            hx=hx,
-            params=weights,
-            has_biases=True,
-            num_layers=1,
-            dropout=0.0,
-            train=True,
-            bidirectional=False,
-            batch_first=False,
-        )
+        how = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": True}
+        how |= {"bidirectional": False, "batch_first": False}
+        found: tuple[Tensor, ...] = _CELLS[cell][1](input=x, hx=hx, params=weights, **how)
     return found
 
 

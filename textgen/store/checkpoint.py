@@ -1,8 +1,7 @@
-"""One safetensors file holds it all: arrays, and in its header, as JSON, everything else.
+"""A checkpoint: one safetensors file of arrays, with a JSON record in its header.
 
-Nothing here unpickles, and nothing needs torch: arrays are NumPy's, and a header is read without
-touching them. A file is written under a temporary name in its folder, flushed to disk and renamed,
-so a reader sees the old one or the new one, never half of either.
+Nothing here unpickles or needs torch, and a header is read without the arrays. A file is written
+under a temporary name, flushed to disk and renamed, so a reader sees the old one or the new one.
 """
 
 from __future__ import annotations
@@ -17,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 from textgen.errors import CheckpointError, TextgenError
 from textgen.store.record import VERSION, NewerFormat, Record, from_json, to_json
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # info and ls do not import NumPy
     from numpy.typing import NDArray
 
-_KEY = "textgen"  # the header's entry that is ours
+_KEY = "textgen"  # the record's name in the header
+_LONGEST_HEADER = 100_000_000  # bytes, the limit of safetensors itself
 OTHER_FILE = "use the run's other checkpoint (last or best), or a copy"
-_LONGEST_HEADER = 100_000_000  # bytes, the limit that safetensors itself sets
+SEE_RUNS = "textgen ls shows the runs there are"
+_NAME_ONE = "name a checkpoint that textgen train wrote"
 
 
 @dataclass(frozen=True)
 class Header:
-    """Everything in a checkpoint but its arrays, of which it has the names, types and shapes.
+    """A checkpoint without its arrays.
 
-    version: of the format that the file was written in.
+    bytes: size of the file; arrays: dtype and shape by name; version: of the file's format.
     """
 
     path: Path
@@ -40,46 +41,38 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read and check a checkpoint's header; the arrays stay on disk.
+    """Read and check a checkpoint's header.
 
     Raises CheckpointError: no file, empty, truncated, not safetensors, another program's, of a
-    newer format, or with a record that does not hold together.
+    newer format, or with a damaged record.
     """
-    size, header = _read_json(path)
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    size, begin, entries = _read_json(path)
+    metadata = entries.pop("__metadata__", None)
     try:
         arrays = {n: (str(e["dtype"]), tuple(map(int, e["shape"]))) for n, e in entries.items()}
-        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        promised = max((int(e["data_offsets"][1]) for e in entries.values()), default=0)
     except (TypeError, KeyError, IndexError, ValueError, OverflowError):
         raise _not_safetensors(path, "its header does not describe arrays") from None
-    if size["data"] != end:
-        raise damaged(
-            path, f"its header promises {end:,} bytes of arrays, the file holds {size['data']:,}"
-        )
-    metadata = header.get("__metadata__")
+    if promised != size - begin:
+        found = f"the file holds {size - begin:,}"
+        raise damaged(path, f"its header promises {promised:,} bytes of arrays, {found}")
     if not isinstance(metadata, dict) or _KEY not in metadata:
-        raise CheckpointError(
-            f"{path} is a safetensors file of another program: it has no {_KEY!r} record",
-            "name a checkpoint that textgen train wrote",
-        )
-    version, record = _read_record(path, metadata[_KEY])
-    return Header(path, size["file"], arrays, version, record)
-
-
-def _read_record(path: Path, text: str) -> tuple[int, Record]:
+        what = f"is a safetensors file of another program: it has no {_KEY!r} record"
+        raise CheckpointError(f"{path} {what}", _NAME_ONE)
     try:
-        return from_json(text)
+        version, record = from_json(metadata[_KEY])
     except NewerFormat as newer:
+        what = f"has format version {newer}; this textgen reads up to {VERSION}"
         raise CheckpointError(
-            f"{path} has format version {newer}; this textgen reads up to {VERSION}",
-            "use the version of textgen that wrote it",
+            f"{path} {what}", "use the version of textgen that wrote it"
         ) from None
     except (TypeError, KeyError, ValueError, RecursionError, TextgenError) as error:
         raise damaged(path, f"its record does not hold together ({error})") from None
+    return Header(path, size, arrays, version, record)
 
 
-def _read_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """The safetensors layout: 8 bytes of length, little-endian, a JSON header, the arrays."""
+def _read_json(path: Path) -> tuple[int, int, dict[str, Any]]:
+    """Size of the file, offset of its arrays (both bytes), and the JSON header before them."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -88,17 +81,13 @@ def _read_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > _LONGEST_HEADER:
                 raise _not_safetensors(path, "it does not begin with the length of a header")
-            if 8 + length > size:
-                raise CheckpointError(
-                    f"{path} is truncated: its header needs {8 + length:,} bytes, the file has"
-                    f" {size:,}",
-                    OTHER_FILE,
-                )
+            begin = 8 + length
+            if begin > size:
+                what = f"its header needs {begin:,} bytes, the file has {size:,}"
+                raise CheckpointError(f"{path} is truncated: {what}", OTHER_FILE)
             header = json.loads(file.read(length))
     except FileNotFoundError:
-        raise CheckpointError(
-            f"no such checkpoint: {path}", "textgen ls shows the runs there are"
-        ) from None
+        raise missing(path) from None
     except (ValueError, RecursionError):
         raise _not_safetensors(path, "its header is not JSON") from None
     except OSError as error:
@@ -107,22 +96,25 @@ def _read_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
         ) from None
     if not isinstance(header, dict):
         raise _not_safetensors(path, "its header is not a JSON object")
-    return {"file": size, "data": size - 8 - length}, header
+    return size, begin, header
+
+
+def missing(path: Path) -> CheckpointError:
+    """The error for a checkpoint that does not exist."""
+    return CheckpointError(f"no such checkpoint: {path}", SEE_RUNS)
 
 
 def damaged(path: Path, why: str) -> CheckpointError:
-    """What to raise for a checkpoint that is not as textgen wrote it."""
+    """The error for a checkpoint that is not as textgen wrote it."""
     return CheckpointError(f"{path} is damaged: {why}", OTHER_FILE)
 
 
 def _not_safetensors(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not a safetensors file: {why}", "name a checkpoint that textgen train wrote"
-    )
+    return CheckpointError(f"{path} is not a safetensors file: {why}", _NAME_ONE)
 
 
 def read_arrays(header: Header, *groups: str) -> dict[str, dict[str, NDArray]]:
-    """The arrays whose names begin with `group/`, by group and by the rest of the name."""
+    """The arrays named `group/name`, by group and name."""
     from safetensors import SafetensorError, safe_open
 
     arrays: dict[str, dict[str, NDArray]] = {group: {} for group in groups}
@@ -140,10 +132,7 @@ def read_arrays(header: Header, *groups: str) -> dict[str, dict[str, NDArray]]:
 def write_checkpoint(
     path: Path, record: Record, groups: Mapping[str, Mapping[str, NDArray]]
 ) -> None:
-    """Write arrays, by group and name, and the record; replaces `path` in one go.
-
-    Raises OSError, with whatever stood at `path` untouched.
-    """
+    """Write arrays, by group and name, and the record. Raises OSError as `write_file` does."""
     arrays = {f"{group}/{name}": a for group, named in groups.items() for name, a in named.items()}
     write_file(path, pack(arrays, {_KEY: to_json(record)}))
 
@@ -157,7 +146,7 @@ def pack(arrays: Mapping[str, NDArray], metadata: dict[str, str]) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file in one go: temporary name, flush to disk, rename."""
+    """Replace a file atomically. Raises OSError; the old file is then untouched."""
     partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as file:

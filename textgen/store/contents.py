@@ -1,6 +1,4 @@
-"""What a checkpoint stands for, read back and checked: vocabulary, weights, corpus."""
-
-from __future__ import annotations
+"""A checkpoint's vocabulary, weights and corpus, read back and checked."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -18,27 +16,27 @@ RESUMED = ("model", "optimizer", "state", "scaler", "losses")  # groups of array
 
 
 def read_vocabulary(header: Header) -> Vocabulary:
-    """The vocabulary in a checkpoint's record. Raises CheckpointError if it is not sound."""
-    record = header.record
-    characters = record.vocabulary
-    if any(a >= b for a, b in pairwise(characters)) or any(
-        "\ud800" <= c < "\ue000" for c in characters
-    ):
+    """The vocabulary in a checkpoint's record. Raises CheckpointError if it is damaged."""
+    characters, size = header.record.vocabulary, header.record.model.vocabulary_size
+    ascending = all(a < b for a, b in pairwise(characters))
+    if not ascending or any("\ud800" <= c < "\ue000" for c in characters):
         raise damaged(header.path, "its vocabulary is not in order")
-    vocabulary = Vocabulary(record.corpus.level, characters)
-    size = record.model.vocabulary_size
+    vocabulary = Vocabulary(header.record.corpus.level, characters)
     if len(vocabulary) != size:
         raise damaged(header.path, f"{len(vocabulary)} characters for a model of {size}")
     return vocabulary
 
 
 def read_weights(header: Header) -> dict[str, NDArray]:
-    """The weights, float32, with the shapes that the record's settings give."""
-    for name, shape in header.record.model.shapes.items():
+    """The weights, float32, in the shapes of `ModelConfig.shapes`; else CheckpointError."""
+    shapes = header.record.model.shapes
+    for name, shape in shapes.items():
         dtype, found = header.arrays.get(f"model/{name}", (None, None))
         if found != shape or dtype != "F32":
             raise damaged(header.path, f"{name} has shape {found} {dtype}, expected {shape} F32")
     weights = read_arrays(header, "model")["model"]
+    if others := weights.keys() - shapes.keys():
+        raise damaged(header.path, f"it holds weights that its model lacks: {min(others)}")
     if not all(np.isfinite(array).all() for array in weights.values()):
         raise damaged(header.path, "some of its weights are not numbers")
     return weights
@@ -55,7 +53,7 @@ def read_resumed(header: Header) -> dict[str, dict[str, NDArray]]:
 
 
 def reread_corpus(header: Header, now: CorpusConfig | None = None) -> Corpus:
-    """The corpus that the checkpoint was trained on, from where it was, or is `now`.
+    """The corpus of a checkpoint, from where it was, or from `now`.
 
     Raises CorpusError if it cannot be read, ChangedCorpus if it is not the same.
     """
@@ -65,13 +63,12 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None) -> Corpus:
     except ChangedCorpus:
         raise
     except CorpusError as error:
-        name = "files"
-        if config.val_file and config.val_file in error.message:
-            name = "val_file"
-        hint = f"if it moved, say where it is now: `{name}=FILE`"
-        raise CorpusError(error.message, error.hint if now else hint) from None
+        held_out = config.val_file and config.val_file in error.message
+        name = "val_file" if held_out else "files"
+        hint = error.hint if now else f"if it moved, say where it is now: `{name}=FILE`"
+        raise CorpusError(error.message, hint) from None
 
 
 def moved(corpus: CorpusConfig, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:
-    """The settings of a corpus, with the places where its files are now, if they are given."""
+    """`corpus` with the new places of its files, where given."""
     return replace(corpus, files=files or corpus.files, val_file=val_file or corpus.val_file)

@@ -1,12 +1,9 @@
-"""What a checkpoint says of its run, beside the arrays; older formats are brought up to date."""
-
-from __future__ import annotations
+"""The JSON record of a checkpoint; older formats are brought up to date."""
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -19,7 +16,7 @@ VERSION = 2  # of the format; 0.1.0 wrote 1
 
 @dataclass(frozen=True)
 class Record:
-    """Settings, vocabulary, progress and history of a run; without all of them it is damaged."""
+    """Settings, vocabulary, progress and history of a run."""
 
     kind: Literal["last", "best"]  # to resume from; the weights alone, to sample from
     model: ModelConfig
@@ -33,7 +30,7 @@ class Record:
     seconds: float  # spent so far
     device: str
     threads: int
-    chosen: tuple[str, ...]  # settings that a person gave; the planner decided on the others
+    chosen: tuple[str, ...]  # settings that were given; the planner decided on the others
     history: tuple[Evaluated, ...]
 
     def __post_init__(self) -> None:
@@ -47,37 +44,29 @@ class Record:
 
 
 class NewerFormat(ValueError):
-    """A record of a format that a later version wrote; its argument is the format's number."""
+    """A record of a later format, whose number is the argument."""
 
 
 def to_json(record: Record) -> str:
-    """The record as it stands in a checkpoint."""
+    """The record as a checkpoint stores it."""
     return json.dumps({"version": VERSION, **dataclasses.asdict(record)})
 
 
 def from_json(text: str) -> tuple[int, Record]:
     """The format that a record was written in, and the record.
 
-    Raises NewerFormat; TypeError, KeyError, ValueError, RecursionError or UsageError for a record
-    that does not hold together.
+    Raises NewerFormat; TypeError, KeyError, ValueError, RecursionError or UsageError for a damaged
+    record.
     """
     data = json.loads(text)
     version = data["version"]
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:  # True is an int too
         raise ValueError(f"format version {version!r}")
     if version > VERSION:
         raise NewerFormat(version)
-    for older in range(version, VERSION):
-        data = _UPGRADES[older](data)
+    if version == 1:  # had no choice of skips, and other names for the schedule's segment
+        data["model"] = {**data["model"], "skip": True}
+        training = data["training"] = dict(data["training"])
+        training["segment_start"] = training.pop("start")
+        training["segment_progress"] = training.pop("progress")
     return version, msgspec.convert(data, Record)
-
-
-def _from_1(data: dict[str, Any]) -> dict[str, Any]:
-    """Skips were not a choice, and the schedule's segment was called `start` and `progress`."""
-    training = dict(data["training"])
-    training["segment_start"] = training.pop("start")
-    training["segment_progress"] = training.pop("progress")
-    return {**data, "model": {**data["model"], "skip": True}, "training": training}
-
-
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

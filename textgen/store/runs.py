@@ -7,51 +7,42 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgen.errors import CheckpointError, RunError, UsageError
+from textgen.errors import RunError, UsageError
 from textgen.events import Evaluated
-from textgen.store.checkpoint import write_checkpoint, write_file
+from textgen.store.checkpoint import SEE_RUNS, missing, write_checkpoint, write_file
 from textgen.store.record import Record
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # info and ls do not import NumPy
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray]
 
-LAST = "last.safetensors"
-BEST = "best.safetensors"
-METRICS = "metrics.jsonl"
 
-
-@dataclass(frozen=True)
 class Run:
-    """A run's folder."""
+    """A run's folder; it need not exist."""
 
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def last(self) -> Path:
-        return self.folder / LAST
-
-    @property
-    def best(self) -> Path:
-        return self.folder / BEST
-
-    @property
-    def metrics(self) -> Path:
-        return self.folder / METRICS
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+        self.last = folder / "last.safetensors"
+        self.best = folder / "best.safetensors"
+        self.metrics = folder / "metrics.jsonl"
 
     @property
     def newest(self) -> Path:
-        """The checkpoint that knows how far the run has come."""
+        """The checkpoint with the most steps."""
         return self.last if self.last.exists() else self.best
+
+    def exists(self) -> bool:
+        return self.newest.exists()
+
+    def changed(self) -> float:
+        """When the run was last saved, in seconds since the epoch."""
+        return max(p.stat().st_mtime for p in (self.last, self.best) if p.exists())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -59,14 +50,11 @@ class Run:
 
         Raises RunError if one trains it already, or if the folder cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._folder_made():
             lock = os.open(self.folder, os.O_RDONLY) if os.name == "posix" else None
-        except OSError as error:
-            raise self._cannot_save(error) from None
         try:
             if lock is not None:
-                _lock(lock, self)
+                _lock(lock, self.name)
             yield
         finally:
             if lock is not None:
@@ -77,31 +65,27 @@ class Run:
 
         arrays: those of `last`, by group and name. Raises RunError; what was saved before is whole.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._folder_made():
             if best is not None and record.best is not None:
                 of_best = replace(record, kind="best", step=record.best.step)
                 write_checkpoint(self.best, of_best, {"model": best})
             write_file(self.metrics, "".join(map(_line, record.history)).encode())
             write_checkpoint(self.last, record, arrays)
-            if record.best is None:  # one that is there is of the run that was started over
+            if record.best is None:  # an old one is of the run that was started over
                 self.best.unlink(missing_ok=True)
+
+    @contextmanager
+    def _folder_made(self) -> Iterator[None]:
+        """Make the folder to write in; an OSError is raised as RunError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
         except OSError as error:
-            raise self._cannot_save(error) from None
-
-    def _cannot_save(self, error: OSError) -> RunError:
-        return RunError(
-            f"cannot save in {self.folder}: {error.strerror or error}",
-            "make room or give leave to write there, or choose another folder with `checkpoints`;"
-            " what was saved before is whole",
-        )
-
-    def exists(self) -> bool:
-        return self.last.exists() or self.best.exists()
-
-    def changed(self) -> float:
-        """When the run was last saved, in seconds since the epoch."""
-        return max(p.stat().st_mtime for p in (self.last, self.best) if p.exists())
+            raise RunError(
+                f"cannot save in {self.folder}: {error.strerror or error}",
+                "make room or give leave to write there, or choose another folder with"
+                " `checkpoints`; what was saved before is whole",
+            ) from None
 
 
 def _line(event: Evaluated) -> str:
@@ -109,6 +93,16 @@ def _line(event: Evaluated) -> str:
     fields = event.to_json()
     del fields["event"]
     return json.dumps(fields) + "\n"
+
+
+def _lock(descriptor: int, run: str) -> None:
+    import fcntl  # POSIX only
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        hint = "wait for it, stop it, or give another name: `run=NAME`"
+        raise RunError(f"run {run!r} is being trained by another process", hint) from None
 
 
 def list_runs(checkpoints: Path) -> list[Run]:
@@ -122,7 +116,7 @@ def list_runs(checkpoints: Path) -> list[Run]:
 def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
     """A run to begin; its folder is made when it is first saved.
 
-    Raises UsageError for a name that is no folder name, RunError if the run is there already.
+    Raises UsageError for a name that is no folder name, RunError if the run exists.
     """
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise UsageError(f"`run` is {name!r}; expected a plain folder name", "try `run=plays`")
@@ -137,16 +131,14 @@ def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
 
 
 def find_run(name: str | None, checkpoints: Path) -> Run:
-    """The run of that name, or of that folder; the latest if there is no name.
+    """The run of that name or folder; the latest if there is no name.
 
-    A name with a slash is a path first, any other a run in `checkpoints`. Raises RunError if there
-    is none.
+    A name with a slash is a path first, any other a run in `checkpoints`. Raises RunError.
     """
     if name is None:
-        runs = list_runs(checkpoints)
-        if not runs:
-            raise RunError(f"no runs yet in {checkpoints}", "begin one: textgen train corpus.txt")
-        return runs[0]
+        if runs := list_runs(checkpoints):
+            return runs[0]
+        raise RunError(f"no runs yet in {checkpoints}", "begin one: textgen train corpus.txt")
     candidates = [Run(checkpoints / name), Run(Path(name))]
     for run in candidates[::-1] if "/" in name else candidates:
         if run.exists():
@@ -155,46 +147,30 @@ def find_run(name: str | None, checkpoints: Path) -> Run:
 
 
 def find_checkpoint(name: str | None, checkpoints: Path) -> Path:
-    """The file to sample from: a checkpoint file as it is, else a run's best, else its last.
+    """The checkpoint to sample from: a file, else a run's best, else its last.
 
     Raises RunError or CheckpointError if there is none.
     """
-    if name is not None and (Path(name).is_file() or name.endswith(".safetensors")):
+    if name and (Path(name).is_file() or name.endswith(".safetensors")):
         return checkpoint_at(Path(name))
     return checkpoint_at(find_run(name, checkpoints).folder)
 
 
 def checkpoint_at(path: Path) -> Path:
-    """The file to sample from at a path: itself, or a run's folder's best, else its last."""
+    """The checkpoint to sample from: `path` itself, or of a run's folder best, else last."""
     if path.is_file():
         return path
     if path.suffix == ".safetensors":
-        raise CheckpointError(f"no such checkpoint: {path}", "textgen ls shows the runs there are")
+        raise missing(path)
     run = Run(path)
     if not run.exists():
-        raise _no_run(path.name, path.parent)
+        raise _no_run(run.name, path.parent)
     return run.best if run.best.exists() else run.last
 
 
 def _no_run(name: str, checkpoints: Path) -> RunError:
     names = [run.name for run in list_runs(checkpoints)]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        hint = f"did you mean {near[0]}? textgen ls shows the runs there are"
-    elif names:
-        hint = "textgen ls shows the runs there are"
-    else:
-        hint = "there are none yet; begin one: textgen train corpus.txt"
+    hint = SEE_RUNS if names else "there are none yet; begin one: textgen train corpus.txt"
+    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+        hint = f"did you mean {near[0]}? {SEE_RUNS}"
     return RunError(f"no run {name!r} in {checkpoints}", hint)
-
-
-def _lock(descriptor: int, run: Run) -> None:
-    import fcntl  # POSIX only
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise RunError(
-            f"run {run.name!r} is being trained by another process",
-            "wait for it, stop it, or give another name: `run=NAME`",
-        ) from None

@@ -1,10 +1,8 @@
 """From files to ids: decoded once, counted, and laid out in one array.
 
-The memory needed does not grow with the input: of a large text the decoded blocks and the ids live
-in nameless temporary files.
+Memory does not grow with the input: the decoded blocks and the ids of a large text are in nameless
+temporary files.
 """
-
-from __future__ import annotations
 
 import os
 import tempfile
@@ -29,12 +27,11 @@ _ANEW = "train anew: textgen train --run NAME"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as ids, cut into the part for training and the part for validation.
+    """A text as ids, in a part for training and a part for validation.
 
-    train, validation: ids, shapes (N,) and (M,), in the vocabulary's dtype.
-    fingerprint: SHA-256 of the bytes of the files (of the validation file too, if there is one);
-        for a single file it is what `sha256sum` prints.
-    notices: what was changed on the way in, one line each.
+    train, validation: shapes (N,) and (M,), in the vocabulary's dtype.
+    fingerprint: SHA-256 of the bytes of all files, the validation file last.
+    notices: what was changed in reading, one line each.
     """
 
     train: NDArray
@@ -56,8 +53,7 @@ def read_corpus(
 ) -> Corpus:
     """Read, check and encode the files of `config`.
 
-    vocabulary: the one to encode with; by default it is made of the characters found.
-    fingerprint: the one that the files must have.
+    vocabulary: by default made of the characters found; fingerprint: that the files must have.
     Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from;
     ChangedCorpus: files of another fingerprint.
     """
@@ -70,7 +66,10 @@ def read_corpus(
     size = train_size = 0
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as decoded:
         for number, path in enumerate(files + held_out):
-            _refuse_pipe(path)
+            if path.is_fifo():
+                what = "is a pipe; expected a file, for a run is resumed from its corpus"
+                save = f"save it first, for example: cat {path} > corpus.txt"
+                raise CorpusError(f"{path} {what}", save)
             for symbols in reader.symbols(path):
                 seen[symbols] = True
                 size += len(symbols)
@@ -115,8 +114,8 @@ def file_ids(
 ) -> Iterator[NDArray]:
     """The ids of a file, in blocks; `unknown` as in `Vocabulary.encode`.
 
-    With `error` a regular file is first read to its end, so that UnknownCharacters names all of
-    them before anything is done with the ids.
+    With `error` a regular file is read twice, so that UnknownCharacters is raised before the first
+    block and names all of them.
     """
     if unknown == "error" and path.is_file():
         unknown_in(path, reader(), vocabulary).refuse(str(path))
@@ -134,49 +133,36 @@ def unknown_in(path: Path, reader: Reader, vocabulary: Vocabulary) -> Unknown:
     return lacking
 
 
-def _refuse_pipe(path: Path) -> None:
-    if path.is_fifo():
-        raise CorpusError(
-            f"{path} is a pipe; expected a file, for a run is resumed from its corpus",
-            f"save it first, for example: cat {path} > corpus.txt",
-        )
-
-
 def _check_rich_enough(size: int, distinct: NDArray, where: str) -> None:
-    hint = "name a longer text, or none at all to train on the bundled fables"
     if size == 0:
-        raise CorpusError(f"{where} is empty; expected {SHORTEST} characters or more", hint)
-    if len(distinct) == 1:
+        what = f"is empty; expected {SHORTEST} characters or more"
+    elif len(distinct) == 1:
         only = name_character(chr(distinct[0]))
-        raise CorpusError(
-            f"{where} holds one distinct character, {only}; expected two or more", hint
-        )
-    if size < SHORTEST:
-        raise CorpusError(
-            f"{where} has {size} characters; expected {SHORTEST} or more to learn from", hint
-        )
+        what = f"holds one distinct character, {only}; expected two or more"
+    elif size < SHORTEST:
+        what = f"has {size} characters; expected {SHORTEST} or more to learn from"
+    else:
+        return
+    hint = "name a longer text, or none at all to train on the bundled fables"
+    raise CorpusError(f"{where} {what}", hint)
 
 
 def _allocate(size: int, dtype: np.dtype) -> NDArray:
     bytes_needed = size * dtype.itemsize
     if bytes_needed <= IN_MEMORY:
         return np.empty(size, dtype)
-    # the mapping outlives the file's name and handle
-    with _room_for(bytes_needed), tempfile.TemporaryFile() as file:
+    with _room_for(bytes_needed), tempfile.TemporaryFile() as file:  # the mapping outlives it
         if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a signal later
             os.posix_fallocate(file.fileno(), 0, bytes_needed)
-        else:
-            file.truncate(bytes_needed)
         return np.memmap(file, dtype, "r+", shape=(size,))
 
 
 @contextmanager
 def _room_for(size: int) -> Iterator[None]:
-    """A failure within is for want of room for `size` bytes in the folder for temporary files."""
+    """Turn OSError into CorpusError: no room for `size` bytes of temporary files."""
     try:
         yield
     except OSError as error:
-        raise CorpusError(
-            f"no room for {size:,} bytes in {tempfile.gettempdir()}: {error.strerror or error}",
-            "name a folder with more room: TMPDIR=FOLDER textgen ...",
-        ) from None
+        where, why = tempfile.gettempdir(), error.strerror or error
+        hint = "name a folder with more room: TMPDIR=FOLDER textgen ..."
+        raise CorpusError(f"no room for {size:,} bytes in {where}: {why}", hint) from None

@@ -1,6 +1,4 @@
-"""From a file's bytes to its symbols, block by block: code points, or bytes at level byte."""
-
-from __future__ import annotations
+"""From a file's bytes to its symbols, in blocks: code points, or bytes at level byte."""
 
 import codecs
 import difflib
@@ -8,6 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,24 +16,25 @@ from numpy.typing import NDArray
 from textgen.errors import CorpusError
 
 READ = 1 << 22  # bytes read at a time
+_ODD = {"\r": "CR", "\r\n": "CRLF"}  # line ends that become LF
 
 
 @dataclass
 class Reader:
     """Reads files of one level and encoding.
 
-    digest: SHA-256 of all bytes read; notices: what was changed on the way, one line each.
+    digest: SHA-256 of all bytes read; notices: what was changed, one line each.
     """
 
     level: str = "char"
     encoding: str = "utf-8"
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     notices: list[str] = field(default_factory=list)
 
     def symbols(self, path: Path) -> Iterator[NDArray]:
         """The symbols of a file, in blocks: uint32 code points, or uint8 bytes at level byte.
 
-        A byte-order mark is left out, CRLF and CR become LF.
+        At level char a byte-order mark is left out, CRLF and CR become LF.
         Raises CorpusError for a file that cannot be read, is binary, or is not in the encoding.
         """
         try:
@@ -46,20 +46,8 @@ class Reader:
                 else:
                     for text in self._decoded(blocks, path):
                         yield np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        except FileNotFoundError:
-            near = difflib.get_close_matches(path.name, _names(path.parent), n=1, cutoff=0.5)
-            hint = f"did you mean {path.parent / near[0]}" if near else "check the path"
-            raise CorpusError(f"no such file: {path}; expected a text file", hint) from None
-        except IsADirectoryError:
-            raise CorpusError(
-                f"{path} is a folder; expected a text file", f"name the files in it: {path}/*.txt"
-            ) from None
-        except PermissionError:
-            raise CorpusError(f"no permission to read {path}", f"chmod u+r {path}") from None
         except OSError as error:
-            raise CorpusError(
-                f"cannot read {path}: {error.strerror or error}", "check the path"
-            ) from None
+            raise _unreadable(path, error) from None
 
     def text(self, path: Path) -> str:
         """A whole file; at level byte, bytes that are not UTF-8 as lone surrogates (PEP 383)."""
@@ -72,31 +60,30 @@ class Reader:
             yield block
 
     def _decoded(self, blocks: Iterator[bytes], path: Path) -> Iterator[str]:
-        bytes_to_text = codecs.getincrementaldecoder(self.encoding)()
+        decoder = codecs.getincrementaldecoder(self.encoding)()
         newlines = io.IncrementalNewlineDecoder(None, translate=True)
         taken = lines = 0
-        begun = marked = False
+        begun = marked = final = False
         block = next(blocks, b"")
         _refuse_binary(block, path, self.encoding)
-        final = False
         while not final:
             following = next(blocks, b"")
             final = not following
             try:
-                text = bytes_to_text.decode(block, final)
+                text = decoder.decode(block, final)
             except UnicodeDecodeError as error:
                 offset = taken + len(block) - len(error.object) + error.start
                 line = lines + error.object[: error.start].count(b"\n") + 1
+                what = f"0x{error.object[error.start]:02X} is not valid {self.encoding}"
+                other = "latin-1" if codecs.lookup(self.encoding).name == "utf-8" else "utf-8"
                 raise CorpusError(
-                    f"{path}, line {line}, byte offset {offset}: 0x{error.object[error.start]:02X}"
-                    f" is not valid {self.encoding}",
-                    f"name the encoding of the file, for example {_another(self.encoding)};"
+                    f"{path}, line {line}, byte offset {offset}: {what}",
+                    f"name the encoding of the file, for example `encoding={other}`;"
                     " or `level=byte` to model bytes",
                 ) from None
             except UnicodeError as error:  # UTF-16 without a byte-order mark
-                raise CorpusError(
-                    f"{path}: {error}", "name the byte order too, for example `encoding=utf-16-le`"
-                ) from None
+                hint = "name the byte order too, for example `encoding=utf-16-le`"
+                raise CorpusError(f"{path}: {error}", hint) from None
             taken += len(block)
             lines += block.count(b"\n")
             if text and not begun:
@@ -107,9 +94,9 @@ class Reader:
             block = following
         if marked:
             self.notices.append(f"{path}: left out the byte-order mark at its start")
-        kinds = newlines.newlines or ()
-        kinds = (kinds,) if isinstance(kinds, str) else kinds
-        if odd := sorted({"\r": "CR", "\r\n": "CRLF"}[k] for k in kinds if k != "\n"):
+        found = newlines.newlines or ()  # a string where there is one kind
+        kinds = (found,) if isinstance(found, str) else found
+        if odd := [name for end, name in _ODD.items() if end in kinds]:
             self.notices.append(f"{path}: turned {' and '.join(odd)} line ends into LF")
 
 
@@ -128,16 +115,21 @@ def codes_of(text: bytes, level: str = "char") -> NDArray:
     return np.frombuffer(text, np.uint32)
 
 
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
-def _another(encoding: str) -> str:
-    other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf-8"
-    return f"`encoding={other}`"
+def _unreadable(path: Path, error: OSError) -> CorpusError:
+    match error:
+        case FileNotFoundError():
+            names: list[str] = []
+            with suppress(OSError):
+                names = os.listdir(path.parent)
+            near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+            hint = f"did you mean {path.parent / near[0]}" if near else "check the path"
+            return CorpusError(f"no such file: {path}; expected a text file", hint)
+        case IsADirectoryError():
+            hint = f"name the files in it: {path}/*.txt"
+            return CorpusError(f"{path} is a folder; expected a text file", hint)
+        case PermissionError():
+            return CorpusError(f"no permission to read {path}", f"chmod u+r {path}")
+    return CorpusError(f"cannot read {path}: {error.strerror or error}", "check the path")
 
 
 def _refuse_binary(block: bytes, path: Path, encoding: str) -> None:
@@ -145,11 +137,7 @@ def _refuse_binary(block: bytes, path: Path, encoding: str) -> None:
     if wide or (offset := block.find(0)) < 0:
         return
     if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise CorpusError(
-            f"{path} begins with a UTF-16 byte-order mark; expected {encoding}",
-            "try `encoding=utf-16`",
-        )
-    raise CorpusError(
-        f"{path} looks like a binary file: a zero byte at byte offset {offset}; expected text",
-        "`level=byte` models any file at all",
-    )
+        found = f"begins with a UTF-16 byte-order mark; expected {encoding}"
+        raise CorpusError(f"{path} {found}", "try `encoding=utf-16`")
+    found = f"looks like a binary file: a zero byte at byte offset {offset}; expected text"
+    raise CorpusError(f"{path} {found}", "`level=byte` models any file at all")

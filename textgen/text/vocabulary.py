@@ -1,6 +1,4 @@
-"""The symbols a model knows, and the way from text to ids and back, without loss."""
-
-from __future__ import annotations
+"""The symbols a model knows; from text to ids and back, without loss."""
 
 import codecs
 import unicodedata
@@ -36,14 +34,11 @@ class Vocabulary:
         return np.dtype(np.min_scalar_type(len(self) - 1))
 
     @cached_property
-    def _codes(self) -> NDArray[np.uint32]:
-        return np.frombuffer(self.characters.encode("utf-32-le"), np.uint32)
-
-    @cached_property
     def _table(self) -> NDArray[np.int32]:
         """Code point -> id, -1 where there is none; one entry past the largest code point."""
-        table = np.full(int(self._codes[-1]) + 2, -1, np.int32)
-        table[self._codes] = np.arange(len(self), dtype=np.int32)
+        codes = np.frombuffer(self.characters.encode("utf-32-le"), np.uint32)
+        table = np.full(int(codes[-1]) + 2, -1, np.int32)
+        table[codes] = np.arange(len(self), dtype=np.int32)
         return table
 
     def lookup(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
@@ -55,9 +50,9 @@ class Vocabulary:
     def encode(self, text: str, unknown: str = "error", what: str = "the text") -> NDArray:
         """Ids of `text`, shape (n,).
 
-        unknown: what becomes of characters the vocabulary lacks: `error` raises UnknownCharacters
-        naming them and their places, `skip` leaves them out, `replace` takes the nearest known
-        form (the other case, the letter without its accents, else a space, else nothing).
+        unknown: for characters that the vocabulary lacks: `error` raises UnknownCharacters with
+            their places, `skip` leaves them out, `replace` takes the nearest known form (the other
+            case, the letter without its accents, else a space, else nothing).
         """
         if self.level == "byte":
             raw = text.encode("utf-8", "surrogateescape")
@@ -79,13 +74,11 @@ class Vocabulary:
         return ids.astype(self.dtype)
 
     def _nearest(self, character: str) -> str:
-        known = set(self.characters)
-        bare = unicodedata.normalize("NFKD", character)
-        bare = "".join(c for c in bare if not unicodedata.combining(c))
-        for form in (character.swapcase(), bare, bare.swapcase(), " "):
-            if form and known.issuperset(form):
-                return form
-        return ""
+        known = {*self.characters}
+        parts = unicodedata.normalize("NFKD", character)
+        bare = "".join(c for c in parts if not unicodedata.combining(c))
+        forms = (character.swapcase(), bare, bare.swapcase(), " ")
+        return next((form for form in forms if form and {*form} <= known), "")
 
     def decode(self, ids: NDArray | list[int]) -> str:
         """Text of ids; bytes that are not UTF-8 come as lone surrogates (PEP 383)."""
@@ -95,8 +88,8 @@ class Vocabulary:
     def decoder(self) -> Callable[[int | None], str]:
         """A function from one id to the text that it completes; None flushes what is held back.
 
-        At level byte a character may need up to four ids, so the answer can be empty. Bytes that
-        are not UTF-8 come out as lone surrogates, which `surrogateescape` writes back unchanged.
+        At level byte a character needs up to four ids, so the text can be empty; bytes that are
+        not UTF-8 come as lone surrogates.
         """
         if self.level == "char":
             characters = self.characters
@@ -106,17 +99,13 @@ class Vocabulary:
 
 
 def name_character(character: str) -> str:
-    """A character as a person can find it: itself, its code point and its Unicode name."""
-    name = unicodedata.name(character, "")
-    shown = repr(character)
-    return f"{shown} (U+{ord(character):04X}{' ' + name if name else ''})"
+    """A character with its code point and its Unicode name, if it has one."""
+    name = f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+    return f"{character!r} ({name})"
 
 
 class Unknown:
-    """The characters of a text that a vocabulary lacks: which, how often, where first.
-
-    read: characters looked at so far.
-    """
+    """The characters that a vocabulary lacks, of a text of `read` characters so far."""
 
     def __init__(self, vocabulary: Vocabulary, symbols: NDArray | None = None) -> None:
         self._vocabulary = vocabulary
@@ -138,23 +127,20 @@ class Unknown:
     def refuse(self, what: str) -> None:
         """Raise UnknownCharacters if there are any; `what` names the text."""
         if self._counts:
-            raise UnknownCharacters(
-                f"{what} has {self}",
-                "`unknown=skip` leaves such characters out, `unknown=replace` takes the nearest"
-                " known form",
-            )
+            skip = "`unknown=skip` leaves such characters out"
+            hint = f"{skip}, `unknown=replace` takes the nearest known form"
+            raise UnknownCharacters(f"{what} has {self}", hint)
 
     def __str__(self) -> str:
-        """A line; empty if there are none."""
+        """One line, the commonest characters first; empty if there are none."""
         if not self._counts:
             return ""
+        named = []
         order = sorted(self._counts, key=lambda c: (-self._counts[c], self._first[c]))
-        named = [
-            f"{name_character(chr(code))} at character {self._first[code]}"
-            + (f" and {self._counts[code] - 1} more" if self._counts[code] > 1 else "")
-            for code in order[:NAMED]
-        ]
+        for code in order[:NAMED]:
+            more = f" and {self._counts[code] - 1} more" if self._counts[code] > 1 else ""
+            named.append(f"{name_character(chr(code))} at character {self._first[code]}{more}")
         if len(order) > NAMED:
             named.append(f"{len(order) - NAMED} other characters")
         noun = "a character" if len(order) == 1 else f"{len(order)} characters"
-        return f"{noun} the model never saw: " + "; ".join(named)
+        return f"{noun} the model never saw: {'; '.join(named)}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,13 +48,12 @@ def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float)
     return Loop(run, corpus, corpus_config, planned, learner, deadline=_deadline(choices, began))
 
 
-def resume(run: Run, corpus_config: CorpusConfig | None, choices: Choices, began: float) -> Loop:
+def resume(run: Run, now: CorpusConfig | None, choices: Choices, began: float) -> Loop:
     """A run from where it was last saved.
 
-    corpus_config: where the corpus is now, see `moved_corpus`; None if it did not move.
+    now: where the corpus is now (see `moved_corpus`), None if it did not move.
     choices: its budget, to go on for so much from here, or to the end planned before; its device,
         where `auto` is the one that the run was trained on, if this machine has it.
-    began: as in `begin`.
     Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
     """
     header = read_header(run.last)
@@ -69,20 +71,13 @@ def resume(run: Run, corpus_config: CorpusConfig | None, choices: Choices, began
         )
     device = _same_device(choices.device, record.device)
     torch.set_num_threads(record.threads)
-    corpus = reread_corpus(header, corpus_config)
+    corpus, corpus_config = reread_corpus(header, now), now or record.corpus
     planned = extended(record, choices, corpus, device, began)
     learner = Learner(CharModel(planned.model), planned.training, corpus.train, device)
     learner.restore(read_resumed(header), record.step)
-    return Loop(
-        run,
-        corpus,
-        corpus_config or record.corpus,
-        planned,
-        learner,
-        history=list(record.history),
-        seconds=record.seconds,
-        deadline=_deadline(choices, began),
-    )
+    loop = Loop(run, corpus, corpus_config, planned, learner, deadline=_deadline(choices, began))
+    loop.history, loop.seconds = list(record.history), record.seconds
+    return loop
 
 
 def moved_corpus(run: Run, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:
@@ -95,11 +90,8 @@ def _deadline(choices: Choices, began: float) -> float | None:
 
 
 def _same_device(name: str, trained_on: str) -> torch.device:
-    if name == "auto":
-        try:
-            return pick_device(trained_on)
-        except TextgenError:
-            return pick_device()
+    with suppress(TextgenError):  # for auto, that device may not be on this machine
+        return pick_device(trained_on if name == "auto" else name)
     return pick_device(name)
 
 
@@ -107,8 +99,8 @@ def _same_device(name: str, trained_on: str) -> torch.device:
 class Loop:
     """A run in progress; iterate over `events()`.
 
-    history, seconds: evaluations, and time spent, before this process began.
-    deadline: on `time.monotonic`, for a run that was given a time.
+    deadline: on `time.monotonic`, for a run that was given a time; history, seconds: evaluations,
+    and time spent, before this process began.
     """
 
     run: Run
@@ -116,13 +108,11 @@ class Loop:
     corpus_config: CorpusConfig
     plan: Plan
     learner: Learner
+    deadline: float | None
     history: list[Evaluated] = field(default_factory=list)
     seconds: float = 0.0
-    deadline: float | None = None
-
-    def __post_init__(self) -> None:
-        self._best: dict[str, NDArray] | None = None  # weights not yet written to `best`
-        self._since = time.monotonic()
+    _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
+    _since: float = field(default_factory=time.monotonic)
 
     def events(self) -> Iterator[Event]:
         """Train to the last step; leave the iterator at any event, and the run is saved.
@@ -139,7 +129,7 @@ class Loop:
         yield self.planned()
         if learner.step == 0:
             yield self._save()  # that the folder can be written is found out now, not later
-        worth = evaluation_worth(learner.config.chars_per_step, len(self.corpus.validation))
+        worth = evaluation_worth(learner.config.chars_per_step, self.corpus)
         decide = Decisions(self.deadline, worth)
         since = learner.step, time.monotonic()  # of the last evaluation
         try:
@@ -166,13 +156,8 @@ class Loop:
             raise
         yield self._save()
         best = min(self.history, key=_val_nats)
-        yield Finished(
-            step=learner.step,
-            best_step=best.step,
-            best_val_nats=best.val_nats,
-            path=str(self.run.folder),
-            seconds=self._elapsed(),
-        )
+        folder, seconds = str(self.run.folder), self._elapsed()
+        yield Finished(learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
 
     def _step(self) -> Stepped:
         lr = self.learner.lr
@@ -204,46 +189,46 @@ class Loop:
 
     def planned(self) -> Planned:
         """The settings that training will follow."""
-        model = self.plan.model
         return Planned(
             run=self.run.name,
             folder=str(self.run.folder),
-            model=model,
-            training=self.learner.config,
-            device=str(self.learner.device),
-            parameters=model.parameters,
-            train_characters=len(self.corpus.train),
-            val_characters=len(self.corpus.validation),
-            step=self.learner.step,
+            parameters=self.plan.model.parameters,
             notices=self.corpus.notices + self.plan.notices,
             chars_per_second=self.plan.chars_per_second,
+            **self._facts(),
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """What both the plan and a checkpoint say."""
+        return {
+            "model": self.plan.model,
+            "training": self.learner.config,
+            "device": str(self.learner.device),
+            "train_characters": len(self.corpus.train),
+            "val_characters": len(self.corpus.validation),
+            "step": self.learner.step,
+        }
 
     def _evaluate(self, since: tuple[int, float]) -> Evaluated:
         """since: step and time of the last evaluation."""
         learner, config = self.learner, self.learner.config
-        characters = (learner.step - since[0]) * config.chars_per_step
-        chars_per_second = characters / max(time.monotonic() - since[1], 1e-9)
+        seconds = max(time.monotonic() - since[1], 1e-9)
         ids = self.corpus.validation[:EVALUATED]
-        streams = max(1, min(64, len(ids) // 512))
-        precision = config.precision
-        val_nats = validate(
-            learner.network, ids, streams, lambda: autocast(precision, learner.device)
-        )
+        precision = partial(autocast, config.precision, learner.device)
+        val_nats = validate(learner.network, ids, max(1, min(64, len(ids) // 512)), precision)
         if not math.isfinite(val_nats):
             raise self._diverged(f"the validation loss became {val_nats}")
         grad_norm = float(learner.grad_norm)
-        characters = learner.step * config.chars_per_step
         event = Evaluated(
             step=learner.step,
-            characters=characters,
-            passes=characters / len(self.corpus.train),
+            characters=learner.step * config.chars_per_step,
+            passes=learner.step * config.chars_per_step / len(self.corpus.train),
             train_nats=learner.take_losses(),
             val_nats=val_nats,
             lr=learner.lr,
             grad_norm=grad_norm if math.isfinite(grad_norm) else None,
             seconds=round(self._elapsed(), 3),
-            chars_per_second=round(chars_per_second, 1),
+            chars_per_second=round((learner.step - since[0]) * config.chars_per_step / seconds, 1),
             best=val_nats < min(map(_val_nats, self.history), default=math.inf),
         )
         self.history.append(event)
@@ -252,15 +237,12 @@ class Loop:
         return event
 
     def _sample(self) -> str:
-        vocabulary = self.corpus.vocabulary
-        options = SamplingOptions(temperature=0.7, length=SAMPLE)
-        uniforms = Uniforms(self.learner.config.seed)
+        vocabulary, uniforms = self.corpus.vocabulary, Uniforms(self.learner.config.seed)
+        options, nothing = SamplingOptions(temperature=0.7, length=SAMPLE), vocabulary.encode("")
         try:
             with np.errstate(over="raise", invalid="raise"):
                 model = fold(self.plan.model, self.learner.weights())
-                return "".join(
-                    Writer(model, vocabulary, options, uniforms, prompt=vocabulary.encode(""))
-                )
+                return "".join(Writer(model, vocabulary, options, uniforms, prompt=nothing))
         except FloatingPointError as error:
             raise self._diverged(f"the weights became too large ({error})") from None
 
@@ -275,28 +257,20 @@ class Loop:
         begin = time.monotonic()
         if not self.learner.is_finite():
             raise self._diverged("the weights are no longer numbers")
-        self.run.save(self._record(), self.learner.arrays(), self._best)
-        self._best = None
-        seconds = round(time.monotonic() - begin, 4)
-        return Saved(self.learner.step, str(self.run.last), seconds)
-
-    def _record(self) -> Record:
-        return Record(
+        record = Record(
             kind="last",
-            model=self.plan.model,
-            training=self.learner.config,
             corpus=self.corpus_config,
             vocabulary=self.corpus.vocabulary.characters,
             fingerprint=self.corpus.fingerprint,
-            train_characters=len(self.corpus.train),
-            val_characters=len(self.corpus.validation),
-            step=self.learner.step,
             seconds=round(self._elapsed(), 3),
-            device=str(self.learner.device),
             threads=torch.get_num_threads(),
             chosen=self.plan.chosen,
             history=tuple(self.history),
+            **self._facts(),
         )
+        self.run.save(record, self.learner.arrays(), self._best)
+        self._best = None
+        return Saved(record.step, str(self.run.last), round(time.monotonic() - begin, 4))
 
 
 def _val_nats(event: Evaluated) -> float:

@@ -1,7 +1,5 @@
 """What is due in a training run: the one place that looks at the clock, apart from what is done."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 

@@ -3,12 +3,11 @@
 The numbers come from the measurements in docs/recipe.md.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -19,20 +18,15 @@ from textgen.errors import DeviceError
 from textgen.model.device import check_precision
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
-from textgen.training.speed import (
-    Trial,
-    expected_precision,
-    expected_threads,
-    measure,
-    precisions,
-)
+from textgen.training import speed
+from textgen.training.speed import Trial, measure, precisions
 from textgen.training.streams import fit
 
 EVALUATED = 1 << 17  # characters of the held-out text that a validation during training reads
 TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
 WIDTH = 256  # the widest where nothing is measured; also where measuring begins
-DEPTHS = ((3, 160), (2, 128), (1, 0))  # layers, and the width from which they are worth having
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
+DEPTHS = ((3, 160), (2, 128), (1, 0))  # layers, and the width from which they are worth having
 READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 PEAK = {"adamw": 0.01, "adam": 0.01, "rmsprop": 0.003, "sgd": 1.0}  # best rate at a width of 192
@@ -45,7 +39,6 @@ REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
     (120, 0.3, 0.5, 0.3),
     (math.inf, 0.4, 0.5, 0.3),
 )
-
 
 Value = TypeVar("Value")
 
@@ -73,26 +66,26 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     """
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
-    if choices.precision != "auto":
-        check_precision(choices.precision, device)
-    size = len(corpus.train)
+    size, notices = len(corpus.train), []
     wanted = _or(choices.batch_size, 32), _or(choices.bptt, 64)
     batch_size, bptt = fit(*wanted, size)
-    notices: list[str] = []
     if (batch_size, bptt) != wanted:
-        notices = [
+        notices.append(
             f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"
             f" {batch_size} and {bptt}"
-        ]
-    trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size, device)
+        )
+    if choices.precision != "auto":
+        check_precision(choices.precision, device)
+    trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size=size, device=device)
     settle = _expected if choices.time is None else _measured
-    shape, precision, rate = settle(choices, len(corpus.vocabulary), trial)
+    shape, precision, rate = settle(
+        partial(_shape, choices, len(corpus.vocabulary)), trial, choices
+    )
 
-    chars_per_step = batch_size * bptt
-    steps = steps_of(choices, chars_per_step, size, rate, began)
-    dropout, weight_drop, decay = regularisation(shape.parameters, steps * chars_per_step, size)
-    interval = evaluation_interval(steps, chars_per_step, len(corpus.validation))
-    eval_every = _or(choices.eval_every, interval)
+    per_step = batch_size * bptt
+    steps = steps_of(choices, per_step, size, rate, began)
+    dropout, weight_drop, decay = regularisation(shape.parameters, steps * per_step, size)
+    eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus))
     training = TrainingConfig(
         steps=steps,
         batch_size=batch_size,
@@ -111,11 +104,8 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         segment_start=0,
         segment_progress=0.0,
     )
-    model = replace(
-        shape,
-        dropout=_or(choices.dropout, dropout),
-        weight_drop=_or(choices.weight_drop, weight_drop),
-    )
+    dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
+    model = replace(shape, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, tuple(notices), choices.chosen)
 
 
@@ -137,35 +127,30 @@ def extended(
         notices = (f"{error.message}; going on in fp32",)
     if budget.budget is None:
         return Plan(model, training, None, notices, record.chosen)
-    rate, chars_per_step = None, training.chars_per_step
+    rate, per_step = None, training.chars_per_step
     if budget.time is not None:
-        of = training
-        rate = measure(
-            model, Trial(of.batch_size, of.bptt, of.optimizer, of.precision, size, device)
-        )
-    more = steps_of(budget, chars_per_step, size, rate, began)
+        streams, optimizer = (training.batch_size, training.bptt), training.optimizer
+        trial = Trial(*streams, optimizer, training.precision, size=size, device=device)
+        rate = measure(model, trial)
+    more = steps_of(budget, per_step, size, rate, began)
     steps = record.step + more
-    interval = evaluation_interval(more, chars_per_step, len(corpus.validation))
-    dropout, weight_drop, decay = regularisation(model.parameters, steps * chars_per_step, size)
-
-    def raised(name: str, now: float, planned: float) -> float:
-        return now if name in record.chosen else max(now, planned)
-
-    decoupled = training.optimizer == "adamw"
-    decay = raised("weight_decay", training.weight_decay, decay if decoupled else 0.0)
+    planned = regularisation(model.parameters, steps * per_step, size)
+    names = ("dropout", "weight_drop", "weight_decay")
+    now = (model.dropout, model.weight_drop, training.weight_decay)
+    dropout, weight_drop, decay = (
+        before if name in record.chosen else max(before, then)
+        for name, before, then in zip(names, now, planned, strict=True)
+    )
+    chosen = "eval_every" in record.chosen
     training = replace(
         training,
         steps=steps,
         segment_start=record.step,
         segment_progress=record.step / steps,
-        weight_decay=decay,
-        eval_every=training.eval_every if "eval_every" in record.chosen else interval,
+        weight_decay=decay if training.optimizer == "adamw" else training.weight_decay,
+        eval_every=training.eval_every if chosen else evaluation_interval(more, per_step, corpus),
     )
-    model = replace(
-        model,
-        dropout=raised("dropout", model.dropout, dropout),
-        weight_drop=raised("weight_drop", model.weight_drop, weight_drop),
-    )
+    model = replace(model, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, notices, record.chosen)
 
 
@@ -173,127 +158,99 @@ def _or(chosen: Value | None, planned: Value) -> Value:
     return planned if chosen is None else chosen
 
 
+# The network without dropout, of so many layers and of such a width where none were chosen.
+Shape = Callable[[int, int], ModelConfig]
+
+
 def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
-    """The network without dropout, of `layers` and `width` where none were chosen."""
     hidden = choices.hidden or (width,)
     if len(hidden) == 1:
         hidden *= choices.layers or layers
+    embedding = _or(choices.embedding, 128)
     return ModelConfig(
-        vocabulary_size=vocabulary_size,
-        cell=choices.cell,
-        hidden=hidden,
-        embedding=_or(choices.embedding, 128),
-        skip=choices.skip,
-        dropout=0.0,
-        weight_drop=0.0,
+        vocabulary_size, choices.cell, hidden, embedding, choices.skip, dropout=0.0, weight_drop=0.0
     )
 
 
-def _deepest(
-    choices: Choices, vocabulary_size: int, fits: Callable[[ModelConfig], bool]
-) -> ModelConfig:
+def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
     """The widest layers that fit, and as many of them as are worth having at that width."""
     for layers, least in DEPTHS:
-        shapes = [_shape(choices, vocabulary_size, layers, width) for width in WIDTHS]
-        shape = max(filter(fits, shapes), key=lambda s: s.hidden, default=shapes[0])
-        if choices.hidden or choices.layers or shape.hidden[0] >= least:
+        shapes = [shape(layers, width) for width in WIDTHS]
+        widest = max(filter(fits, shapes), key=lambda s: s.hidden, default=shapes[0])
+        chosen = shapes[0] == shapes[-1] or widest.layers != layers
+        if chosen or widest.hidden[0] >= least:
             break
-    return shape
+    return widest
 
 
-def _expected(
-    choices: Choices, vocabulary_size: int, trial: Trial
-) -> tuple[ModelConfig, str, float | None]:
+def _expected(shape: Shape, trial: Trial, _: Choices) -> tuple[ModelConfig, str, float | None]:
     """Shape and precision by sizes alone, and torch's threads set by them."""
-
-    def fits(shape: ModelConfig) -> bool:
-        return max(shape.hidden) <= WIDTH and _taught(shape, trial.size)
-
-    shape = _deepest(choices, vocabulary_size, fits)
-    widest = max(shape.hidden)
+    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _taught(s, trial.size))
+    width, precision = max(model.hidden), trial.precision
     if trial.device.type == "cpu":
-        torch.set_num_threads(expected_threads(widest, trial.batch_size))
-    precision = trial.precision
+        torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
     if precision == "auto":
-        precision = expected_precision(widest, trial.device)
-    return shape, precision, None
+        precision = speed.expected_precision(width, trial.device)
+    return model, precision, None
 
 
 def _measured(
-    choices: Choices, vocabulary_size: int, trial: Trial
+    shape: Shape, trial: Trial, choices: Choices
 ) -> tuple[ModelConfig, str, float | None]:
     """Shape, precision and threads by measuring; and the characters per second they give."""
-    shape = _shape(choices, vocabulary_size, DEPTHS[0][0], WIDTH)
+    large = shape(DEPTHS[0][0], WIDTH)
     candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
-    rates = {p: measure(shape, replace(trial, precision=p)) for p in candidates}
-    precision = max(rates, key=lambda p: rates[p] / (1.1 if p != candidates[0] else 1.0))
+    rates = {p: measure(large, replace(trial, precision=p)) for p in candidates}
+    precision = max(rates, key=lambda p: rates[p] / (1.0 if p == candidates[0] else 1.1))
     trial, rate = replace(trial, precision=precision), rates[precision]
-    if trial.device.type == "cpu":
-        rate = _with_fewer_threads(shape, trial, rate)
-    if choices.hidden is not None or choices.time is None:
-        return shape, precision, rate
-
-    small = _shape(choices, vocabulary_size, shape.layers, WIDTH // 2)
-    seconds = _cost(shape, 1 / rate, small, 1 / measure(small, trial))
-    available = TRAINING_SHARE * choices.time
-
-    def fits(shape: ModelConfig) -> bool:
-        characters = available / seconds(shape)
-        enough = READ_PER_PARAMETER * _learnable(shape) <= characters
-        return enough and _taught(shape, trial.size)
-
-    shape = _deepest(choices, vocabulary_size, fits)
-    return shape, precision, measure(shape, trial)
-
-
-def _with_fewer_threads(shape: ModelConfig, trial: Trial, rate: float) -> float:
-    """Halve torch's threads for as long as that is faster; the new characters per second."""
-    while (threads := torch.get_num_threads()) > 1:
+    while trial.device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
         torch.set_num_threads(threads // 2)
-        halved = measure(shape, trial)
+        halved = measure(large, trial)
         if halved < 1.1 * rate:
             torch.set_num_threads(threads)
             break
         rate = halved
-    return rate
+    if choices.hidden is not None or choices.time is None:
+        return large, precision, rate
+
+    # seconds per character, a layer's part linear + square in its width, by two widths
+    small = shape(DEPTHS[0][0], WIDTH // 2)
+    high, low, layers = WIDTH, WIDTH // 2, large.layers
+    of_high, of_low = 1 / rate / layers, 1 / measure(small, trial) / layers
+    square = max(0.0, (of_high / high - of_low / low) / (high - low))
+    linear = max(0.0, of_low / low - square * low)
+    seconds = TRAINING_SHARE * choices.time
+
+    def fits(model: ModelConfig) -> bool:
+        characters = seconds / sum(linear * w + square * w * w for w in model.hidden)
+        enough = READ_PER_PARAMETER * _learnable(model) <= characters
+        return enough and _taught(model, trial.size)
+
+    model = _deepest(shape, fits)
+    return model, precision, measure(model, trial)
 
 
-def _cost(
-    large: ModelConfig, of_large: float, small: ModelConfig, of_small: float
-) -> Callable[[ModelConfig], float]:
-    """Seconds per character of any shape, by those of two shapes that differ in width alone.
-
-    A layer's part is taken as linear + square in its width.
-    """
-    high, low = large.hidden[0], small.hidden[0]
-    square = max(0.0, (of_large / high - of_small / low) / (high - low)) / large.layers
-    linear = max(0.0, of_small / low / small.layers - square * low)
-    return lambda shape: sum(linear * width + square * width * width for width in shape.hidden)
-
-
-def _taught(shape: ModelConfig, size: int) -> bool:
+def _taught(model: ModelConfig, size: int) -> bool:
     """Whether a text of `size` characters can teach so many parameters."""
-    return _learnable(shape) <= PARAMETERS_PER_CHARACTER * size
+    return _learnable(model) <= PARAMETERS_PER_CHARACTER * size
 
 
-def _learnable(shape: ModelConfig) -> int:
+def _learnable(model: ModelConfig) -> int:
     """Parameters without the characters' own rows in embedding and head: most are for rare ones."""
-    return replace(shape, vocabulary_size=0).parameters
+    return replace(model, vocabulary_size=0).parameters
 
 
-def steps_of(
-    budget: Choices, chars_per_step: int, size: int, rate: float | None, began: float
-) -> int:
-    """How many steps the budget pays for.
+def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, began: float) -> int:
+    """How many steps of `per_step` characters the budget pays for.
 
     size: characters of a pass; rate: characters per second, and began: when the clock began to
     run (`time.monotonic`), both for a budget of time.
     """
     if budget.time is not None and rate is not None:
         left = budget.time - (time.monotonic() - began)
-        return max(1, int(TRAINING_SHARE * left * rate / chars_per_step))
+        return max(1, int(TRAINING_SHARE * left * rate / per_step))
     if budget.epochs is not None:
-        return math.ceil(budget.epochs * size / chars_per_step)
+        return math.ceil(budget.epochs * size / per_step)
     return budget.steps or 1
 
 
@@ -310,18 +267,17 @@ def regularisation(parameters: int, characters: int, size: int) -> tuple[float, 
     model's size followed from the time. Only AdamW's decay is apart from the gradient and can be so
     high (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
     """
-    passes, fitting = characters / size, READ_PER_PARAMETER * parameters / size
-    count = math.sqrt(passes * fitting)
+    count = math.sqrt(characters / size * READ_PER_PARAMETER * parameters / size)
     dropout, weight_drop, decay = next(rest for most, *rest in REGULARISATION if count <= most)
     return dropout, weight_drop, decay
 
 
-def evaluation_interval(steps: int, chars_per_step: int, validation: int) -> int:
+def evaluation_interval(steps: int, per_step: int, corpus: Corpus) -> int:
     """For twenty validations in all, fewer where they would take above about 5 % of the time."""
-    number = max(1, min(20, int(steps / (20 * evaluation_worth(chars_per_step, validation)))))
+    number = max(1, min(20, int(steps / (20 * evaluation_worth(per_step, corpus)))))
     return math.ceil(steps / number)
 
 
-def evaluation_worth(chars_per_step: int, validation: int) -> float:
+def evaluation_worth(per_step: int, corpus: Corpus) -> float:
     """In how many steps' time a validation is done: forward alone is a third of a step."""
-    return min(validation, EVALUATED) / (3 * chars_per_step)
+    return min(len(corpus.validation), EVALUATED) / (3 * per_step)

@@ -1,7 +1,5 @@
 """How fast training is: measured for a budget of time, else expected from sizes alone."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from dataclasses import dataclass

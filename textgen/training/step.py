@@ -1,7 +1,5 @@
 """One training step, and all that changes from one step to the next."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -42,7 +40,6 @@ class Learner:
     """Weights, optimizer, the streams' state and the step: what must be kept to go on exactly.
 
     Masks and data position depend only on (seed, step), so no RNG state is kept.
-
     network: to be trained; ids: the training text, shape (N,).
     """
 
@@ -141,23 +138,21 @@ class Learner:
 
     def arrays(self) -> Arrays:
         """All that `restore` takes, by group and name."""
-        moments = self.optimizer.state_dict()["state"]
-        return {
-            "model": self.weights(),
-            "optimizer": {
-                f"{number}.{name}": _array(moment)
-                for number, named in moments.items()
-                for name, moment in named.items()
-                if isinstance(moment, Tensor)
-            },
-            "state": {name: _array(part) for name, part in self.state.parts.items()},
-            "scaler": {name: np.array(v) for name, v in self.scaler.state_dict().items()},
-            "losses": {
-                "sum": _array(self.loss_sum),
-                "count": np.array(self.loss_count),
-                "grad_norm": _array(self.grad_norm),
-            },
+        losses = {"sum": self.loss_sum, "count": self.loss_count, "grad_norm": self.grad_norm}
+        moments = {
+            f"{number}.{name}": moment
+            for number, named in self.optimizer.state_dict()["state"].items()
+            for name, moment in named.items()
+            if isinstance(moment, Tensor)
         }
+        groups: dict[str, Any] = {
+            "model": self.network.state_dict(),
+            "optimizer": moments,
+            "state": self.state.parts,
+            "scaler": self.scaler.state_dict(),
+            "losses": losses,
+        }
+        return {g: {n: _array(a) for n, a in named.items()} for g, named in groups.items()}
 
     def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
@@ -176,27 +171,25 @@ class Learner:
         self.state.copy_(State(tensors["state"]))
         if arrays["scaler"]:
             self.scaler.load_state_dict({k: a.item() for k, a in arrays["scaler"].items()})
-        losses = tensors["losses"]
-        self.loss_sum.copy_(losses["sum"])
-        self.loss_count = int(losses["count"])
-        self.grad_norm = losses["grad_norm"].to(self.device)
+        self.loss_sum.copy_(tensors["losses"]["sum"])
+        self.loss_count = int(tensors["losses"]["count"])
+        self.grad_norm = tensors["losses"]["grad_norm"].to(self.device)
         self.step = step
 
     def _check(self, arrays: Arrays, step: int) -> None:
         """Raise CheckpointError, naming the first array that is missing, misshapen or not ours."""
-        expected: dict[str, tuple[int, ...]] = {}
-        for name, parameter in self.network.named_parameters():
-            expected[f"model/{name}"] = tuple(parameter.shape)
+        expected = {
+            f"{group}/{name}": np.shape(array)
+            for group, named in self.arrays().items()
+            for name, array in named.items()
+            if group != "optimizer"
+        }
         in_order = (p for group in self.optimizer.param_groups for p in group["params"])
         for number, parameter in enumerate(in_order if step else ()):
             for moment in _MOMENTS[self.config.optimizer]:
                 shape = () if moment == "step" else tuple(parameter.shape)
                 expected[f"optimizer/{number}.{moment}"] = shape
-        for name, part in self.state.parts.items():
-            expected[f"state/{name}"] = tuple(part.shape)
-        expected |= dict.fromkeys((f"scaler/{name}" for name in self.scaler.state_dict()), ())
-        expected |= dict.fromkeys(("losses/sum", "losses/count", "losses/grad_norm"), ())
-        found = {f"{g}/{name}": a.shape for g, named in arrays.items() for name, a in named.items()}
+        found = {f"{g}/{n}": np.shape(a) for g, named in arrays.items() for n, a in named.items()}
         for name in expected | found:
             if found.get(name) != expected.get(name):
                 raise CheckpointError(
@@ -206,8 +199,10 @@ class Learner:
                 )
 
 
-def _array(tensor: Tensor) -> NDArray:
-    return tensor.detach().to("cpu", copy=True).numpy()
+def _array(value: Tensor | float) -> NDArray:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True).numpy()
+    return np.array(value)
 
 
 def _mix(seed: int, step: int) -> int:

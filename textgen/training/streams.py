@@ -1,10 +1,8 @@
 """Cursors on a circle: B streams that read the corpus round and round.
 
 The corpus is a circle of N ids. Stream b starts at b*N//B and reads on, T characters a step, so the
-state it carries is that of the text just before; its whole position is one integer, the step.
+state it carries is that of the text just before, or zero; its position is one integer, the step.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 

@@ -1,0 +1,54 @@
+"""Write docs/cli.md from the commands' own help.
+
+python docs/make_cli.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "cli.md"
+KEPT = {"PATH", "SYSTEMROOT"}  # of the environment; what else is set could change the help
+FIXED = {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONUTF8": "1", "TERM": "dumb"}
+INTRODUCTION = """\
+# The command line
+
+Made from `--help` by `python docs/make_cli.py`.
+
+**Exit codes**: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C and 143 terminated by
+`kill`, both after saving. An error is two lines on stderr: what was found and what was expected,
+and a hint that can be typed.
+
+**Streams**: data goes to stdout, all else to stderr. Data is text from `sample` and `play`, figures
+from `eval`, `info` and `ls`, and with `--json` one object per line; `train` and `resume` have no
+other.
+
+**`--stop`** ends the text before a stop text. Of stop texts that overlap, the one that begins first
+counts. The state that `--save-state` keeps is that of the text written: no stop text is in it.
+"""
+HELP = """
+from textgen.cli.app import app
+
+for name in ("", *(command.name for command in app.registered_commands)):
+    print("\\f" + f"textgen {name}".strip())
+    app([*name.split(), "--help"], prog_name="textgen", standalone_mode=False)
+"""
+
+
+def page() -> str:
+    """The text of docs/cli.md."""
+    environment = {name: os.environ[name] for name in KEPT & os.environ.keys()} | FIXED
+    command = [sys.executable, "-c", HELP]
+    made = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    sections = [INTRODUCTION]
+    for section in made.stdout.decode().split("\f")[1:]:
+        name, *lines = (line.rstrip() for line in section.splitlines())
+        text = "\n".join(lines).strip("\n")
+        sections.append(f"## {name}\n\n```text\n{text}\n```\n")
+    return "\n".join(sections)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

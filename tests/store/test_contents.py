@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_record import version_1
+
+import textgen
+from textgen.config import CorpusConfig
+from textgen.errors import CheckpointError
+from textgen.store.checkpoint import Header, pack, read_arrays, read_header, write_checkpoint
+from textgen.store.contents import RESUMED, moved, read_resumed, read_weights
+from textgen.store.record import to_json
+
+Arrays = dict[str, dict[str, np.ndarray]]
+
+
+def rewrite(header: Header, path: Path, edit: Callable[[Arrays], object]) -> Header:
+    """The same checkpoint with other arrays, at `path`."""
+    arrays = read_arrays(header, *RESUMED)
+    edit(arrays)
+    write_checkpoint(path, header.record, arrays)
+    return read_header(path)
+
+
+def rewrite_as_1(header: Header, path: Path, since: np.ndarray) -> Header:
+    """The same checkpoint as format 1 had it: with a loss for each step."""
+    arrays = read_arrays(header, *RESUMED)
+    arrays["losses"] = {"since": since, "grad_norm": arrays["losses"]["grad_norm"]}
+    flat = {f"{group}/{name}": a for group, named in arrays.items() for name, a in named.items()}
+    path.write_bytes(pack(flat, {"textgen": version_1(to_json(header.record))}))
+    return read_header(path)
+
+
+@pytest.fixture
+def header(trained: Path) -> Header:
+    return read_header(trained / "last.safetensors")
+
+
+def test_weights_come_in_the_shapes_of_the_settings(header: Header) -> None:
+    weights = read_weights(header)
+    assert {name: a.shape for name, a in weights.items()} == header.record.model.shapes
+    assert {a.dtype for a in weights.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("layers.1.weight_hh_l0", lambda a: a[:, :-1]),
+        ("layers.0.weight_ih_l0", lambda a: a.T),
+        ("embedding.weight", lambda a: a[None]),
+        ("head.bias", lambda a: a.astype(np.float64)),
+        ("layers.1.bias_hh_l0", None),
+    ],
+)
+def test_the_weight_that_does_not_fit_is_named(
+    header: Header, tmp_path: Path, name: str, edit: Callable[[np.ndarray], np.ndarray] | None
+) -> None:
+    def change(arrays: Arrays) -> None:
+        array = arrays["model"].pop(name)
+        if edit is not None:
+            arrays["model"][name] = edit(array)
+
+    changed = rewrite(header, tmp_path / "x.safetensors", change)
+    with pytest.raises(CheckpointError, match="is damaged") as caught:
+        read_weights(changed)
+    assert f"{name} " in caught.value.message
+    assert str(header.record.model.shapes[name]) in caught.value.message
+
+
+def test_a_weight_too_many_does_not_get_as_far_as_the_network(
+    header: Header, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    rewrite(header, path, lambda arrays: arrays["model"].update(more=np.zeros(3, np.float32)))
+    with pytest.raises(CheckpointError, match="more"):
+        textgen.load(path).score("The fox")
+
+
+def test_losses_of_format_1_become_their_sum_and_number(header: Header, tmp_path: Path) -> None:
+    losses = np.array([3.0, 2.5, 0.25], np.float32)
+    for since, total in ((losses, 5.75), (losses[:0], 0.0)):
+        old = rewrite_as_1(header, tmp_path / "x.safetensors", since)
+        found = read_resumed(old)["losses"]
+        assert found.keys() == {"sum", "count", "grad_norm"}
+        assert (found["sum"], found["count"]) == (total, len(since))
+        assert found["sum"].dtype == np.float64
+        assert found["sum"].shape == found["count"].shape == ()
+
+
+def test_losses_are_summed_more_exactly_than_they_were_kept(header: Header, tmp_path: Path) -> None:
+    since = np.full(1000, 1.1, np.float32)
+    old = rewrite_as_1(header, tmp_path / "x.safetensors", since)
+    expected = 1000 * float(np.float32(1.1))
+    assert float(read_resumed(old)["losses"]["sum"]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_other_arrays_of_format_1_and_all_of_format_2_are_left_alone(
+    header: Header, tmp_path: Path
+) -> None:
+    arrays = read_arrays(header, *RESUMED)
+    old = read_resumed(rewrite_as_1(header, tmp_path / "x.safetensors", np.ones(2, np.float32)))
+    for found, groups in ((read_resumed(header), RESUMED), (old, RESUMED[:-1])):
+        for group in groups:
+            np.testing.assert_equal(found[group], arrays[group])
+    assert header.version == 2
+
+
+def test_a_corpus_moves_as_far_as_it_is_said_to() -> None:
+    before = CorpusConfig(("a.txt", "b.txt"), "byte", "latin-1", 0.2, "held.txt")
+    files = ("/new/c.txt",)
+    assert moved(before, (), None) == before
+    assert moved(before, files, None) == replace(before, files=files)
+    assert moved(before, (), "/new/h.txt") == replace(before, val_file="/new/h.txt")
+    assert moved(before, files, "h") == CorpusConfig(files, "byte", "latin-1", 0.2, "h")

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from networks import model_config, training_config
+
+from textgen.architecture import ModelConfig
+from textgen.config import CorpusConfig, TrainingConfig
+from textgen.errors import UsageError
+from textgen.events import Evaluated
+from textgen.store.record import VERSION, NewerFormat, Record, from_json, to_json
+
+EVALUATED = Evaluated(20, 1280, 0.5, 2.5, 2.25, 0.01, 0.7, 1.5, 800.0, True)
+RECORD = Record(
+    kind="last",
+    model=model_config(3, "gru", (8, 4), dropout=0.25),
+    training=training_config(100, segment_start=40, segment_progress=0.4, seed=2**63 - 1),
+    corpus=CorpusConfig(("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None),
+    vocabulary="\nÆ🦊",
+    fingerprint="0123abcd",
+    train_characters=2560,
+    val_characters=640,
+    step=60,
+    seconds=12.345,
+    device="cuda:1",
+    threads=3,
+    chosen=("lr", "dropout"),
+    history=(EVALUATED, replace(EVALUATED, step=40, val_nats=2.0, grad_norm=None)),
+)
+DAMAGE = (KeyError, TypeError, ValueError, UsageError)
+
+
+def version_1(text: str) -> str:
+    """The record as format 1 had it."""
+    record = json.loads(text)
+    del record["model"]["skip"]
+    for name in ("start", "progress"):
+        record["training"][name] = record["training"].pop(f"segment_{name}")
+    return json.dumps({**record, "version": 1})
+
+
+def places() -> Iterator[tuple[str | int, ...]]:
+    """Where in a record each of its fields stands."""
+    yield ("version",)
+    parts = [((), Record), (("model",), ModelConfig), (("training",), TrainingConfig)]
+    for path, part in [*parts, (("corpus",), CorpusConfig), (("history", 1), Evaluated)]:
+        yield from ((*path, field.name) for field in fields(part))
+
+
+def at(record: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        record = record[key]
+    return record
+
+
+def test_a_record_comes_back_as_it_was_written() -> None:
+    assert from_json(to_json(RECORD)) == (VERSION, RECORD)
+    first = replace(RECORD, kind="best", step=0, chosen=(), history=())
+    assert from_json(to_json(first)) == (VERSION, first)
+
+
+def test_numbers_come_back_to_the_last_bit() -> None:
+    exact = replace(RECORD, seconds=0.1 + 0.2, training=replace(RECORD.training, lr=1 / 3))
+    assert from_json(to_json(exact))[1] == exact
+
+
+def test_what_is_written_is_plain_ascii_json_of_this_version() -> None:
+    assert to_json(RECORD).isascii()
+    assert json.loads(to_json(RECORD))["version"] == VERSION == 2
+
+
+@pytest.mark.parametrize("path", list(places()), ids=lambda path: ".".join(map(str, path)))
+def test_a_record_that_lacks_anything_is_refused(path: tuple[str | int, ...]) -> None:
+    record = json.loads(to_json(RECORD))
+    del at(record, path[:-1])[path[-1]]
+    with pytest.raises(DAMAGE):
+        from_json(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("kind",), "first"),
+        (("step",), -1),
+        (("step",), 1.5),
+        (("threads",), 0),
+        (("train_characters",), 0),
+        (("chosen",), "lr"),
+        (("chosen",), [1]),
+        (("history",), {}),
+        (("history", 0, "val_nats"), "2"),
+        (("history", 0, "best"), 1),
+        (("model", "skip"), 1),
+        (("model", "hidden"), [8, "4"]),
+        (("training", "segment_progress"), 2),
+    ],
+    ids=str,
+)
+def test_a_value_of_the_wrong_kind_is_refused(path: tuple[str | int, ...], value: object) -> None:
+    record = json.loads(to_json(RECORD))
+    at(record, path[:-1])[path[-1]] = value
+    with pytest.raises(DAMAGE):
+        from_json(json.dumps(record))
+
+
+def test_a_record_of_format_1_is_brought_up_to_date() -> None:
+    found = from_json(version_1(to_json(RECORD)))
+    assert found == (1, RECORD)
+    assert from_json(to_json(found[1])) == (2, RECORD)
+
+
+@pytest.mark.parametrize("path", [("model",), ("training", "start"), ("training", "progress")])
+def test_a_record_of_format_1_is_whole_or_refused_too(path: tuple[str, ...]) -> None:
+    record = json.loads(version_1(to_json(RECORD)))
+    del at(record, path[:-1])[path[-1]]
+    with pytest.raises(DAMAGE):
+        from_json(json.dumps(record))
+
+
+def test_a_record_that_only_claims_to_be_of_format_1_is_refused() -> None:
+    record = json.loads(to_json(RECORD))
+    with pytest.raises(DAMAGE):
+        from_json(json.dumps({**record, "version": 1}))
+
+
+@pytest.mark.parametrize("version", [3, 99, 10**30])
+def test_a_newer_format_is_named_whatever_else_the_record_holds(version: int) -> None:
+    with pytest.raises(NewerFormat) as caught:
+        from_json(json.dumps({"version": version, "unheard-of": []}))
+    assert caught.value.args == (version,)
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", "2", None, True, 1.0, 2.0, [2], {}], ids=repr)
+@pytest.mark.parametrize("body", [to_json(RECORD), version_1(to_json(RECORD))], ids=["2", "1"])
+def test_a_version_that_never_was_is_refused(body: str, version: object) -> None:
+    with pytest.raises(DAMAGE) as caught:
+        from_json(json.dumps({**json.loads(body), "version": version}))
+    assert not isinstance(caught.value, NewerFormat)
+
+
+def test_the_best_evaluation_is_the_first_of_the_lowest_loss() -> None:
+    losses = (3.0, 1.0, 2.0, 1.0)
+    history = tuple(replace(EVALUATED, step=n, val_nats=loss) for n, loss in enumerate(losses))
+    assert replace(RECORD, history=history).best == history[1]
+    assert replace(RECORD, history=()).best is None

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from networks import build, training_config
+
+from textgen.config import OPTIMIZERS
+from textgen.errors import CheckpointError
+from textgen.training.step import Arrays, Learner, first_network
+
+IDS = np.random.default_rng(0).integers(20, size=500).astype(np.uint8)
+CPU = torch.device("cpu")
+RATES = {"adamw": 0.01, "adam": 0.01, "rmsprop": 0.003, "sgd": 0.5}
+
+
+def learner(optimizer: str = "adamw", cell: str = "lstm", **changes: object) -> Learner:
+    settings = {"batch_size": 4, "bptt": 8, "warmup": 2, "lr": RATES[optimizer], **changes}
+    config = training_config(50, optimizer=optimizer, **settings)
+    network = build(cell, (12, 12), dropout=0.2, weight_drop=0.2)
+    return Learner(network, config, IDS, CPU)
+
+
+def advance(learner: Learner, steps: int) -> list[float]:
+    return [float(learner.advance()) for _ in range(steps)]
+
+
+@pytest.fixture(scope="module")
+def saved() -> Arrays:
+    """What is kept of three steps."""
+    trained = learner()
+    advance(trained, 3)
+    return trained.arrays()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_another_learner_goes_on_from_the_arrays_to_the_last_bit(optimizer: str, cell: str) -> None:
+    first = learner(optimizer, cell)
+    advance(first, 3)
+    kept = first.arrays()
+    losses = advance(first, 4)
+    second = learner(optimizer, cell)
+    advance(second, 1)  # whatever it did before
+    second.restore(kept, 3)
+    np.testing.assert_equal(second.arrays(), kept)
+    assert advance(second, 4) == losses
+    np.testing.assert_equal(second.arrays(), first.arrays())
+    assert second.take_losses() == first.take_losses()
+    assert (second.step, second.lr) == (7, first.lr)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_changes_every_weight(optimizer: str) -> None:
+    trained = learner(optimizer)
+    before = trained.weights()
+    advance(trained, 3)
+    for name, array in trained.weights().items():
+        assert (array != before[name]).any(), name
+
+
+def test_what_is_kept_before_the_first_step_can_be_gone_on_from() -> None:
+    first, second = learner(), learner()
+    kept = first.arrays()
+    assert kept["optimizer"] == {}
+    advance(second, 1)
+    second.restore(kept, 0)
+    assert advance(first, 3) == advance(second, 3)
+
+
+def remove(arrays: Arrays, group: str, name: str) -> None:
+    del arrays[group][name]
+
+
+def cut(arrays: Arrays, group: str, name: str) -> None:
+    arrays[group][name] = arrays[group][name][..., :-1]
+
+
+def wrap(arrays: Arrays, group: str, name: str) -> None:
+    arrays[group][name] = arrays[group][name][None]
+
+
+def add(arrays: Arrays, group: str, name: str) -> None:
+    assert name not in arrays[group]
+    arrays[group][name] = np.zeros(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("edit", "group", "name"),
+    [
+        (remove, "optimizer", "0.exp_avg"),
+        (remove, "optimizer", "7.exp_avg_sq"),
+        (remove, "optimizer", "3.step"),
+        (cut, "optimizer", "0.exp_avg"),
+        (wrap, "optimizer", "2.step"),
+        (add, "optimizer", "0.momentum_buffer"),
+        (add, "optimizer", "99.exp_avg"),
+        (remove, "state", "1.cell"),
+        (cut, "state", "0.hidden"),
+        (add, "state", "2.hidden"),
+        (remove, "model", "head.bias"),
+        (wrap, "model", "embedding.weight"),
+        (add, "model", "surplus"),
+        (remove, "losses", "count"),
+        (wrap, "losses", "sum"),
+        (add, "losses", "since"),
+        (add, "scaler", "scale"),
+    ],
+)
+def test_an_array_that_is_missing_misshapen_or_too_many_is_named_and_nothing_is_taken_up(
+    saved: Arrays, edit: Callable[[Arrays, str, str], None], group: str, name: str
+) -> None:
+    arrays = {g: dict(named) for g, named in saved.items()}
+    edit(arrays, group, name)
+    other = learner()
+    before = other.arrays()
+    with pytest.raises(CheckpointError) as caught:
+        other.restore(arrays, 3)
+    assert f"{group}/{name} " in caught.value.message
+    assert caught.value.hint
+    assert other.step == 0
+    np.testing.assert_equal(other.arrays(), before)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "sgd"])
+def test_moments_of_another_optimizer_are_refused(saved: Arrays, optimizer: str) -> None:
+    with pytest.raises(CheckpointError, match="optimizer/"):
+        learner(optimizer).restore(saved, 3)
+
+
+def test_the_arrays_are_copies(saved: Arrays) -> None:
+    other = learner()
+    other.restore(saved, 3)
+    before = {group: {n: a.copy() for n, a in named.items()} for group, named in saved.items()}
+    kept = other.arrays()
+    advance(other, 2)
+    np.testing.assert_equal(saved, before)
+    np.testing.assert_equal(kept, before)
+
+
+def test_adam_is_adamw_without_decay() -> None:
+    adam, adamw = learner("adam", weight_decay=0.0), learner("adamw", weight_decay=0.0)
+    decayed = learner("adamw", weight_decay=0.5)
+    assert advance(adam, 5) == advance(adamw, 5) != advance(decayed, 5)
+    np.testing.assert_equal(adam.arrays(), adamw.arrays())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "sgd"])
+def test_only_matrices_decay(optimizer: str) -> None:
+    """The first step of two learners that differ in their decay alone."""
+    plain, decayed = learner(optimizer, weight_decay=0.0), learner(optimizer, weight_decay=0.4)
+    for one in (plain, decayed):
+        advance(one, 1)
+    after, others = plain.weights(), decayed.weights()
+    changed = {name for name in after if (after[name] != others[name]).any()}
+    assert changed == {
+        "layers.0.weight_ih_l0",
+        "layers.0.weight_hh_l0",
+        "layers.1.weight_ih_l0",
+        "layers.1.weight_hh_l0",
+        "head.weight",
+    }
+
+
+def test_adamw_shrinks_by_rate_times_decay_what_adam_would_have_come_to() -> None:
+    plain, decayed = learner(weight_decay=0.0), learner(weight_decay=0.4)
+    before, lr = plain.weights()["head.weight"], plain.lr
+    for one in (plain, decayed):
+        advance(one, 1)
+    shrunk = plain.weights()["head.weight"] - decayed.weights()["head.weight"]
+    np.testing.assert_allclose(shrunk, 0.4 * lr * before, atol=1e-7)
+
+
+def test_taken_losses_are_the_mean_since_they_were_taken_last() -> None:
+    trained = learner()
+    assert trained.take_losses() == 0.0
+    for steps in (3, 1, 5):
+        losses = advance(trained, steps)
+        assert trained.take_losses() == pytest.approx(np.mean(losses), rel=1e-12)
+    assert trained.take_losses() == 0.0
+
+
+def test_the_network_it_is_given_is_the_one_it_trains() -> None:
+    network = build("gru", (12,))
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    trained = Learner(network, training_config(9, batch_size=4, bptt=8), IDS, CPU)
+    advance(trained, 1)
+    assert trained.network is network
+    for name, parameter in network.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+        np.testing.assert_array_equal(trained.weights()[name], parameter.detach())
+
+
+def test_the_first_weights_follow_the_seed_and_the_texts_characters() -> None:
+    config = build("gru", (12,)).config
+    first, same, other = (first_network(config, IDS, seed) for seed in (1, 1, 2))
+    states = [network.state_dict() for network in (first, same, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["embedding.weight"], states[2]["embedding.weight"])
+    shares = (np.bincount(IDS, minlength=20) + 1) / (len(IDS) + 20)
+    np.testing.assert_allclose(states[0]["head.bias"].exp(), shares, rtol=1e-5)
+
+
+def test_steps_leave_no_tensors_behind() -> None:
+    def tensors() -> int:
+        gc.collect()
+        return sum(type(o) is torch.Tensor for o in gc.get_objects())
+
+    trained = learner()
+    advance(trained, 2)
+    before, total = tensors(), trained.loss_sum
+    advance(trained, 20)
+    assert tensors() == before
+    assert trained.loss_sum is total
+    assert (total.shape, total.dtype) == ((), torch.float64)
+
+
+def test_the_gradient_is_clipped_and_its_norm_from_before_is_told() -> None:
+    steps = {}
+    for clip in (1e-4, 1e9):
+        trained = learner("sgd", clip=clip, weight_decay=0.0)
+        before, lr = trained.weights(), trained.lr
+        advance(trained, 1)
+        after = trained.weights()
+        length = np.sqrt(sum(((after[n] - before[n]) ** 2).sum() for n in after))
+        steps[clip] = (float(trained.grad_norm), length / lr)
+    (norm, clipped), (same, whole) = steps[1e-4], steps[1e9]
+    assert norm == same == pytest.approx(whole, rel=1e-2)
+    assert clipped == pytest.approx(1e-4, rel=0.1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_number_is_noticed(value: float) -> None:
+    trained = learner()
+    assert trained.is_finite()
+    with torch.no_grad():
+        trained.network.head.bias[3] = value
+    assert not trained.is_finite()
