@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from conftest import prose
 from networks import build
 
 from textgen.inference import evaluation
-from textgen.inference.evaluation import evaluate, validate
+from textgen.inference.evaluation import evaluate, nats, validate
 
 
 @pytest.fixture
@@ -52,3 +54,38 @@ def test_a_model_in_training_is_left_in_training(ids: np.ndarray) -> None:
     assert evaluate(model, [ids]) == evaluate(model, [ids])  # no masks
     assert validate(model, ids, 3) == validate(model, ids, 3)
     assert model.training
+
+
+def test_nats_come_in_order_and_their_mean_is_the_evaluation(ids: np.ndarray) -> None:
+    model = build("lstm", (16,)).eval()
+    chunks = list(nats(model, [ids]))
+    assert [len(chunk) for chunk in chunks] == [512] * 7 + [415]
+    mean = np.concatenate(chunks).mean(dtype=np.float64)
+    assert evaluate(model, [ids]).nats_per_char == pytest.approx(mean)
+    first = np.concatenate(list(nats(model, [ids[:700]])))
+    np.testing.assert_allclose(first, np.concatenate(chunks)[:699], atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 7, 511, 512, 513, 2000])
+def test_a_text_is_read_as_it_is_scored_however_it_is_cut(ids: np.ndarray, block: int) -> None:
+    model = build("lstm", (16,)).eval()
+    pulled = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal pulled
+        for begin in range(0, len(ids), block):
+            pulled += len(ids[begin : begin + block])
+            yield ids[begin : begin + block]
+
+    scored = []
+    for chunk in nats(model, blocks()):
+        scored.append(chunk)
+        assert pulled <= sum(map(len, scored)) + 1 + block  # no more is held than was handed over
+    np.testing.assert_allclose(
+        np.concatenate(scored), np.concatenate(list(nats(model, [ids]))), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_without_a_second_character_nothing_is_scored(ids: np.ndarray, size: int) -> None:
+    assert evaluate(build("rnn", (8,)), [ids[:size]]).characters == 0

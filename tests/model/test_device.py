@@ -4,6 +4,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from textgen.errors import DeviceError
+from textgen.model import device
+from textgen.model.device import (
+    check_precision,
+    has_bf16_units,
+    prepare_device,
+    product_dtype,
+)
 
 FAULTS = """
 import resource, torch
@@ -25,3 +35,39 @@ def test_memory_that_was_freed_is_there_for_the_next_tensor() -> None:
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 100  # of 12,288 pages; without it, all are mapped anew each time
+
+
+def test_a_gpu_becomes_the_current_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    before = torch.get_float32_matmul_precision()
+    try:
+        prepare_device(torch.device("cuda:1"))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert current == [torch.device("cuda:1")]
+
+
+def test_bf16_units_are_asked_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capabilities, dtype in (
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "avx2": True}, torch.float32),
+        ({}, torch.float32),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert product_dtype(torch.device("cpu")) == dtype
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not has_bf16_units()  # an older torch
+
+
+def test_a_precision_that_the_cpu_cannot_train_in_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, here in (("bf16", False), ("fp16", False), ("bf16", True), ("fp32", False)):
+        monkeypatch.setattr(device, "_trains_in_bf16", lambda works=here: works)
+        if here or name == "fp32":
+            check_precision(name, torch.device("cpu"))
+        else:
+            with pytest.raises(DeviceError, match=name):
+                check_precision(name, torch.device("cpu"))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import textgen
 from textgen.errors import CheckpointError, RunError, UsageError
-from textgen.store.runs import find_checkpoint, find_run, list_runs, new_run
+from textgen.store.runs import checkpoint_at, find_checkpoint, find_run, list_runs, new_run
 
 
 @pytest.fixture
@@ -72,3 +73,19 @@ def test_a_run_is_not_begun_over_another(checkpoints: Path) -> None:
 def test_a_name_must_be_a_folder_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`run`"):
         new_run(name, tmp_path, overwrite=False)
+
+
+def test_a_path_is_taken_as_it_is_given(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nested = tmp_path / "plays" / "plays"
+    shutil.copytree(tmp_path / "plays", nested)
+    (tmp_path / "tunes" / "best.safetensors").rename(tmp_path / "best")
+    assert checkpoint_at(Path("plays")) == Path("plays/best.safetensors")
+    assert textgen.load("plays").header.path == Path("plays/best.safetensors")
+    assert find_run("plays/plays", Path("plays")).folder == Path("plays/plays")
+    assert find_run("plays", Path("plays")).folder == Path("plays/plays")  # a name is a name
+    assert find_checkpoint("tunes", Path()) == Path("tunes/last.safetensors")
+    with pytest.raises(RunError, match="no run 'poems'"):
+        textgen.load("poems")

@@ -186,6 +186,23 @@ def test_the_text_in_the_box_can_be_learned_from() -> None:
     assert corpus.notices == ()
 
 
+def test_each_file_is_read_once_so_it_cannot_change_in_between(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = tmp_path / "held-out.txt"
+    for path in (file, held_out):
+        path.write_text(TEXT, encoding="utf-8")
+    opened = []
+
+    def counted(path: Path, mode: str) -> Any:
+        opened.append(path)
+        return path.open(mode)
+
+    monkeypatch.setattr(decoding_module, "open", counted, raising=False)
+    read(file, val_file=str(held_out))
+    assert opened == [file, held_out]
+
+
 # Parts
 
 
@@ -345,6 +362,16 @@ def test_an_empty_validation_file_is_refused(file: Path, tmp_path: Path) -> None
     assert f"`val_file={empty}` leaves 200 characters for training and 0" in (
         refusal(file, val_file=str(empty)).message
     )
+
+
+def test_of_a_validation_file_that_is_too_short_its_own_setting_is_named(
+    file: Path, tmp_path: Path
+) -> None:
+    file.write_text(TEXT, encoding="utf-8")
+    (tmp_path / "short.txt").write_text("T")
+    error = refusal(file, val_file=str(tmp_path / "short.txt"))
+    assert "`val_file" in error.hint
+    assert "val_fraction" not in error.message + error.hint
 
 
 def test_of_a_missing_file_the_one_with_the_nearest_name_is_suggested(
