@@ -87,7 +87,3 @@ def test_settings_can_be_read_back_from_the_plan() -> None:
 def test_bits_are_nats_in_another_unit() -> None:
     assert EVALUATED.val_bits == written(EVALUATED)["val_bits"] == pytest.approx(3)
     assert FINISHED.best_val_bits == written(FINISHED)["best_val_bits"] == pytest.approx(2)
-
-
-def test_passes_are_those_of_the_whole_walk() -> None:
-    assert PLANNED.passes == 4.0  # 500 steps of 4 x 16 characters, of 8000

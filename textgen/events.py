@@ -19,11 +19,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Planned(Event):
-    """The settings that training will follow, before its first step.
-
-    step: above 0 when resumed; notices: what a person should know beforehand; chars_per_second: as
-    measured, None where nothing was.
-    """
+    """The settings that training will follow; step is above 0 when resumed."""
 
     run: str
     folder: str
@@ -35,25 +31,16 @@ class Planned(Event):
     val_characters: int
     step: int
     notices: tuple[str, ...]
-    chars_per_second: float | None
-
-    @property
-    def passes(self) -> float:
-        """How many times the training run reads its text."""
-        return self.training.steps * self.training.chars_per_step / self.train_characters
+    chars_per_second: float | None  # as measured, if it was
 
 
 @dataclass(frozen=True)
 class Stepped(Event):
-    """One step done.
-
-    steps: how many there will be, by the clock of a timed run; loss: nats/char of its chunk, None
-    where reading it would stall a GPU.
-    """
+    """One step done."""
 
     step: int
-    steps: int
-    loss: float | None
+    steps: int  # how many there will be, by the clock of a timed run
+    loss: float | None  # nats/char of its chunk, None where reading it would stall a GPU
     lr: float
 
 

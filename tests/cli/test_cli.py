@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -8,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -312,3 +314,76 @@ def test_numbers_are_made_short() -> None:
     numbers = {999: "999", 1000: "1k", 45_600: "45.6k", 999_600: "1M", 1_234_567: "1.23M"}
     assert {n: terminal.short(n) for n in numbers} == numbers
     assert [terminal.clock(s) for s in (7, 61, 3700)] == ["0:07", "1:01", "1:01:40"]
+
+
+def test_ctrl_c_on_a_terminal_leaves_no_mark_in_the_live_display(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """The terminal itself would echo ^C, and so push the display down by a line."""
+    leader, follower = pty.openpty()
+    arguments = ["train", corpus, "--checkpoints", tmp_path, *SMALL, "--steps", "100000"]
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textgen", *map(str, arguments)],
+        stdin=follower,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"},
+        preexec_fn=own_the_terminal,
+    )
+    seen = b""
+    while b"chars/s" not in seen:
+        seen += os.read(leader, 65536)
+    os.write(leader, b"\x03")
+    while b"textgen resume" not in seen:
+        seen += os.read(leader, 65536)
+    assert process.wait(timeout=60) == 130
+    assert b"^C" not in seen
+    assert termios.tcgetattr(follower)[3] & termios.ECHOCTL  # as it was before
+    os.close(leader)
+    os.close(follower)
+
+
+MEMORY = """
+import os, sys, textgen
+from pathlib import Path
+from textgen.events import Stepped
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+options = {"hidden": (8,), "embedding": 4, "batch_size": 2, "bptt": 4, "precision": "fp32"}
+options |= {"steps": 10**6, "eval_every": 10**6, "checkpoints": sys.argv[2]}
+events = textgen.train(sys.argv[1], **options)
+for event in events:
+    if isinstance(event, Stepped) and event.step == 1000:
+        before = resident()
+    if isinstance(event, Stepped) and event.step == 4000:
+        break
+print(resident() - before)
+events.close()
+model = textgen.load(Path(sys.argv[2]) / "tales")
+sizes = []
+model.score(Path(sys.argv[3]), progress=lambda _: sizes.append(resident()))
+print(sizes[-1] - sizes[len(sizes) // 4])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat_in_training_and_scoring(corpus: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.txt"
+    large.write_text(corpus.read_text() * 40)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(corpus), str(tmp_path), str(large)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    training, scoring = map(int, done.stdout.split())
+    # a loss tensor kept for each step was kept until the next validation, and pinned the heap
+    assert training < 1 << 20
+    assert scoring < 1 << 20

@@ -70,7 +70,7 @@ def test_a_step_is_captured_once_and_replayed_on_new_inputs(
         return result
 
     generator = torch.Generator()
-    graphed = Graphed(step, generator, pytest.fail)
+    graphed = Graphed(step, pytest.fail, generator)
     results = [graphed(torch.tensor([1.0, n])) for n in range(8)]
     expected = torch.tensor([[n + 1, n * (n + 1) / 2] for n in range(8)])
     torch.testing.assert_close(torch.stack(results[EAGER:]), expected[EAGER:])
@@ -100,7 +100,7 @@ def test_training_goes_on_where_a_capture_fails(monkeypatch: pytest.MonkeyPatch)
         return failing._update(*inputs)
 
     scaler = failing.scaler
-    failing._graphed = Graphed(half, failing.generator, failing._recover)
+    failing._graphed = Graphed(half, failing._recover, failing.generator)
     for _ in range(9):
         assert torch.equal(expected.advance(), failing.advance())
     for name, array in expected.weights().items():

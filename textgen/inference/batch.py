@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from textgen.inference.folding import FoldedLayer, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms
+from textgen.model.graph import Graphed
 
 STREAMS = 64  # texts at a time; always this many, so that a text does not depend on their number
 BELOW_ONE = 1 - 2**-20  # the largest draw: float32 must not round it up to 1
@@ -149,57 +150,38 @@ class BatchWriter:
     def __init__(self, stepper: BatchStepper, sampler: Sampler, prompt: NDArray) -> None:
         self._stepper = stepper
         self._sampler = sampler
-        first = stepper.state[0]
-        streams, device = len(first), first.device
-        self._pending = torch.zeros(streams, dtype=torch.long, device=device)
-        self._uniforms = torch.zeros(BLOCK, streams, device=device)
-        self._ids = torch.zeros(BLOCK, streams, dtype=torch.long, device=device)
-        zero = stepper.state
-        self._replay = self._captured() if device.type == "cuda" else None
-        stepper.restore(zero)  # the trial of a capture changed it
-        ids = torch.from_numpy(prompt.astype(np.int64)).to(device)
+        streams, self._device = len(stepper.state[0]), stepper.state[0].device
+        self._graphed = Graphed(self._block, _warn) if self._device.type == "cuda" else None
+        ids = torch.from_numpy(prompt.astype(np.int64)).to(self._device)
         for i in ids[:-1]:
             stepper.step(i.expand(streams))
         self._begin = stepper.state
-        self._last = ids[-1]
+        self._last = ids[-1].repeat(streams)
+        self._pending = self._last.clone()
 
     @torch.inference_mode()
     def write(self, sources: Sequence[Uniforms], length: int) -> Iterator[NDArray[np.int64]]:
         """Blocks of ids (n, len(sources)), one text for each source of draws, `length` in all."""
         self._stepper.restore(self._begin)
-        self._pending.copy_(self._last.expand(len(self._pending)))
+        self._pending.copy_(self._last)
         uniforms = np.zeros((BLOCK, len(self._pending)), np.float32)
         for written in range(0, length, BLOCK):
             count = min(BLOCK, length - written)
             for column, source in enumerate(sources):
                 uniforms[:count, column] = [min(source.next(), BELOW_ONE) for _ in range(count)]
-            self._uniforms.copy_(torch.from_numpy(uniforms))
-            if self._replay is None:
-                self._steps(count)
-            else:
-                self._replay()
-            # a copy: the next block overwrites the ids
-            yield self._ids[:count, : len(sources)].to("cpu", copy=True).numpy()
+            drawn = torch.from_numpy(uniforms).to(self._device)
+            ids = self._graphed(drawn) if self._graphed else self._block(drawn[:count])
+            yield ids[:count, : len(sources)].cpu().numpy()
 
-    def _steps(self, count: int = BLOCK) -> None:
-        for t in range(count):
+    def _block(self, uniforms: Tensor) -> Tensor:
+        """The next characters (n, B) of each text, drawn by `uniforms` (n, B)."""
+        ids = []
+        for u in uniforms:
             logits = self._stepper.step(self._pending)
-            self._pending.copy_(self._sampler.draw_many(logits, self._uniforms[t]))
-            self._ids[t] = self._pending
+            ids.append(self._sampler.draw_many(logits, u))
+            self._pending.copy_(ids[-1])
+        return torch.stack(ids)
 
-    def _captured(self) -> Callable[[], None] | None:
-        """A block as one CUDA graph; None if that cannot be done."""
-        try:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):  # what is allocated and tuned lazily happens here
-                self._steps()
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._steps()
-        except RuntimeError as error:
-            torch.cuda.synchronize()
-            warnings.warn(f"no CUDA graph, the steps run one by one: {error}", stacklevel=2)
-            return None
-        return graph.replay
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"no CUDA graph, the steps run one by one: {reason}", stacklevel=2)

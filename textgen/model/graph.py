@@ -1,36 +1,32 @@
-"""A training step as one CUDA graph: launched whole, instead of its hundreds of kernels in turn."""
+"""Work on a GPU as one CUDA graph: launched whole, instead of its hundreds of kernels in turn."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-EAGER = 3  # steps done kernel by kernel first, so that what is set up once is not captured
+EAGER = 3  # calls done kernel by kernel first, so that what is set up once is not captured
 
 
 class Graphed:
     """`step(*inputs)`, captured after a few calls and replayed from then on.
 
     step: works in place on memory that stays where it is, but for its result, a tensor.
-    generator: the one that the step draws from; it may be seeded anew between calls.
     recover: called with the reason when the capture failed half-way through `step`, which goes on
         kernel by kernel then.
+    generator: the one that the step draws from, if it does; it may be seeded anew between calls.
     """
 
     def __init__(
         self,
         step: Callable[..., Tensor],
-        generator: torch.Generator,
         recover: Callable[[str], None],
+        generator: torch.Generator | None = None,
     ) -> None:
-        self._step = step
-        self._generator = generator
-        self._recover = recover
+        self._step, self._recover, self._generator = step, recover, generator
         self._calls = 0
         self._beside = torch.cuda.Stream()
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: tuple[Tensor, ...] = ()
-        self._result: Tensor
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         self._calls += 1
@@ -56,7 +52,8 @@ class Graphed:
     def _capture(self, inputs: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(value.clone() for value in inputs)
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._generator)
+        if self._generator is not None:
+            graph.register_generator_state(self._generator)
         try:
             with torch.cuda.graph(graph):
                 self._result = self._step(*self._inputs)

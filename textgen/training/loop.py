@@ -36,10 +36,7 @@ SAMPLE = 240  # characters of a sample shown while training
 
 
 def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> Loop:
-    """A run from its first step.
-
-    began: when the clock of a budget of time began to run, on `time.monotonic`.
-    """
+    """A run from its first step; `began`: when a budget's clock began, on `time.monotonic`."""
     device = pick_device(choices.device)
     corpus = read_corpus(corpus_config)
     planned = plan(choices, corpus, device, began)
@@ -51,9 +48,8 @@ def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float)
 def resume(run: Run, now: CorpusConfig | None, choices: Choices, began: float) -> Loop:
     """A run from where it was last saved.
 
-    now: where the corpus is now (see `moved_corpus`), None if it did not move.
-    choices: its budget, to go on for so much from here, or to the end planned before; its device,
-        where `auto` is the one that the run was trained on, if this machine has it.
+    now: where the corpus is now (see `moved_corpus`), None if it did not move; choices: its budget,
+    to go on for so much from here, and its device, where `auto` is the one that was trained on.
     Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
     """
     header = read_header(run.last)
@@ -97,20 +93,16 @@ def _same_device(name: str, trained_on: str) -> torch.device:
 
 @dataclass
 class Loop:
-    """A run in progress; iterate over `events()`.
-
-    deadline: on `time.monotonic`, for a run that was given a time; history, seconds: evaluations,
-    and time spent, before this process began.
-    """
+    """A run in progress; iterate over `events()`."""
 
     run: Run
     corpus: Corpus
     corpus_config: CorpusConfig
     plan: Plan
     learner: Learner
-    deadline: float | None
+    deadline: float | None  # on `time.monotonic`, for a run that was given a time
     history: list[Evaluated] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  # spent before this process began
     _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
     _since: float = field(default_factory=time.monotonic)
 
@@ -160,24 +152,20 @@ class Loop:
         yield Finished(learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
 
     def _step(self) -> Stepped:
-        lr = self.learner.lr
-        loss = self._checked(self.learner.advance())
-        return Stepped(self.learner.step, self.learner.config.steps, loss, lr)
+        """The loss is read only now and then on a GPU, for reading it makes the host wait."""
+        learner, lr, loss = self.learner, self.learner.lr, None
+        found = learner.advance()
+        if learner.device.type == "cpu" or learner.step % 20 == 0:
+            loss = float(found)
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss became {loss}")
+        return Stepped(learner.step, learner.config.steps, loss, lr)
 
     def _evaluated(self, step: int) -> bool:
         return bool(self.history) and self.history[-1].step >= step
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
-
-    def _checked(self, loss: torch.Tensor) -> float | None:
-        """The loss as a number; on a GPU only now and then, for reading it makes the host wait."""
-        if self.learner.device.type != "cpu" and self.learner.step % 20:
-            return None
-        value = float(loss)
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss became {value}")
-        return value
 
     def _diverged(self, what: str) -> Diverged:
         config = self.learner.config

@@ -14,10 +14,9 @@ END = 0.5  # seconds to leave for the last save and the way out
 class Decisions:
     """Whether to stop, save, evaluate or sample, and how many steps still fit into the time.
 
-    Call `did` after each thing done, so that its time is known. Steps that are fitted to the
-    deadline begin a new segment of the schedule, whose learning rate reaches its end as the time
-    does. Both are settings that a checkpoint keeps: a resumed run takes the steps that were settled
-    on, and never looks at the clock.
+    Steps that are fitted to the deadline begin a new segment of the schedule, whose learning rate
+    reaches its end as the time does. Both are settings that a checkpoint keeps, so a resumed run
+    takes the steps that were settled on.
 
     deadline: on `time.monotonic`, None where no time was given.
     evaluation_worth: in how many steps' time a validation is done, until one was timed.

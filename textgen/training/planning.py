@@ -45,23 +45,20 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings decided on.
-
-    chars_per_second: as measured, None where nothing was measured; chosen: see Choices.
-    """
+    """The settings decided on."""
 
     model: ModelConfig
     training: TrainingConfig
-    chars_per_second: float | None
+    chars_per_second: float | None  # as measured, if it was
     notices: tuple[str, ...]
-    chosen: tuple[str, ...]
+    chosen: tuple[str, ...]  # see Choices
 
 
 def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
     """Decide on everything that `choices` leaves open; the default budget is 5 minutes.
 
-    began: when the clock of a budget of time began to run, on `time.monotonic`. Only such a budget
-        measures, for a few seconds; with steps or epochs nothing is decided by a clock.
+    Only a budget of time measures, for a few seconds; with steps or epochs nothing is decided by a
+    clock. began: when the budget's clock began to run, on `time.monotonic`.
     Raises UsageError or DeviceError for choices that cannot be followed.
     """
     if choices.budget is None:
@@ -114,9 +111,8 @@ def extended(
 ) -> Plan:
     """The settings of a run that goes on: to its planned end, or for `budget` from where it is.
 
-    budget: only its time, epochs and steps count. The learning rate becomes that of a run which was
-        to be so long from its beginning; dropout and decay that were not chosen rise to what the
-        planner would take for it, and are never lowered.
+    The learning rate becomes that of a run which was to be so long from its beginning; dropout and
+    decay that were not chosen rise to what the planner would take for it, and are never lowered.
     """
     model, training, size = record.model, record.training, len(corpus.train)
     notices: tuple[str, ...] = ()
@@ -243,8 +239,7 @@ def _learnable(model: ModelConfig) -> int:
 def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, began: float) -> int:
     """How many steps of `per_step` characters the budget pays for.
 
-    size: characters of a pass; rate: characters per second, and began: when the clock began to
-    run (`time.monotonic`), both for a budget of time.
+    size: characters of a pass; rate: characters per second, where there is a budget of time.
     """
     if budget.time is not None and rate is not None:
         left = budget.time - (time.monotonic() - began)

@@ -63,7 +63,7 @@ class Learner:
         self.notices: list[str] = []  # to be reported; whoever does takes them out
         self._graphed: Graphed | None = None
         if device.type == "cuda":
-            self._graphed = Graphed(self._update, self.generator, self._recover)
+            self._graphed = Graphed(self._update, self._recover, self.generator)
 
     @property
     def lr(self) -> float:
@@ -74,11 +74,9 @@ class Learner:
         """Do one step; the loss in nats/char, a scalar on the device."""
         chunk = self._on_device(self.streams.chunk(self.step))
         self.generator.manual_seed(_mix(self.config.seed, self.step))
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(self.lr)
-            else:
-                group["lr"] = self.lr
+        for group in self.optimizer.param_groups:  # where a step is captured, its rate is a tensor
+            lr = group["lr"]
+            group["lr"] = lr.fill_(self.lr) if isinstance(lr, Tensor) else self.lr
         loss = (self._graphed or self._update)(chunk)
         self.step += 1
         self.loss_sum += loss
@@ -217,23 +215,19 @@ def _optimizer(
 
     Adam is AdamW (Loshchilov & Hutter 2019) without decay.
     """
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        matrix = parameter.dim() > 1 and not name.startswith("embedding")
-        (decayed if matrix else free).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": [], "weight_decay": config.weight_decay},
+        {"params": [], "weight_decay": 0.0},
     ]
-    cuda = device.type == "cuda"  # where a step is captured, and its rate has to be a tensor
+    for name, parameter in network.named_parameters():
+        free = parameter.dim() < 2 or name.startswith("embedding")
+        groups[free]["params"].append(parameter)
+    cuda = device.type == "cuda"
     lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
     fused = cuda or device.type == "cpu"
-    match config.optimizer:
-        case "adamw" | "adam":
-            betas = (0.7, 0.99)
-            return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
-        case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=lr, alpha=0.95, capturable=cuda)
-        case _:
-            return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=lr, alpha=0.95, capturable=cuda)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused)
+    betas = (0.7, 0.99)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)

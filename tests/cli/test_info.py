@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import prose
+
+import textgen
+from textgen.cli import app, info
+from textgen.config import Choices
+from textgen.store.checkpoint import read_arrays, read_header
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["textgen", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        app.main()
+    return int(caught.value.code or 0)
+
+
+def test_info_shows_every_setting_of_the_run(trained: Path) -> None:
+    header = read_header(trained / "last.safetensors")
+    shown = " ".join(value for _, value in info._rows(header))
+    record = header.record
+    settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
+    for name in ("vocabulary_size", "segment_start", "segment_progress", "val_file", "skip"):
+        settings.pop(name)
+    settings["hidden"] = "2 x 12"
+    settings["files"] = record.corpus.files[0]
+    for name, value in settings.items():
+        text = f"{value:g}" if isinstance(value, float) else f"{value}"
+        assert re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.])", shown), name
+
+
+def test_the_command_line_it_prints_trains_the_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = tmp_path / "old tales.txt"
+    text.write_text(prose(3000))
+    chosen = {"cell": "gru", "hidden": (12, 12), "embedding": 6, "skip": False, "dropout": 0.125}
+    chosen |= {"weight_drop": 0.1, "batch_size": 4, "bptt": 16, "optimizer": "rmsprop", "lr": 0.01}
+    chosen |= {"schedule": "cosine", "warmup": 3, "clip": 0.75, "weight_decay": 0.01, "seed": 9}
+    chosen |= {"val_fraction": 0.2, "eval_every": 7, "save_every": 5.0, "sample_every": 0}
+    list(textgen.train(text, run="it's one", steps=9, precision="fp32", **chosen))
+    assert run(monkeypatch, "info", "it's one", "--command") == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:3] == ["textgen", "train", str(text)]
+    for field in fields(Choices):
+        if field.name not in ("time", "epochs", "layers", "val_file"):
+            spelling = field.name.replace("_", "-")
+            assert any(re.match(rf"--(no-)?{spelling}\b", word) for word in words), field.name
+    before = read_arrays(read_header(tmp_path / "checkpoints/it's one/last.safetensors"), "model")
+    assert run(monkeypatch, *words[1:], "--overwrite") == 0
+    after = read_header(tmp_path / "checkpoints/it's one/last.safetensors")
+    for name, array in read_arrays(after, "model")["model"].items():
+        np.testing.assert_array_equal(array, before["model"][name])
