@@ -1,13 +1,7 @@
-"""textgen: train a small character LSTM on a text file, and write with it.
+"""textgen: a text file goes in, a small character LSTM that writes like it comes out.
 
-import textgen
-
-for event in textgen.train("corpus.txt", time=60):
-    print(event)
-model = textgen.load("checkpoints/corpus")
-for piece in model.generate("Once", length=200, temperature=0.8):
-    print(piece, end="")
-print(model.score("some text").bits_per_char)
+`textgen.train("corpus.txt", time=60)` is an iterator of events; what it saves,
+`textgen.load("checkpoints/corpus")`, can `generate("Once", length=200)` and `score(text)`.
 """
 
 from __future__ import annotations
@@ -52,11 +46,10 @@ def train(
     Nothing happens before the first event is asked for. Leave the iterator at any event and the
     run is saved, to go on with `resume`.
 
-    run: its name; by default the first file's.
-    overwrite: start over a run that exists.
+    run: its name, by default the first file's; overwrite: start over a run that exists;
     dry_run: stop after the first event, the plan; nothing is written.
     choices: the fields of `textgen.config.Choices`; the planner decides on those left out.
-    Raises TextgenError.
+    Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
     from textgen.config import Choices, CorpusConfig
@@ -99,7 +92,6 @@ def resume(
     from textgen.config import Choices
     from textgen.errors import UsageError
     from textgen.store.runs import find_run
-    from textgen.training.loop import moved_corpus
     from textgen.training.loop import resume as go_on
 
     if others := sorted(choices.keys() - {"time", "epochs", "steps", "device"}):
@@ -108,11 +100,8 @@ def resume(
             "to change a setting, train anew: textgen train",
         )
     found = find_run(None if run is None else str(run), Path(checkpoints))
-    moved = None
-    if files or val_file:
-        held_out = _absolute(val_file) if val_file else None
-        moved = moved_corpus(found, tuple(map(_absolute, files)), held_out)
-    yield from go_on(found, moved, Choices(**choices), began).events()
+    now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
+    yield from go_on(found, now, Choices(**choices), began).events()
 
 
 def _absolute(path: str | Path) -> str:

@@ -83,7 +83,6 @@ class ModelConfig:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learned."""
         return sum(map(math.prod, self.shapes.values()))
 
     @property

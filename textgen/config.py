@@ -1,9 +1,8 @@
 """Every setting, once: its default, its bounds and its help.
 
-`Choices` and `SamplingOptions` hold what a person may choose; the command line and the Python API
-take defaults and help from their fields. `CorpusConfig`, `ModelConfig` (in `architecture`) and
-`TrainingConfig` hold what was decided for a run: they are stored in its checkpoint, have no
-defaults, and are checked against the same bounds.
+`Choices` and `SamplingOptions` hold what a person may choose. `CorpusConfig`, `ModelConfig` (in
+`architecture`) and `TrainingConfig` hold what was decided for a run: they are stored in its
+checkpoint, have no defaults, and are checked against the same bounds.
 """
 
 import math
@@ -60,7 +59,6 @@ class OneOf:
     words: tuple[str, ...]
 
     def check(self, name: str, value: object) -> None:
-        """Raise UsageError unless `value`, of the setting `name`, is one of them."""
         if value not in self.words:
             raise UsageError(
                 f"`{name}` is {value!r}; expected one of {', '.join(self.words)}",
@@ -158,7 +156,6 @@ class Choices:
 
     @property
     def budget(self) -> str | None:
-        """Which of time, epochs and steps is given."""
         return next((n for n in BUDGETS if getattr(self, n) is not None), None)
 
     @property
@@ -229,6 +226,11 @@ class TrainingConfig:
     precision: str
     segment_start: int  # the step at which the schedule's current segment began, not 0 once a
     segment_progress: float  # run was extended or fitted to the clock; the share done by then
+
+    @classmethod
+    def of(cls, choices: Choices, **decided: Any) -> "TrainingConfig":
+        chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
+        return cls(**chosen | {"segment_start": 0, "segment_progress": 0.0} | decided)
 
     def __post_init__(self) -> None:
         check(self, Choices)

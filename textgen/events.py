@@ -48,9 +48,8 @@ class Stepped(Event):
 class Evaluated(Event):
     """One line of metrics.jsonl.
 
-    train_nats: mean since the last evaluation, dropout on; val_nats: on the held-out text;
-    grad_norm: of the last step, before clipping; seconds: spent training, resumed runs included;
-    chars_per_second: since the last evaluation.
+    train_nats: mean since the last evaluation, dropout on; grad_norm: of the last step, before
+    clipping; seconds: spent training in all; chars_per_second: since the last evaluation.
     """
 
     step: int

@@ -16,8 +16,6 @@ from textgen.errors import TextgenError
 # before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-INTERRUPTED = 130  # 128 + SIGINT
-
 app = typer.Typer(
     name="textgen",
     help="Train a small character model on a text file, and write with it.",
@@ -41,13 +39,11 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+VERSION = typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+
+
 @app.callback()
-def _options(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
-    ] = False,
-) -> None:
+def _options(context: typer.Context, version: Annotated[bool, VERSION] = False) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
@@ -57,30 +53,31 @@ def main() -> None:
     """The entry point of the `textgen` command."""
     try:
         code = app(standalone_mode=False)
-    except TextgenError as error:
-        if os.environ.get("TEXTGEN_DEBUG"):
+    except (Exception, KeyboardInterrupt) as error:
+        expected = isinstance(error, (typer.TyperException, BrokenPipeError))
+        if os.environ.get("TEXTGEN_DEBUG") and not expected:
             raise
-        report_error(error.message, error.hint)
-        code = error.exit_code
-    except typer.TyperException as error:  # what the parser found
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "textgen"
-        report_error(error.format_message(), f"{command} --help shows what it takes")
-        code = 2
-    except BrokenPipeError:  # the reader has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (KeyboardInterrupt, typer.Abort):
-        if os.environ.get("TEXTGEN_DEBUG"):
-            raise
-        print(file=sys.stderr)
-        code = INTERRUPTED
-    except Exception as error:
-        if os.environ.get("TEXTGEN_DEBUG"):
-            raise
-        report_error(
-            f"unexpected {type(error).__name__}: {error}",
-            "TEXTGEN_DEBUG=1 shows where; please report it",
-        )
-        code = 1
+        code = _report(error)
     sys.exit(code)
+
+
+def _report(error: BaseException) -> int:
+    """Say what went wrong; the exit code."""
+    match error:
+        case TextgenError():
+            report_error(error.message, error.hint)
+            return error.exit_code
+        case typer.TyperException():  # what the parser found
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "textgen"
+            report_error(error.format_message(), f"{command} --help shows what it takes")
+            return 2
+        case BrokenPipeError():  # the reader has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case KeyboardInterrupt() | typer.Abort():
+            print(file=sys.stderr)
+            return 130  # 128 + SIGINT
+    what = f"unexpected {type(error).__name__}: {error}"
+    report_error(what, "TEXTGEN_DEBUG=1 shows where; please report it")
+    return 1

@@ -98,7 +98,6 @@ class _Panel:
 
     @property
     def begun(self) -> bool:
-        """Whether a step was done."""
         return bool(self._bar.tasks[0].completed)
 
     def frame(self) -> Group:

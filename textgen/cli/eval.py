@@ -56,14 +56,9 @@ def evaluate(
             task = bar.add_task("reading", total=total)
             result = model.score(text, unknown=unknown, progress=partial(bar.advance, task))
             bar.remove_task(task)
-            figures = {
-                "text": name,
-                "nats_per_char": result.nats_per_char,
-                "bits_per_char": result.bits_per_char,
-                "characters": result.characters,
-                "checkpoint": str(model.header.path),
-                "step": model.header.record.step,
-            }
+            header, figures = model.header, {"text": name, **vars(result)}
+            figures |= {"bits_per_char": result.bits_per_char, "step": header.record.step}
+            figures |= {"checkpoint": str(header.path)}
             units = f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
             line = f"{units}  {result.characters:,} characters  {name}"
             print(jsonlib.dumps(figures) if json else line, flush=True)
@@ -71,11 +66,13 @@ def evaluate(
 
 def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
     """The length of a text, if known; reports characters that the model never saw."""
+    from textgen.text.corpus import unknown_in
+
     if not isinstance(text, Path):
         return len(text)
     if not text.is_file():  # a pipe is read once
         return None
-    lacking = model.unknown_in(text)
+    lacking = unknown_in(text, model.reader(), model.vocabulary)
     if unknown == "error":
         lacking.refuse(str(text))
     elif str(lacking):

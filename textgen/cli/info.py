@@ -80,9 +80,7 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     data = f"level {corpus.level}, {corpus.encoding}, held out {held_out}, seed {training.seed}"
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
     saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
-    loss = "not validated yet"
-    if best:
-        loss = f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
+    at_best = best and f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
     return [
         ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
         ("text", ", ".join(corpus.files)),
@@ -91,7 +89,7 @@ def _rows(header: Header) -> list[tuple[str, str]]:
         ("data", f"{data}; validated every {training.eval_every:,} steps, {saves}"),
         ("on", f"{record.device} in {training.precision}, {record.threads} threads"),
         ("done", f"{record.step:,} of {training.steps:,} in {clock(record.seconds)}"),
-        ("loss", loss),
+        ("loss", at_best or "not validated yet"),
     ]
 
 

@@ -151,7 +151,7 @@ def _save(position: Position, path: Path) -> None:
 def _prompt(model: TextModel, file: Path | None) -> str:
     """The text of `file`, else what is piped or redirected into stdin, if anything is."""
     if file is not None:
-        return model.read(file)
+        return model.reader().text(file)
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError, AttributeError):  # there is no stdin

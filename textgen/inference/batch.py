@@ -1,7 +1,6 @@
 """Many texts side by side, in torch: the stepper's folded step for B streams at once.
 
-Ids, draws and filters stay on the device; the host sees a block of characters at a time, which is
-one graph on a CUDA device.
+Ids, draws and filters stay on the device; the host sees a block of characters at a time.
 """
 
 import warnings
@@ -50,11 +49,9 @@ class BatchStepper:
 
     @property
     def state(self) -> list[Tensor]:
-        """A copy of the state, for `restore`."""
         return [part.clone() for layer in self._layers for part in (layer.both, layer.memory)]
 
     def restore(self, state: list[Tensor]) -> None:
-        """Take up a state, in place."""
         parts = (part for layer in self._layers for part in (layer.both, layer.memory))
         for part, saved in zip(parts, state, strict=True):
             part.copy_(saved)
@@ -63,8 +60,7 @@ class BatchStepper:
 def _product(matrix: Tensor, streams: int) -> Callable[[Tensor], Tensor]:
     """both (B, I+H) -> both @ matrix.T (B, G).
 
-    `linear` lays a bf16 matrix out anew at every call; where torch offers its CPU library's own
-    layout, that is done once. The values are the same.
+    `linear` lays a bf16 matrix out anew at every call; where torch offers it, that is done once.
     """
     if matrix.device.type == "cpu" and matrix.dtype == torch.bfloat16:
         try:
@@ -82,9 +78,8 @@ _PLAIN: tuple[Any, ...] = (None, "none", [], "")  # no bias, nothing applied to 
 
 
 class _Layer:
-    """A folded layer over B streams: `both` is [input, hidden] (B, I+H), `memory` float32 (B, H).
-
-    memory: the cell state of an LSTM, the hidden state in full precision of a GRU.
+    """A folded layer over B streams: `both` is [input, hidden] (B, I+H), `memory` float32 (B, H):
+    an LSTM's cell state, a GRU's hidden state in full precision.
     """
 
     def __init__(

@@ -33,8 +33,7 @@ class Evaluation:
 def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.float32]]:
     """-ln p of every character but the first, in order, chunk by chunk: one exact pass.
 
-    blocks: the ids of the text, in pieces of any length; what is computed does not depend on how
-        they are cut, and neither does the memory that it takes.
+    blocks: the text's ids in pieces of any length, on which neither result nor memory depends.
     """
     device = next(network.parameters()).device
     state = State.zeros(network.config, 1, device)
@@ -63,9 +62,9 @@ def validate(
     streams: int,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
-    """Nats per character of `ids` (n,), n >= 2, many times faster and to about three decimals.
+    """Nats per character of `ids` (n,), n >= 2, to about three decimals and many times faster.
 
-    The text is cut in equal parts, read side by side, each warmed up on the 256 characters before.
+    The text is cut in parts read side by side, each warmed up on the 256 characters before it.
     """
     device = next(network.parameters()).device
     state = State.zeros(network.config, streams, device)
@@ -92,7 +91,6 @@ def _loss(network: CharModel, ids: tuple[Tensor, Tensor], state: State) -> tuple
 
 
 def _chunk(network: CharModel, streams: int) -> int:
-    """Characters that each stream reads at a time."""
     return max(1, min(CHUNK, LOGITS // (streams * network.config.vocabulary_size)))
 
 

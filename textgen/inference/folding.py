@@ -51,7 +51,6 @@ class FoldedLayer:
 
     @property
     def width(self) -> int:
-        """I, 0 in the first layer."""
         return int(self.matrix.shape[1]) - self.hidden
 
 

@@ -1,7 +1,7 @@
 """From logits to a character: temperature, filters, and the draw.
 
 Every draw is a function of (seed, number of the text, place in the text), so text i of a seed is
-the same whatever else is written, and a text that was interrupted goes on as if it had not been.
+the same whatever else is written.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ _BELOW_ONE = 1 - 2**-50  # the largest draw, so that none is rounded up to the w
 class Filter(NamedTuple):
     """Sets some probabilities to 0, never that of the likeliest character.
 
-    one: of one text, p (V,) in float64, relative to the likeliest, which is 1; in place, NumPy.
-    many: the same of many texts, p (B, V), in torch.
-    off: the value of the option at which nothing is filtered.
+    one: of one text, p (V,) in float64, relative to the likeliest, in place, NumPy; many: of many
+    texts, p (B, V), torch; off: the option's value at which nothing is filtered.
     """
 
     one: Callable[[NDArray[np.float64], Any], None]
@@ -60,18 +59,14 @@ def _top_p_many(p: Tensor, share: float) -> Tensor:
     return p.masked_fill(out.scatter(1, order, out), 0.0)
 
 
-def _min_p(p: NDArray[np.float64], share: float) -> None:
-    p[p < share] = 0.0
-
-
-def _min_p_many(p: Tensor, share: float) -> Tensor:
-    return p.masked_fill(p < share * p.amax(dim=1, keepdim=True), 0.0)
-
-
 FILTERS = {  # by the name of their option, in the order in which they apply
     "top_k": Filter(_top_k, _top_k_many, 0),
     "top_p": Filter(_top_p, _top_p_many, 1.0),  # nucleus sampling, Holtzman et al. 2020
-    "min_p": Filter(_min_p, _min_p_many, 0.0),  # Nguyen et al. 2024
+    "min_p": Filter(  # Nguyen et al. 2024; the likeliest is 1
+        lambda p, share: np.putmask(p, p < share, 0.0),
+        lambda p, share: p.masked_fill(p < share, 0.0),
+        0.0,
+    ),
 }
 
 

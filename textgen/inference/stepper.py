@@ -12,10 +12,9 @@ from textgen.inference.folding import Array, FoldedLayer, FoldedModel
 
 
 class Stepper:
-    """logits = stepper.step(id), with the state carried inside from character to character."""
+    """logits = stepper.step(id), its state inside; `state`: to begin from, None is zero."""
 
     def __init__(self, model: FoldedModel, state: Mapping[str, Array] | None = None) -> None:
-        """state: to begin from, as `state` gives it; None is zero."""
         self._head, self._bias = model.head, model.bias
         self._logits = np.empty(len(model.bias), np.float32)
         cell = {"lstm": _Lstm, "gru": _Gru, "rnn": _Layer}[model.config.cell]

@@ -23,9 +23,9 @@ from textgen.inference.sampling import Sampler, Uniforms, random_seed
 from textgen.inference.writer import GrowingText, Position, Writer, first_id
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import read_vocabulary, read_weights
-from textgen.text.corpus import file_ids, unknown_in
+from textgen.text.corpus import file_ids
 from textgen.text.decoding import Reader
-from textgen.text.vocabulary import Unknown, Vocabulary
+from textgen.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from textgen.inference.evaluation import Evaluation
@@ -52,7 +52,6 @@ class TextModel:
 
     @cached_property
     def folded(self) -> FoldedModel:
-        """The weights as the samplers read them."""
         return fold(self.header.record.model, self.weights)
 
     def generate(
@@ -67,16 +66,11 @@ class TextModel:
     ) -> Writer:
         """An iterator of text that continues `prompt`, which it does not repeat.
 
-        options, changes: the fields of `textgen.config.SamplingOptions`; `length` counts bytes at
-            level byte, of `stop` texts that overlap the one that begins first counts, and `device`
-            does not count here: one text is written in NumPy.
-        number: which of the texts of that seed.
-        position: go on from there (`Writer.position`); its sequence of draws goes on too, unless
-            `seed` or `number` asks for another.
-        score: whether the writer's `nats_per_char` is wanted.
-
-        Raises UsageError for a value out of range, UnknownCharacters, or CheckpointError if
-        `position` belongs to a model of another shape.
+        options, changes: the fields of `textgen.config.SamplingOptions`, but for `device`: one text
+            is written in NumPy; number: which of the texts of the seed; position: go on from there
+            (`Writer.position`), with its sequence of draws too, unless `seed` or `number` asks for
+            another; score: whether the writer's `nats_per_char` is wanted.
+        Raises UsageError, UnknownCharacters, or CheckpointError if `position` is of another shape.
         """
         options = replace(options or SamplingOptions(), **changes)
         seed = options.seed
@@ -103,8 +97,7 @@ class TextModel:
         """`num` texts written side by side, `streams` at a time; for many texts far faster.
 
         Products are in bf16 or fp16 where the device has units for them, so these are other texts
-        than `generate` writes for the same seed; but text i is the same whatever `num` is. `length`
-        must not be 0 here. The rest is as in `generate`.
+        than `generate` writes; but text i of a seed is the same whatever `num` is.
         """
         from textgen.inference.batch import BatchStepper, BatchWriter
         from textgen.model.device import pick_device, prepare_device, product_dtype
@@ -135,10 +128,7 @@ class TextModel:
             yield from map("".join, pieces)
 
     def fastest_device(self, streams: int = 1) -> str:
-        """The device that writes `streams` texts fastest, by a short measurement.
-
-        Only a machine with an accelerator is measured; without one torch is not imported.
-        """
+        """The device that writes `streams` texts fastest, measured where there are several."""
         if sys.platform.startswith("linux") and not any(map(os.path.exists, _ACCELERATORS)):
             return "cpu"
         from textgen.inference.batch import BLOCK
@@ -177,10 +167,9 @@ class TextModel:
         unknown: str = "error",
         progress: Callable[[int], None] | None = None,
     ) -> Evaluation:
-        """How well the model predicts `text`, in nats and bits per character.
+        """How well the model predicts `text`, in nats and bits per character: one exact pass.
 
-        text: a string, a file (read in blocks, so that memory does not grow with it), or ids of
-            shape (n,). One exact pass from zero state; the first character is not scored.
+        text: a string, a file (read in blocks, so that memory does not grow with it), or ids (n,).
         progress: called with the number of characters scored since the last call.
         Raises UnknownCharacters unless `unknown` says otherwise, CorpusError for too short a text.
         """
@@ -188,7 +177,7 @@ class TextModel:
 
         blocks: Iterable[NDArray]
         if isinstance(text, Path):
-            blocks = file_ids(text, self._reader, self.vocabulary, unknown)
+            blocks = file_ids(text, self.reader, self.vocabulary, unknown)
         elif isinstance(text, str):
             blocks = [self.vocabulary.encode(text, unknown)]
         else:
@@ -199,15 +188,8 @@ class TextModel:
             raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
         return result
 
-    def unknown_in(self, path: Path) -> Unknown:
-        """The characters of a file that the model never saw."""
-        return unknown_in(path, self._reader(), self.vocabulary)
-
-    def read(self, path: Path) -> str:
-        """A file as the model's corpus was read, for a prompt."""
-        return self._reader().text(path)
-
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
+        """Reads files as the model's corpus was read."""
         corpus = self.header.record.corpus
         return Reader(corpus.level, corpus.encoding)
 

@@ -1,7 +1,5 @@
 """Writing: an iterator of text that knows its position, and can be saved and continued."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,9 +22,8 @@ from textgen.text.vocabulary import Vocabulary
 class Position:
     """Where a writer stands: enough to go on exactly.
 
-    arrays: the recurrent state after every character but the last; pending: the id of the last,
-    not read yet; seed, number, place: those of the next draw; digest: gives the SHA-256 of the
-    checkpoint file, which is computed only where it is asked for.
+    arrays: the state after every character but the last; pending: the id of the last, not read yet;
+    seed, number, place: of the next draw; digest: gives the SHA-256 of the checkpoint file.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -43,7 +40,7 @@ class Position:
         write_file(path, pack(self.arrays, {_KEY: json.dumps(record)}))
 
     @classmethod
-    def load(cls, path: Path) -> Position:
+    def load(cls, path: Path) -> "Position":
         """Raises CheckpointError if `path` is no saved state."""
         from safetensors import SafetensorError, safe_open
 
@@ -69,10 +66,9 @@ _HINT = "make one with: textgen sample --save-state FILE"
 class GrowingText:
     """Decides what of the characters drawn is text, for one text: decoding, stops, length.
 
-    A text ends after `length` characters (bytes at level byte; 0: never), or before the first stop
-    text; of stop texts that overlap the one that begins first counts.
-
-    drawn: ids so far; written: how many of them are in the text handed out; done: whether it ended.
+    It ends after `length` characters (bytes at level byte; 0: never), or before the first stop
+    text; of those that overlap the one that begins first counts. drawn: ids so far; written: how
+    many of them are in the text handed out; done: whether it ended.
     """
 
     def __init__(self, vocabulary: Vocabulary, options: SamplingOptions) -> None:
@@ -116,9 +112,7 @@ class GrowingText:
 
 
 class Writer(Iterator[str]):
-    """Iterate over it for the text, piece by piece; it may be left at any time.
-
-    Its pieces are never empty; with `stop`, one is held back while it may begin a stop text.
+    """Iterate over it for the text, in pieces that are never empty; it may be left at any time.
 
     prompt: ids to read first; position: to go on from, instead of from zero state; digest: of the
     checkpoint, for `position`; score: whether `nats_per_char` is wanted.
@@ -163,7 +157,6 @@ class Writer(Iterator[str]):
         return next(self._pieces)
 
     def close(self) -> None:
-        """Write no more."""
         self._pieces.close()
 
     @property

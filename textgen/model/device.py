@@ -13,37 +13,27 @@ _AUTO = "try `device=auto`"
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the first of cuda, mps, cpu that is there.
-
-    Raises UsageError for a name that is no device, DeviceError for one that is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    here = ["cpu"]
-    if torch.cuda.is_available():
-        here += ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        here.append("mps")
+    """`auto` is the first of cuda, mps, cpu that is there; UsageError, DeviceError for the rest."""
+    cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else None
+    gpus = [] if cuda is None else ["cuda", *(f"cuda:{n}" for n in cuda)]
+    here = [*gpus, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if name == "auto" or name in here:
+        return torch.device(here[0] if name == "auto" else name)
     try:
-        device = torch.device(name)
+        kind = torch.device(name).type
     except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        kind = ""
+    if kind not in ("cpu", "cuda", "mps"):
         raise UsageError(f"`device` is {name!r}; expected auto, cpu, cuda, cuda:N or mps", _AUTO)
-    if name not in here:
-        raise DeviceError(f"no device {name} on this machine; it has {', '.join(here)}", _AUTO)
-    return device
+    raise DeviceError(f"no device {name} on this machine; it has {', '.join(here)}", _AUTO)
 
 
 def prepare_device(device: torch.device) -> None:
     """What makes computing on `device` faster and holds for the whole process.
 
-    A GPU becomes the current device, to which streams and graphs belong. On a CPU denormals are
-    flushed to zero, and freed memory is kept for the next step, where the C library is glibc: by
-    itself it returns a large tensor's pages to the kernel as soon as that is freed, and has the
-    next one's mapped and zeroed anew, which at 2 x 512 takes about a quarter of a step.
+    A GPU becomes the current device, to which streams and graphs belong. Denormals are flushed to
+    zero, and freed memory is kept, where the C library is glibc: by itself it has a large tensor's
+    pages mapped and zeroed anew in each step, which at 2 x 512 takes about a quarter of it.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -90,10 +80,7 @@ def has_bf16_units() -> bool:
 
 
 def product_dtype(device: torch.device) -> torch.dtype:
-    """The type with the fastest products: fp16 on a CUDA GPU, bf16 on a CPU that has units for it.
-
-    Decided by what the processor is, not by a clock, so that a seed writes the same on each day.
-    """
+    """The type with the fastest products, by what the processor is, not by a clock."""
     if device.type == "cuda":
         return torch.float16
     return torch.bfloat16 if device.type == "cpu" and has_bf16_units() else torch.float32

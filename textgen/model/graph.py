@@ -11,10 +11,9 @@ EAGER = 3  # calls done kernel by kernel first, so that what is set up once is n
 class Graphed:
     """`step(*inputs)`, captured after a few calls and replayed from then on.
 
-    step: works in place on memory that stays where it is, but for its result, a tensor.
-    recover: called with the reason when the capture failed half-way through `step`, which goes on
-        kernel by kernel then.
-    generator: the one that the step draws from, if it does; it may be seeded anew between calls.
+    step: works in place on memory that stays where it is, but for its result; recover: called with
+    the reason when a capture failed half-way, after which each call runs kernel by kernel;
+    generator: the one that the step draws from, which may be seeded anew between calls.
     """
 
     def __init__(

@@ -3,8 +3,6 @@
 T: characters of a chunk, B: streams, V: vocabulary, E: embedding, H: a layer's hidden width.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +18,7 @@ from textgen.architecture import ModelConfig
 class State:
     """What the recurrent layers carry from character to character, for B streams.
 
-    parts: `0.hidden`, for an LSTM `0.cell` too, `1.hidden`, … (`ModelConfig.state`), each of shape
-        (B, H) with its layer's own H, in float32.
+    parts: by the names of `ModelConfig.state`, each (B, H) with its layer's own H, in float32.
     """
 
     parts: Mapping[str, Tensor]
@@ -29,27 +26,25 @@ class State:
     @classmethod
     def zeros(
         cls, config: ModelConfig, batch_size: int, device: torch.device | str = "cpu"
-    ) -> State:
+    ) -> "State":
         sizes = {name: (batch_size, axis.size) for name, axis in config.state.items()}
         return cls({name: torch.zeros(size, device=device) for name, size in sizes.items()})
 
     def layer(self, number: int) -> dict[str, Tensor]:
-        """The parts of one layer."""
         return {n: part for n, part in self.parts.items() if n.startswith(f"{number}.")}
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> State:
+    def map(self, function: Callable[[Tensor], Tensor]) -> "State":
         return State({name: function(part) for name, part in self.parts.items()})
 
-    def detach(self) -> State:
+    def detach(self) -> "State":
         """The same values, cut off from the gradient: where backpropagation is truncated."""
         return self.map(Tensor.detach)
 
-    def copy_(self, other: State) -> None:
-        """Take over the values of `other`, in place."""
+    def copy_(self, other: "State") -> None:
         for name, part in self.parts.items():
             part.copy_(other.parts[name])
 
-    def zeroed(self, fresh: Tensor) -> State:
+    def zeroed(self, fresh: Tensor) -> "State":
         """Zero for the streams where `fresh`, bool of shape (B,), is true."""
         return self.map(lambda part: part.masked_fill(fresh[:, None], 0.0))
 
@@ -84,14 +79,11 @@ class CharModel(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, frequencies: Tensor) -> None:
-        """Draw the weights.
+        """Draw the weights; `frequencies`: the characters' shares of the text, above 0, shape (V,).
 
         Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices Glorot-uniform (Glorot
-        & Bengio 2010), both gate by gate; the head's biases are the characters' log-frequencies,
-        all others 0. What these choices are worth, and why a forget gate's bias is not 1, is
-        measured in docs/recipe.md.
-
-        frequencies: the characters' shares of the text, all above 0, shape (V,).
+        & Bengio 2010), gate by gate; the head's biases are the characters' log-frequencies, all
+        others 0. docs/recipe.md has what that is worth, and why a forget gate's bias is not 1.
         """
         nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
         for layer, hidden in zip(self.layers, self.config.hidden, strict=True):
@@ -110,8 +102,7 @@ class CharModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """ids (T, B) and the state before them -> logits (T, B, V) and the state after them.
 
-        generator: draws the masks of dropout and weight-drop while training; None stands for the
-            default generator.
+        generator: draws the masks of dropout and weight-drop; None is the default one.
         """
         drop = self._dropout(ids.shape[1], generator)
         x = drop(self.embedding(ids))  # (T, B, E)

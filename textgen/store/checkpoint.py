@@ -28,24 +28,17 @@ _NAME_ONE = "name a checkpoint that textgen train wrote"
 
 @dataclass(frozen=True)
 class Header:
-    """A checkpoint without its arrays.
-
-    bytes: size of the file; arrays: dtype and shape by name; version: of the file's format.
-    """
+    """All of a checkpoint but its arrays, of which it has the names, types and shapes."""
 
     path: Path
     bytes: int
     arrays: dict[str, tuple[str, tuple[int, ...]]]
-    version: int
+    version: int  # of the format that the file was written in
     record: Record
 
 
 def read_header(path: Path) -> Header:
-    """Read and check a checkpoint's header.
-
-    Raises CheckpointError: no file, empty, truncated, not safetensors, another program's, of a
-    newer format, or with a damaged record.
-    """
+    """Read and check a checkpoint's header; CheckpointError says what is wrong with it."""
     size, begin, entries = _read_json(path)
     metadata = entries.pop("__metadata__", None)
     try:

@@ -55,8 +55,7 @@ def to_json(record: Record) -> str:
 def from_json(text: str) -> tuple[int, Record]:
     """The format that a record was written in, and the record.
 
-    Raises NewerFormat; TypeError, KeyError, ValueError, RecursionError or UsageError for a damaged
-    record.
+    Raises NewerFormat, or some other error for a record that does not hold together.
     """
     data = json.loads(text)
     version = data["version"]

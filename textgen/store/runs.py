@@ -41,15 +41,11 @@ class Run:
         return self.newest.exists()
 
     def changed(self) -> float:
-        """When the run was last saved, in seconds since the epoch."""
         return max(p.stat().st_mtime for p in (self.last, self.best) if p.exists())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, and keep other processes from training this run meanwhile.
-
-        Raises RunError if one trains it already, or if the folder cannot be made.
-        """
+        """Make the folder, and keep other processes from training this run; else RunError."""
         with self._folder_made():
             lock = os.open(self.folder, os.O_RDONLY) if os.name == "posix" else None
         try:
@@ -61,9 +57,9 @@ class Run:
                 os.close(lock)
 
     def save(self, record: Record, arrays: Mapping[str, Arrays], best: Arrays | None) -> None:
-        """Write `best`, if its weights are new, then the metrics, then `last`.
+        """Write `best`, if it is given, the metrics, and `last`; arrays by group and name.
 
-        arrays: those of `last`, by group and name. Raises RunError; what was saved before is whole.
+        Raises RunError; what was saved before is then whole.
         """
         with self._folder_made():
             if best is not None and record.best is not None:
@@ -89,7 +85,6 @@ class Run:
 
 
 def _line(event: Evaluated) -> str:
-    """A line of metrics.jsonl."""
     fields = event.to_json()
     del fields["event"]
     return json.dumps(fields) + "\n"
@@ -114,10 +109,7 @@ def list_runs(checkpoints: Path) -> list[Run]:
 
 
 def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
-    """A run to begin; its folder is made when it is first saved.
-
-    Raises UsageError for a name that is no folder name, RunError if the run exists.
-    """
+    """A run to begin, or UsageError for a name that is no folder name, RunError if it exists."""
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise UsageError(f"`run` is {name!r}; expected a plain folder name", "try `run=plays`")
     run = Run(checkpoints / name)
@@ -131,10 +123,7 @@ def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
 
 
 def find_run(name: str | None, checkpoints: Path) -> Run:
-    """The run of that name or folder; the latest if there is no name.
-
-    A name with a slash is a path first, any other a run in `checkpoints`. Raises RunError.
-    """
+    """The run of that name, or the latest; a name with a slash is a folder first."""
     if name is None:
         if runs := list_runs(checkpoints):
             return runs[0]
@@ -147,10 +136,7 @@ def find_run(name: str | None, checkpoints: Path) -> Run:
 
 
 def find_checkpoint(name: str | None, checkpoints: Path) -> Path:
-    """The checkpoint to sample from: a file, else a run's best, else its last.
-
-    Raises RunError or CheckpointError if there is none.
-    """
+    """The file to sample from: a checkpoint file as it is, else a run's best, else its last."""
     if name and (Path(name).is_file() or name.endswith(".safetensors")):
         return checkpoint_at(Path(name))
     return checkpoint_at(find_run(name, checkpoints).folder)

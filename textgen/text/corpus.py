@@ -27,11 +27,10 @@ _ANEW = "train anew: textgen train --run NAME"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as ids, in a part for training and a part for validation.
+    """A text as ids, cut into the part for training and the part for validation.
 
-    train, validation: shapes (N,) and (M,), in the vocabulary's dtype.
-    fingerprint: SHA-256 of the bytes of all files, the validation file last.
-    notices: what was changed in reading, one line each.
+    train, validation: shapes (N,) and (M,), in the vocabulary's dtype; fingerprint: SHA-256 of the
+    bytes of all files; notices: what was changed on the way in, one line each.
     """
 
     train: NDArray
@@ -53,7 +52,7 @@ def read_corpus(
 ) -> Corpus:
     """Read, check and encode the files of `config`.
 
-    vocabulary: by default made of the characters found; fingerprint: that the files must have.
+    vocabulary: to encode with, by default of the characters found; fingerprint: to be expected.
     Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from;
     ChangedCorpus: files of another fingerprint.
     """
@@ -114,8 +113,7 @@ def file_ids(
 ) -> Iterator[NDArray]:
     """The ids of a file, in blocks; `unknown` as in `Vocabulary.encode`.
 
-    With `error` a regular file is read twice, so that UnknownCharacters is raised before the first
-    block and names all of them.
+    With `error` a regular file is read to its end first, so that all of them are named.
     """
     if unknown == "error" and path.is_file():
         unknown_in(path, reader(), vocabulary).refuse(str(path))

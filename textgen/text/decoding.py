@@ -32,9 +32,8 @@ class Reader:
     notices: list[str] = field(default_factory=list)
 
     def symbols(self, path: Path) -> Iterator[NDArray]:
-        """The symbols of a file, in blocks: uint32 code points, or uint8 bytes at level byte.
+        """A file in blocks: code points, uint32, or bytes, uint8; BOM left out, newlines as LF.
 
-        At level char a byte-order mark is left out, CRLF and CR become LF.
         Raises CorpusError for a file that cannot be read, is binary, or is not in the encoding.
         """
         try:

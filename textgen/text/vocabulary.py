@@ -30,7 +30,6 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned type that holds every id."""
         return np.dtype(np.min_scalar_type(len(self) - 1))
 
     @cached_property
@@ -88,8 +87,7 @@ class Vocabulary:
     def decoder(self) -> Callable[[int | None], str]:
         """A function from one id to the text that it completes; None flushes what is held back.
 
-        At level byte a character needs up to four ids, so the text can be empty; bytes that are
-        not UTF-8 come as lone surrogates.
+        Bytes that are not UTF-8 come as lone surrogates, which `surrogateescape` writes back.
         """
         if self.level == "char":
             characters = self.characters

@@ -1,7 +1,5 @@
 """A training run: steps, validations, samples and saves, reported as events."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator
@@ -32,24 +30,26 @@ from textgen.training.pace import Decisions
 from textgen.training.planning import EVALUATED, Plan, evaluation_worth, extended, plan
 from textgen.training.step import Learner, first_network
 
+Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation
 SAMPLE = 240  # characters of a sample shown while training
 
 
-def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> Loop:
+def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> "Loop":
     """A run from its first step; `began`: when a budget's clock began, on `time.monotonic`."""
     device = pick_device(choices.device)
     corpus = read_corpus(corpus_config)
     planned = plan(choices, corpus, device, began)
     network = first_network(planned.model, corpus.train, planned.training.seed)
     learner = Learner(network, planned.training, corpus.train, device)
-    return Loop(run, corpus, corpus_config, planned, learner, deadline=_deadline(choices, began))
+    return Loop(
+        run, corpus, corpus_config, planned, learner, deadline=began + (choices.time or math.inf)
+    )
 
 
-def resume(run: Run, now: CorpusConfig | None, choices: Choices, began: float) -> Loop:
-    """A run from where it was last saved.
+def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
+    """A run from where it was last saved; `files`: where its corpus is now, if it moved.
 
-    now: where the corpus is now (see `moved_corpus`), None if it did not move; choices: its budget,
-    to go on for so much from here, and its device, where `auto` is the one that was trained on.
+    choices: its budget, to go on for so much from here; its device, auto is the one trained on.
     Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
     """
     header = read_header(run.last)
@@ -67,22 +67,16 @@ def resume(run: Run, now: CorpusConfig | None, choices: Choices, began: float) -
         )
     device = _same_device(choices.device, record.device)
     torch.set_num_threads(record.threads)
+    now = moved(record.corpus, *files) if any(files) else None
     corpus, corpus_config = reread_corpus(header, now), now or record.corpus
     planned = extended(record, choices, corpus, device, began)
     learner = Learner(CharModel(planned.model), planned.training, corpus.train, device)
     learner.restore(read_resumed(header), record.step)
-    loop = Loop(run, corpus, corpus_config, planned, learner, deadline=_deadline(choices, began))
+    loop = Loop(
+        run, corpus, corpus_config, planned, learner, deadline=began + (choices.time or math.inf)
+    )
     loop.history, loop.seconds = list(record.history), record.seconds
     return loop
-
-
-def moved_corpus(run: Run, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:
-    """The settings of a run's corpus, with the places where its files are now."""
-    return moved(read_header(run.last).record.corpus, files, val_file)
-
-
-def _deadline(choices: Choices, began: float) -> float | None:
-    return None if choices.time is None else began + choices.time
 
 
 def _same_device(name: str, trained_on: str) -> torch.device:
@@ -100,7 +94,7 @@ class Loop:
     corpus_config: CorpusConfig
     plan: Plan
     learner: Learner
-    deadline: float | None  # on `time.monotonic`, for a run that was given a time
+    deadline: float  # on `time.monotonic`, infinite for a run without a budget of time
     history: list[Evaluated] = field(default_factory=list)
     seconds: float = 0.0  # spent before this process began
     _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
@@ -109,8 +103,8 @@ class Loop:
     def events(self) -> Iterator[Event]:
         """Train to the last step; leave the iterator at any event, and the run is saved.
 
-        Raises Diverged when the loss is no longer a number, and RunError when the run's folder
-        cannot be written at the beginning or at the end; in between, a failed save is a notice.
+        Raises Diverged for a loss that is no number, and RunError when the run's folder cannot be
+        written at the beginning or at the end; in between that is a notice.
         """
         with self.run.locked():
             yield from self._train()
@@ -127,7 +121,7 @@ class Loop:
         try:
             while True:
                 step, config = learner.step, learner.config
-                if decide.evaluate(config, step) and not self._evaluated(step):
+                if decide.evaluate(config, step) and not any(e.step >= step for e in self.history):
                     yield self._evaluate(since)
                     since = step, time.monotonic()
                     decide.did("evaluation")
@@ -147,7 +141,7 @@ class Loop:
             self._save()
             raise
         yield self._save()
-        best = min(self.history, key=_val_nats)
+        best = min(self.history, key=lambda e: e.val_nats)
         folder, seconds = str(self.run.folder), self._elapsed()
         yield Finished(learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
 
@@ -161,9 +155,6 @@ class Loop:
                 raise self._diverged(f"the loss became {loss}")
         return Stepped(learner.step, learner.config.steps, loss, lr)
 
-    def _evaluated(self, step: int) -> bool:
-        return bool(self.history) and self.history[-1].step >= step
-
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
 
@@ -176,7 +167,6 @@ class Loop:
         )
 
     def planned(self) -> Planned:
-        """The settings that training will follow."""
         return Planned(
             run=self.run.name,
             folder=str(self.run.folder),
@@ -187,7 +177,6 @@ class Loop:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """What both the plan and a checkpoint say."""
         return {
             "model": self.plan.model,
             "training": self.learner.config,
@@ -217,7 +206,7 @@ class Loop:
             grad_norm=grad_norm if math.isfinite(grad_norm) else None,
             seconds=round(self._elapsed(), 3),
             chars_per_second=round((learner.step - since[0]) * config.chars_per_step / seconds, 1),
-            best=val_nats < min(map(_val_nats, self.history), default=math.inf),
+            best=val_nats < min((e.val_nats for e in self.history), default=math.inf),
         )
         self.history.append(event)
         if event.best:
@@ -259,7 +248,3 @@ class Loop:
         self.run.save(record, self.learner.arrays(), self._best)
         self._best = None
         return Saved(record.step, str(self.run.last), round(time.monotonic() - begin, 4))
-
-
-def _val_nats(event: Evaluated) -> float:
-    return event.val_nats

@@ -1,5 +1,6 @@
 """What is due in a training run: the one place that looks at the clock, apart from what is done."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -14,15 +15,12 @@ END = 0.5  # seconds to leave for the last save and the way out
 class Decisions:
     """Whether to stop, save, evaluate or sample, and how many steps still fit into the time.
 
-    Steps that are fitted to the deadline begin a new segment of the schedule, whose learning rate
-    reaches its end as the time does. Both are settings that a checkpoint keeps, so a resumed run
-    takes the steps that were settled on.
-
-    deadline: on `time.monotonic`, None where no time was given.
+    Steps that are fitted to the deadline begin a new segment of the schedule, which a checkpoint
+    keeps; a resumed run takes the steps that were settled on. deadline: on `time.monotonic`;
     evaluation_worth: in how many steps' time a validation is done, until one was timed.
     """
 
-    def __init__(self, deadline: float | None, evaluation_worth: float = 0.0) -> None:
+    def __init__(self, deadline: float, evaluation_worth: float = 0.0) -> None:
         self._deadline = deadline
         self._evaluation_worth = evaluation_worth
         self._window = 0.0  # seconds of the steps since the last look
@@ -59,7 +57,7 @@ class Decisions:
 
     def refitted(self, config: TrainingConfig, step: int) -> TrainingConfig:
         """The settings from `step` on; the same ones, while they still fit the deadline."""
-        if self._deadline is None or self._window < LOOK:
+        if self._deadline == math.inf or self._window < LOOK:
             return config
         if step - config.segment_start < rise(config):
             return config

@@ -57,9 +57,8 @@ class Plan:
 def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
     """Decide on everything that `choices` leaves open; the default budget is 5 minutes.
 
-    Only a budget of time measures, for a few seconds; with steps or epochs nothing is decided by a
-    clock. began: when the budget's clock began to run, on `time.monotonic`.
-    Raises UsageError or DeviceError for choices that cannot be followed.
+    Only a budget of time measures; with steps or epochs nothing is decided by a clock. began: when
+    the budget's clock began to run, on `time.monotonic`. Raises UsageError or DeviceError.
     """
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
@@ -83,23 +82,17 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     steps = steps_of(choices, per_step, size, rate, began)
     dropout, weight_drop, decay = regularisation(shape.parameters, steps * per_step, size)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus))
-    training = TrainingConfig(
+    training = TrainingConfig.of(
+        choices,
         steps=steps,
         batch_size=batch_size,
         bptt=bptt,
-        optimizer=choices.optimizer,
         lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden))),
-        schedule=choices.schedule,
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
-        clip=choices.clip,
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
         eval_every=eval_every,
-        save_every=choices.save_every,
         sample_every=_or(choices.sample_every, 2 * eval_every),
-        seed=choices.seed,
         precision=precision,
-        segment_start=0,
-        segment_progress=0.0,
     )
     dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
     model = replace(shape, dropout=dropout, weight_drop=weight_drop)
@@ -111,8 +104,8 @@ def extended(
 ) -> Plan:
     """The settings of a run that goes on: to its planned end, or for `budget` from where it is.
 
-    The learning rate becomes that of a run which was to be so long from its beginning; dropout and
-    decay that were not chosen rise to what the planner would take for it, and are never lowered.
+    The learning rate becomes that of a run of the whole length; dropout and decay that were not
+    chosen rise to what the planner would take for it, and are never lowered.
     """
     model, training, size = record.model, record.training, len(corpus.train)
     notices: tuple[str, ...] = ()
@@ -181,7 +174,8 @@ def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
 
 def _expected(shape: Shape, trial: Trial, _: Choices) -> tuple[ModelConfig, str, float | None]:
     """Shape and precision by sizes alone, and torch's threads set by them."""
-    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _taught(s, trial.size))
+    most = PARAMETERS_PER_CHARACTER * trial.size
+    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _learnable(s) <= most)
     width, precision = max(model.hidden), trial.precision
     if trial.device.type == "cpu":
         torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
@@ -220,15 +214,10 @@ def _measured(
     def fits(model: ModelConfig) -> bool:
         characters = seconds / sum(linear * w + square * w * w for w in model.hidden)
         enough = READ_PER_PARAMETER * _learnable(model) <= characters
-        return enough and _taught(model, trial.size)
+        return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
 
     model = _deepest(shape, fits)
     return model, precision, measure(model, trial)
-
-
-def _taught(model: ModelConfig, size: int) -> bool:
-    """Whether a text of `size` characters can teach so many parameters."""
-    return _learnable(model) <= PARAMETERS_PER_CHARACTER * size
 
 
 def _learnable(model: ModelConfig) -> int:
@@ -237,10 +226,7 @@ def _learnable(model: ModelConfig) -> int:
 
 
 def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, began: float) -> int:
-    """How many steps of `per_step` characters the budget pays for.
-
-    size: characters of a pass; rate: characters per second, where there is a budget of time.
-    """
+    """How many steps the budget pays for; `size`: characters of a pass, `rate`: per second."""
     if budget.time is not None and rate is not None:
         left = budget.time - (time.monotonic() - began)
         return max(1, int(TRAINING_SHARE * left * rate / per_step))
@@ -259,8 +245,7 @@ def regularisation(parameters: int, characters: int, size: int) -> tuple[float, 
 
     characters: read in all, of a text of `size`. A model that is small for its text learns less of
     it by heart, so what counts is the geometric mean of the passes and of what they would be if the
-    model's size followed from the time. Only AdamW's decay is apart from the gradient and can be so
-    high (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
+    model's size followed from the time. The decay is AdamW's (Loshchilov & Hutter 2019).
     """
     count = math.sqrt(characters / size * READ_PER_PARAMETER * parameters / size)
     dropout, weight_drop, decay = next(rest for most, *rest in REGULARISATION if count <= most)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from textgen.architecture import ModelConfig
-from textgen.config import TrainingConfig
+from textgen.config import Choices, TrainingConfig
 from textgen.model.device import has_bf16_units
 from textgen.model.network import CharModel
 from textgen.training.step import Learner
@@ -31,24 +31,9 @@ class Trial:
 
 def measure(model: ModelConfig, trial: Trial) -> float:
     """Characters per second of training, the median of a few steps on random characters."""
-    config = TrainingConfig(
-        steps=100,
-        batch_size=trial.batch_size,
-        bptt=trial.bptt,
-        optimizer=trial.optimizer,
-        lr=1e-3,
-        schedule="constant",
-        warmup=0,
-        clip=1.0,
-        weight_decay=0.0,
-        eval_every=100,
-        save_every=100.0,
-        sample_every=0,
-        seed=0,
-        precision=trial.precision,
-        segment_start=0,
-        segment_progress=0.0,
-    )
+    how = {"batch_size": trial.batch_size, "bptt": trial.bptt, "precision": trial.precision}
+    how |= {"steps": 100, "lr": 1e-3, "warmup": 0, "weight_decay": 0.0, "sample_every": 0}
+    config = TrainingConfig.of(Choices(optimizer=trial.optimizer, eval_every=100), **how)
     ids = np.random.default_rng(0).integers(model.vocabulary_size, size=min(trial.size, 1 << 16))
     learner = Learner(CharModel(model), config, ids, trial.device)
     seconds: list[float] = []
@@ -75,8 +60,5 @@ def expected_precision(width: int, device: torch.device) -> str:
 
 
 def expected_threads(width: int, batch_size: int) -> int:
-    """How many CPU threads a step keeps busy, by the layers' width; at most torch's own number.
-
-    More than that wait for each other, and where other programs want the cores too, for them.
-    """
+    """How many CPU threads a step keeps busy, by the layers' width; more wait for each other."""
     return max(1, min(torch.get_num_threads(), 8 * batch_size * width * width // THREAD_WORK))

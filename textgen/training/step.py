@@ -40,7 +40,6 @@ class Learner:
     """Weights, optimizer, the streams' state and the step: what must be kept to go on exactly.
 
     Masks and data position depend only on (seed, step), so no RNG state is kept.
-    network: to be trained; ids: the training text, shape (N,).
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class Learner:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step."""
         return learning_rate(self.step, self.config)
 
     def advance(self) -> Tensor:
@@ -119,19 +117,16 @@ class Learner:
             self.scaler.load_state_dict(before)
 
     def take_losses(self) -> float:
-        """The mean of the losses since the last call."""
         mean = float(self.loss_sum) / max(1, self.loss_count)
         self.loss_sum.zero_()
         self.loss_count = 0
         return mean
 
     def is_finite(self) -> bool:
-        """Whether every weight is a number."""
         sums = [p.detach().sum() for p in self.network.parameters()]
         return bool(torch.stack(sums).isfinite().all())
 
     def weights(self) -> dict[str, NDArray]:
-        """A copy of the weights, by name."""
         return {n: _array(p) for n, p in self.network.state_dict().items()}
 
     def arrays(self) -> Arrays:
@@ -204,17 +199,13 @@ def _array(value: Tensor | float) -> NDArray:
 
 
 def _mix(seed: int, step: int) -> int:
-    """A seed of its own for each (seed, step)."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _optimizer(
     network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Weight decay touches matrices alone, neither biases nor the embedding.
-
-    Adam is AdamW (Loshchilov & Hutter 2019) without decay.
-    """
+    """Weight decay touches matrices alone, neither biases nor the embedding; adam has none."""
     groups: list[dict[str, Any]] = [
         {"params": [], "weight_decay": config.weight_decay},
         {"params": [], "weight_decay": 0.0},

@@ -14,19 +14,17 @@ RESETS = 0.01  # the share of chunks that begin from zero state, besides those p
 
 
 class Chunk(NamedTuple):
-    """window: ids, shape (T+1, B); fresh: which streams begin from zero state, (B,)."""
+    """window: ids, shape (T+1, B); fresh: which streams begin from zero state, shape (B,)."""
 
     window: NDArray[np.int64]
     fresh: NDArray[np.bool_]
 
     @property
     def inputs(self) -> NDArray[np.int64]:
-        """Shape (T, B)."""
         return self.window[:-1]
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Shape (T, B)."""
         return self.window[1:]
 
 
@@ -45,11 +43,10 @@ class Streams:
         return (self.starts + step * self.bptt) % len(self.ids)
 
     def chunk(self, step: int) -> Chunk:
-        """What the streams read in `step`; steps count from 0.
+        """What the streams read in `step`, counted from 0.
 
-        A stream is fresh in its first step, in the step after it passed the corpus's end, and
-        whenever a seeded coin (1 in 100) says so, so that the model also learns to begin from
-        nothing, as sampling and evaluation do.
+        A stream is fresh in its first step, in the step after it passed the corpus's end, and in a
+        seeded 1 of 100, so that the model also learns to begin, as in sampling and evaluation.
         """
         positions = self.positions(step)
         window = self.ids[(positions + self._span) % len(self.ids)].astype(np.int64)
