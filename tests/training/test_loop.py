@@ -23,7 +23,7 @@ from textgen.store.contents import RESUMED
 from textgen.training.step import Learner
 
 STEPS = 151
-WALK = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
+RUN = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
 CLOCKS = {"seconds", "chars_per_second"}
 
 
@@ -81,7 +81,7 @@ def uninterrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     folders = {}
     for cell in ("lstm", "gru"):
         checkpoints = tmp_path_factory.mktemp(cell)
-        train(corpus, checkpoints, **WALK, cell=cell)
+        train(corpus, checkpoints, **RUN, cell=cell)
         folders[cell] = checkpoints / "tales"
     return folders
 
@@ -127,7 +127,7 @@ def test_best_holds_the_weights_of_the_lowest_validation_loss(corpus: Path, tmp_
 def test_leaving_and_resuming_in_a_new_process_changes_nothing(
     corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path], cell: str
 ) -> None:
-    events = textgen.train(corpus, checkpoints=tmp_path, **WALK, cell=cell)
+    events = textgen.train(corpus, checkpoints=tmp_path, **RUN, cell=cell)
     leave(events, 67)
     assert read_header(tmp_path / "tales" / "last.safetensors").record.step == 67
     resume(tmp_path)
@@ -139,7 +139,7 @@ def test_leaving_right_before_an_evaluation_does_not_lose_it(
 ) -> None:
     for stop in (40, 80):
         events = (
-            textgen.train(corpus, checkpoints=tmp_path, **WALK)
+            textgen.train(corpus, checkpoints=tmp_path, **RUN)
             if stop == 40
             else textgen.resume("tales", checkpoints=tmp_path)
         )
@@ -151,18 +151,18 @@ def test_leaving_right_before_an_evaluation_does_not_lose_it(
 def test_leaving_after_the_last_step_leaves_its_evaluation_to_resume(
     corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
 ) -> None:
-    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    events = textgen.train(corpus, checkpoints=tmp_path, **RUN)
     leave(events, STEPS)
     list(textgen.resume("tales", checkpoints=tmp_path))
     assert_same(tmp_path / "tales", uninterrupted["lstm"])
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(corpus: Path, tmp_path: Path) -> None:
-    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    events = textgen.train(corpus, checkpoints=tmp_path, **RUN)
     for event in events:
         if isinstance(event, Stepped):
             break
-    other = command("train", corpus, "--checkpoints", tmp_path, "--overwrite", *flags(WALK))
+    other = command("train", corpus, "--checkpoints", tmp_path, "--overwrite", *flags(RUN))
     for arguments in (other, command("resume", "--checkpoints", tmp_path)):
         done = subprocess.run(arguments, capture_output=True, text=True)
         assert done.returncode == 1
@@ -179,7 +179,7 @@ def test_a_signal_at_a_random_moment_changes_nothing(
     moment = random.randint(45, 130)
     process = subprocess.Popen(
         command(
-            "train", corpus, "--checkpoints", tmp_path, "--json", "--save-every=0.02s", *flags(WALK)
+            "train", corpus, "--checkpoints", tmp_path, "--json", "--save-every=0.02s", *flags(RUN)
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -240,7 +240,7 @@ def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_p
 def test_a_changed_corpus_is_refused_and_a_moved_one_accepted(corpus: Path, tmp_path: Path) -> None:
     text = tmp_path / "tales.txt"
     text.write_bytes(corpus.read_bytes())
-    events = textgen.train(text, checkpoints=tmp_path, **WALK)
+    events = textgen.train(text, checkpoints=tmp_path, **RUN)
     leave(events, 5)
     moved = tmp_path / "elsewhere.txt"
     text.rename(moved)
@@ -279,7 +279,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_save(
 def test_a_failed_save_is_told_and_tried_again(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = textgen.train(corpus, checkpoints=tmp_path, **{**WALK, "save_every": 1e-6})
+    events = textgen.train(corpus, checkpoints=tmp_path, **{**RUN, "save_every": 1e-6})
     seen = []
     write = runs.write_checkpoint
 
@@ -305,7 +305,7 @@ def test_a_dry_run_plans_and_writes_nothing(corpus: Path, tmp_path: Path) -> Non
 
 def test_a_run_started_over_leaves_nothing_of_the_old_one(corpus: Path, tmp_path: Path) -> None:
     train(corpus, tmp_path, steps=40, eval_every=20)
-    events = textgen.train(corpus, checkpoints=tmp_path, overwrite=True, **WALK)
+    events = textgen.train(corpus, checkpoints=tmp_path, overwrite=True, **RUN)
     for event in events:
         if isinstance(event, Stepped):
             break
@@ -354,7 +354,7 @@ def test_the_same_command_with_steps_gives_the_same_bits(corpus: Path, tmp_path:
 def test_notices_come_in_their_order(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = textgen.train(corpus, checkpoints=tmp_path, **WALK)
+    events = textgen.train(corpus, checkpoints=tmp_path, **RUN)
     advance = Learner.advance
 
     def speaking(learner: Learner) -> object:
@@ -370,7 +370,7 @@ def test_notices_come_in_their_order(
 def test_a_moved_validation_file_is_named_on_resume(corpus: Path, tmp_path: Path) -> None:
     held_out = tmp_path / "held-out.txt"
     held_out.write_text(corpus.read_text()[:500])
-    events = textgen.train(corpus, checkpoints=tmp_path, val_file=held_out, **WALK)
+    events = textgen.train(corpus, checkpoints=tmp_path, val_file=held_out, **RUN)
     leave(events, 5)
     moved = held_out.rename(tmp_path / "elsewhere.txt")
     with pytest.raises(CorpusError, match=r"no such file: .*held-out") as caught:
@@ -385,14 +385,14 @@ def test_a_moved_validation_file_is_named_on_resume(corpus: Path, tmp_path: Path
 def test_a_precision_that_this_cpu_lacks_is_refused_and_a_run_in_it_goes_on_in_another(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave(textgen.train(corpus, checkpoints=tmp_path, **WALK), 5)
+    leave(textgen.train(corpus, checkpoints=tmp_path, **RUN), 5)
     last = tmp_path / "tales" / "last.safetensors"
     header = read_header(last)
     training = replace(header.record.training, precision="bf16")
     write_checkpoint(last, replace(header.record, training=training), read_arrays(header, *RESUMED))
     monkeypatch.setattr("textgen.model.device._trains_in_bf16", lambda: False)
     with pytest.raises(DeviceError, match="no bf16"):
-        train(corpus, tmp_path, run="other", **{**WALK, "precision": "bf16"})
+        train(corpus, tmp_path, run="other", **{**RUN, "precision": "bf16"})
     planned = next(textgen.resume("tales", checkpoints=tmp_path))
     assert isinstance(planned, Planned)
     assert planned.training.precision == "fp32"

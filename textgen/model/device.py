@@ -72,7 +72,7 @@ def _trains_in_bf16() -> bool:
 
 
 def has_bf16_units() -> bool:
-    """Whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX), told by torch."""
+    """Whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX), as torch reports."""
     capabilities: dict[str, object] = getattr(
         torch.cpu, "get_capabilities", dict
     )()  # torch 2.10 may lack it
