@@ -61,10 +61,8 @@ class ModelConfig:
         Each layer is PyTorch's recurrent layer of one layer: input and recurrent matrix, gate by
         gate, and a bias for each.
         """
-        vocabulary, below = (
-            Axis("vocabulary", self.vocabulary_size),
-            Axis("embedding", self.embedding),
-        )
+        vocabulary = Axis("vocabulary", self.vocabulary_size)
+        below = Axis("embedding", self.embedding)
         weights: dict[str, tuple[Axis, ...]] = {"embedding.weight": (vocabulary, below)}
         for n, width in enumerate(self.hidden):
             hidden = Axis(f"hidden.{n}", width)

@@ -125,3 +125,17 @@ def test_a_stopped_timed_run_goes_on_without_a_clock(corpus: Path, tmp_path: Pat
     assert planned.training == record.training
     assert any(isinstance(e, Evaluated) for e in [next(resumed) for _ in range(120)])
     resumed.close()
+
+
+def test_the_default_budget_ends_on_time_too(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No budget is named, and the planner is fooled into four times too many steps."""
+    monkeypatch.setattr(pace, "LOOK", 0.05)
+    monkeypatch.setattr(textgen.training.planning, "DEFAULT_TIME", 3.0)
+    measure = textgen.training.planning.measure
+    monkeypatch.setattr(textgen.training.planning, "measure", lambda *a: 4 * measure(*a))
+    options = {**SMALL, "warmup": 2, "eval_every": 50}
+    finished = list(textgen.train(corpus, checkpoints=tmp_path, **options))[-1]
+    assert isinstance(finished, Finished)
+    assert finished.seconds < 4.0

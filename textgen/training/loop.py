@@ -41,9 +41,7 @@ def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float)
     planned = plan(choices, corpus, device, began)
     network = first_network(planned.model, corpus.train, planned.training.seed)
     learner = Learner(network, planned.training, corpus.train, device)
-    return Loop(
-        run, corpus, corpus_config, planned, learner, deadline=began + (choices.time or math.inf)
-    )
+    return Loop(run, corpus, corpus_config, planned, learner, began=began)
 
 
 def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
@@ -72,9 +70,7 @@ def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
     planned = extended(record, choices, corpus, device, began)
     learner = Learner(CharModel(planned.model), planned.training, corpus.train, device)
     learner.restore(read_resumed(header), record.step)
-    loop = Loop(
-        run, corpus, corpus_config, planned, learner, deadline=began + (choices.time or math.inf)
-    )
+    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
     loop.history, loop.seconds = list(record.history), record.seconds
     return loop
 
@@ -94,7 +90,7 @@ class Loop:
     corpus_config: CorpusConfig
     plan: Plan
     learner: Learner
-    deadline: float  # on `time.monotonic`, infinite for a run without a budget of time
+    began: float  # when the plan's budget of time began to run, on `time.monotonic`
     history: list[Evaluated] = field(default_factory=list)
     seconds: float = 0.0  # spent before this process began
     _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
@@ -116,7 +112,7 @@ class Loop:
         if learner.step == 0:
             yield self._save()  # that the folder can be written is found out now, not later
         worth = evaluation_worth(learner.config.chars_per_step, self.corpus)
-        decide = Decisions(self.deadline, worth)
+        decide = Decisions(self.began + (self.plan.time or math.inf), worth)
         since = learner.step, time.monotonic()  # of the last evaluation
         try:
             while True:

@@ -52,6 +52,7 @@ class Plan:
     chars_per_second: float | None  # as measured, if it was
     notices: tuple[str, ...]
     chosen: tuple[str, ...]  # see Choices
+    time: float | None  # the budget of seconds, if it is one of time
 
 
 def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
@@ -96,7 +97,7 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     )
     dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
     model = replace(shape, dropout=dropout, weight_drop=weight_drop)
-    return Plan(model, training, rate, tuple(notices), choices.chosen)
+    return Plan(model, training, rate, tuple(notices), chosen=choices.chosen, time=choices.time)
 
 
 def extended(
@@ -115,7 +116,7 @@ def extended(
         training = replace(training, precision="fp32")
         notices = (f"{error.message}; going on in fp32",)
     if budget.budget is None:
-        return Plan(model, training, None, notices, record.chosen)
+        return Plan(model, training, None, notices, chosen=record.chosen, time=None)
     rate, per_step = None, training.chars_per_step
     if budget.time is not None:
         streams, optimizer = (training.batch_size, training.bptt), training.optimizer
@@ -140,7 +141,7 @@ def extended(
         eval_every=training.eval_every if chosen else evaluation_interval(more, per_step, corpus),
     )
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
-    return Plan(model, training, rate, notices, record.chosen)
+    return Plan(model, training, rate, notices, chosen=record.chosen, time=budget.time)
 
 
 def _or(chosen: Value | None, planned: Value) -> Value:
