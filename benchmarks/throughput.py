@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from textgen.architecture import ModelConfig
-from textgen.config import TrainingConfig
+from textgen.config import Choices, TrainingConfig
 from textgen.errors import DeviceError
 from textgen.model.device import check_precision
 from textgen.training.step import Learner, first_network
@@ -77,24 +77,9 @@ def model_of(shape: tuple[int, ...]) -> ModelConfig:
 
 def ours(shape: tuple[int, ...], precision: str) -> Learner:
     *_, batch, bptt = shape
-    training = TrainingConfig(
-        steps=10**6,
-        batch_size=batch,
-        bptt=bptt,
-        optimizer="adamw",
-        lr=0.01,
-        schedule="linear",
-        warmup=20,
-        clip=0.5,
-        weight_decay=0.1,
-        eval_every=10**6,
-        save_every=30.0,
-        sample_every=0,
-        seed=0,
-        precision=precision,
-        segment_start=0,
-        segment_progress=0.0,
-    )
+    decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": 4096, "lr": 0.01}
+    decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0, "precision": precision}
+    training = TrainingConfig.of(Choices(eval_every=10**6), **decided)
     ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
     return Learner(first_network(model_of(shape), ids, seed=0), training, ids, CPU)
 

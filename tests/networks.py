@@ -24,6 +24,7 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
     others = {
         "batch_size": 32,
         "bptt": 64,
+        "block": 4096,
         "optimizer": "adamw",
         "lr": 0.01,
         "schedule": "linear",

@@ -213,6 +213,7 @@ class TrainingConfig:
     steps: int  # the last step's number
     batch_size: int  # B
     bptt: int  # T
+    block: int  # characters that a stream reads on before it goes elsewhere; 0: all
     optimizer: str
     lr: float
     schedule: str
@@ -235,7 +236,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check(self, Choices)
         OneOf(PRECISIONS).check("precision", self.precision)
-        Number(0, whole=True).check("segment_start", self.segment_start)
+        for name in ("block", "segment_start"):
+            Number(0, whole=True).check(name, getattr(self, name))
         Number(0, 1).check("segment_progress", self.segment_progress)
 
     @property

@@ -40,19 +40,39 @@ def test_the_size_of_the_chunks_does_not_matter(
 
 
 @pytest.mark.parametrize("streams", [2, 3, 7])
-def test_several_streams_score_every_character_once(ids: np.ndarray, streams: int) -> None:
-    scored = [t for _, t in evaluation._side_by_side(np.arange(4000), streams, 512)]
+def test_several_streams_score_every_character_once(
+    ids: np.ndarray, streams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = [t for _, t in evaluation._side_by_side(np.arange(4000), streams, 4000, 512)]
     targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
     assert np.array_equal(targets, np.arange(1, 4000))
     model = build("lstm", (16, 16))
     expected = evaluate(model, [ids]).nats_per_char
-    assert validate(model, ids, streams) == pytest.approx(expected, abs=1e-4)
+    monkeypatch.setattr(evaluation, "PARTS", streams)
+    assert validate(model, ids) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_sample_of_the_text_is_spread_evenly_over_it(ids: np.ndarray) -> None:
+    scored = [t for _, t in evaluation._side_by_side(np.arange(1, 40_001), 10, 100, 64)]
+    targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
+    begins = np.arange(10) * 39_999 // 10 + 2
+    assert targets.tolist() == [n for begin in begins for n in range(begin, begin + 100)]
+    assert max(len(t) for t in scored) == 64
+
+    # half of the text is easy, half is hard: a sample sees both, its beginning only one
+    model = build("lstm", (16,))
+    hard, easy = ids, np.full(len(ids), int(model.head.bias.argmax()))
+    mixed = np.concatenate([easy, hard])
+    whole = validate(model, mixed)
+    assert validate(model, easy) + 0.05 < whole < validate(model, hard)
+    assert validate(model, mixed, most=len(ids) // 4) == pytest.approx(whole, abs=0.02)
+    assert validate(model, mixed, most=10 * len(ids)) == whole
 
 
 def test_a_model_in_training_is_left_in_training(ids: np.ndarray) -> None:
     model = build("lstm", (16,), dropout=0.5).train()
     assert evaluate(model, [ids]) == evaluate(model, [ids])  # no masks
-    assert validate(model, ids, 3) == validate(model, ids, 3)
+    assert validate(model, ids) == validate(model, ids)
     assert model.training
 
 

@@ -98,7 +98,7 @@ def test_losses_are_summed_more_exactly_than_they_were_kept(header: Header, tmp_
     assert float(read_resumed(old)["losses"]["sum"]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_other_arrays_of_format_1_and_all_of_format_2_are_left_alone(
+def test_other_arrays_of_format_1_and_all_of_later_ones_are_left_alone(
     header: Header, tmp_path: Path
 ) -> None:
     arrays = read_arrays(header, *RESUMED)
@@ -106,7 +106,7 @@ def test_other_arrays_of_format_1_and_all_of_format_2_are_left_alone(
     for found, groups in ((read_resumed(header), RESUMED), (old, RESUMED[:-1])):
         for group in groups:
             np.testing.assert_equal(found[group], arrays[group])
-    assert header.version == 2
+    assert header.version == 3
 
 
 def test_a_corpus_moves_as_far_as_it_is_said_to() -> None:

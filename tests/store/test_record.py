@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -34,9 +34,16 @@ RECORD = Record(
 DAMAGE = (KeyError, TypeError, ValueError, UsageError)
 
 
+def version_2(text: str) -> str:
+    """The record as format 2 had it."""
+    record = json.loads(text)
+    del record["training"]["block"]
+    return json.dumps({**record, "version": 2})
+
+
 def version_1(text: str) -> str:
     """The record as format 1 had it."""
-    record = json.loads(text)
+    record = json.loads(version_2(text))
     del record["model"]["skip"]
     for name in ("start", "progress"):
         record["training"][name] = record["training"].pop(f"segment_{name}")
@@ -70,7 +77,7 @@ def test_numbers_come_back_to_the_last_bit() -> None:
 
 def test_what_is_written_is_plain_ascii_json_of_this_version() -> None:
     assert to_json(RECORD).isascii()
-    assert json.loads(to_json(RECORD))["version"] == VERSION == 2
+    assert json.loads(to_json(RECORD))["version"] == VERSION == 3
 
 
 @pytest.mark.parametrize("path", list(places()), ids=lambda path: ".".join(map(str, path)))
@@ -107,10 +114,14 @@ def test_a_value_of_the_wrong_kind_is_refused(path: tuple[str | int, ...], value
         from_json(json.dumps(record))
 
 
-def test_a_record_of_format_1_is_brought_up_to_date() -> None:
-    found = from_json(version_1(to_json(RECORD)))
-    assert found == (1, RECORD)
-    assert from_json(to_json(found[1])) == (2, RECORD)
+@pytest.mark.parametrize(("version", "older"), [(1, version_1), (2, version_2)])
+def test_a_record_of_an_older_format_is_brought_up_to_date(
+    version: int, older: Callable[[str], str]
+) -> None:
+    found = from_json(older(to_json(RECORD)))
+    in_order = replace(RECORD, training=replace(RECORD.training, block=0))
+    assert found == (version, in_order)
+    assert from_json(to_json(found[1])) == (3, in_order)
 
 
 @pytest.mark.parametrize("path", [("model",), ("training", "start"), ("training", "progress")])
@@ -127,15 +138,15 @@ def test_a_record_that_only_claims_to_be_of_format_1_is_refused() -> None:
         from_json(json.dumps({**record, "version": 1}))
 
 
-@pytest.mark.parametrize("version", [3, 99, 10**30])
+@pytest.mark.parametrize("version", [4, 99, 10**30])
 def test_a_newer_format_is_named_whatever_else_the_record_holds(version: int) -> None:
     with pytest.raises(NewerFormat) as caught:
         from_json(json.dumps({"version": version, "unheard-of": []}))
     assert caught.value.args == (version,)
 
 
-@pytest.mark.parametrize("version", [0, -1, "1", "2", None, True, 1.0, 2.0, [2], {}], ids=repr)
-@pytest.mark.parametrize("body", [to_json(RECORD), version_1(to_json(RECORD))], ids=["2", "1"])
+@pytest.mark.parametrize("version", [0, -1, "1", "3", None, True, 1.0, 3.0, [3], {}], ids=repr)
+@pytest.mark.parametrize("body", [to_json(RECORD), version_1(to_json(RECORD))], ids=["3", "1"])
 def test_a_version_that_never_was_is_refused(body: str, version: object) -> None:
     with pytest.raises(DAMAGE) as caught:
         from_json(json.dumps({**json.loads(body), "version": version}))

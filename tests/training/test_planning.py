@@ -32,7 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         picoseconds = 30 if trial.precision == "fp32" else 15
         return 1e12 / (picoseconds * sum(8 * h * h for h in model.hidden))
 
-    monkeypatch.setattr(planning, "measure", measure)
+    monkeypatch.setattr(speed, "measure", measure)
 
 
 @pytest.mark.usefixtures("machine")
@@ -82,7 +82,7 @@ def test_the_faster_precision_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_with_steps_or_epochs_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "measure", None)
+    monkeypatch.setattr(speed, "measure", None)
     monkeypatch.setattr(speed, "has_bf16_units", lambda: True)
     before = torch.get_num_threads()
     try:
@@ -115,7 +115,7 @@ def test_threads_are_halved_while_that_is_faster(
         threads = torch.get_num_threads()
         return 1000 * min(threads / best, best / threads)
 
-    monkeypatch.setattr(planning, "measure", measure)
+    monkeypatch.setattr(speed, "measure", measure)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(8)

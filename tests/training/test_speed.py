@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 from networks import model_config
 
+from textgen.architecture import ModelConfig
 from textgen.training import speed
 from textgen.training.speed import (
     Trial,
     expected_precision,
     expected_threads,
+    layer_seconds,
     measure,
+    measured_cost,
     precisions,
 )
 
@@ -100,8 +104,42 @@ def test_the_speed_is_that_of_a_usual_step(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_measuring_takes_a_few_steps_and_never_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    for seconds, steps in ((1e-5, 50), (0.02, 16), (0.1, 5), (10.0, 3)):
+    for seconds, steps in ((1e-5, 50), (0.02, 8), (0.06, 5), (10.0, 3)):
         clock = Clock(seconds)
         assert measured(monkeypatch, clock) == pytest.approx(64 / seconds)
         assert abs(clock.steps - steps) <= 1
         assert clock.now - 50 <= max(0.6, 3 * seconds)
+
+
+@pytest.mark.parametrize("vocabulary", [8, 5000])
+def test_the_cost_of_any_shape_follows_from_a_few_networks(
+    monkeypatch: pytest.MonkeyPatch, vocabulary: int
+) -> None:
+    tried = []
+
+    def seconds(model: ModelConfig) -> float:
+        below, total = model.embedding, 0.0
+        for width in model.hidden:
+            total += 1e-8 * width + 1e-10 * width * (below + width) / 2
+            below = width
+        return total + 1e-10 * max(0, model.vocabulary_size - speed.FEW) * (128 + below)
+
+    def pretended(model: ModelConfig, _: Trial) -> float:
+        tried.append(model)
+        return 1 / seconds(model)
+
+    monkeypatch.setattr(speed, "measure", pretended)
+    shape = partial(model_config, vocabulary, embedding=128)
+    widest = shape(hidden=(256,) * 3)
+    cost = measured_cost(widest, TRIAL, layer_seconds(widest, TRIAL))
+    assert len(tried) == (2 if vocabulary == 8 else 4)
+    assert all(len(model.hidden) == 1 for model in tried)
+    for hidden in ((256,) * 3, (96,), (64, 512), (1024, 1024)):
+        assert cost(shape(hidden=hidden)) == pytest.approx(seconds(shape(hidden=hidden)))
+
+
+def test_a_layer_of_one_unit_has_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "measure", lambda *_: 1000.0)
+    narrow = model_config(8, hidden=(1,), embedding=4)
+    cost = measured_cost(narrow, TRIAL, layer_seconds(narrow, TRIAL))
+    assert 0 < cost(narrow) < 1

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +242,24 @@ def test_a_weight_that_is_no_number_is_noticed(value: float) -> None:
     with torch.no_grad():
         trained.network.head.bias[3] = value
     assert not trained.is_finite()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "rmsprop", "sgd"])
+def test_a_step_does_not_load_the_compiler(optimizer: str) -> None:
+    """Its import takes two seconds, which is a thirtieth of a minute's training."""
+    program = f"""
+import sys
+import numpy as np, torch
+from networks import model_config, training_config
+from textgen.training.step import Learner, first_network
+ids = np.arange(200, dtype=np.uint8) % 7
+config = training_config(9, batch_size=2, bptt=8, optimizer={optimizer!r})
+network = first_network(model_config(7, hidden=(8,), embedding=4), ids, 0)
+learner = Learner(network, config, ids, torch.device("cpu"))
+learner.advance()
+arrays = learner.arrays()
+learner.restore(arrays, 1)
+learner.advance()
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])

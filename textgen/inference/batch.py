@@ -145,7 +145,8 @@ class BatchWriter:
     def __init__(self, stepper: BatchStepper, sampler: Sampler, prompt: NDArray) -> None:
         self._stepper = stepper
         self._sampler = sampler
-        streams, self._device = len(stepper.state[0]), stepper.state[0].device
+        first = stepper.state[0]
+        streams, self._device = len(first), first.device
         self._graphed = Graphed(self._block, _warn) if self._device.type == "cuda" else None
         ids = torch.from_numpy(prompt.astype(np.int64)).to(self._device)
         for i in ids[:-1]:

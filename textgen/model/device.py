@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -73,9 +74,9 @@ def _trains_in_bf16() -> bool:
 
 def has_bf16_units() -> bool:
     """Whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX), as torch reports."""
-    capabilities: dict[str, object] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # torch 2.10 may lack it
+    # torch 2.10 may lack it
+    ask: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = ask()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

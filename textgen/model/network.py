@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
+from textgen.model.loss import mean_nats
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,20 @@ class CharModel(nn.Module):
 
         generator: draws the masks of dropout and weight-drop; None is the default one.
         """
+        x, state = self._activations(ids, state, generator)
+        return self.head(x), state
+
+    def loss(
+        self, ids: Tensor, targets: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """The mean of -ln p of `targets` (T, B), for training, and the state after ids (T, B)."""
+        x, state = self._activations(ids, state, generator)
+        return mean_nats(self.head, x, targets), state
+
+    def _activations(
+        self, ids: Tensor, state: State, generator: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        """What goes into the head, (T, B, H), and the state after it."""
         drop = self._dropout(ids.shape[1], generator)
         x = drop(self.embedding(ids))  # (T, B, E)
         after: dict[str, Tensor] = {}
@@ -112,7 +127,7 @@ class CharModel(nn.Module):
             out, final = self._run(layer, x, [*before.values()], generator)  # (T, B, H)
             after.update(zip(before, final, strict=True))
             x = drop(out + x if skip else out)
-        return self.head(x), State(after)
+        return x, State(after)
 
     def _dropout(
         self, batch_size: int, generator: torch.Generator | None

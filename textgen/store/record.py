@@ -11,7 +11,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import CorpusConfig, TrainingConfig
 from textgen.events import Evaluated
 
-VERSION = 2  # of the format; 0.1.0 wrote 1
+VERSION = 3  # of the format; 0.1.0 wrote 1
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,11 @@ def from_json(text: str) -> tuple[int, Record]:
         raise ValueError(f"format version {version!r}")
     if version > VERSION:
         raise NewerFormat(version)
+    if version < 3:  # streams read on for ever
+        data["training"] = {**data["training"], "block": 0}
     if version == 1:  # had no choice of skips, and other names for the schedule's segment
         data["model"] = {**data["model"], "skip": True}
-        training = data["training"] = dict(data["training"])
+        training = data["training"]
         training["segment_start"] = training.pop("start")
         training["segment_progress"] = training.pop("progress")
     return version, msgspec.convert(data, Record)

@@ -186,9 +186,8 @@ class Loop:
         """since: step and time of the last evaluation."""
         learner, config = self.learner, self.learner.config
         seconds = max(time.monotonic() - since[1], 1e-9)
-        ids = self.corpus.validation[:EVALUATED]
         precision = partial(autocast, config.precision, learner.device)
-        val_nats = validate(learner.network, ids, max(1, min(64, len(ids) // 512)), precision)
+        val_nats = validate(learner.network, self.corpus.validation, precision, EVALUATED)
         if not math.isfinite(val_nats):
             raise self._diverged(f"the validation loss became {val_nats}")
         grad_norm = float(learner.grad_norm)

@@ -15,16 +15,18 @@ import torch
 from textgen.architecture import ModelConfig
 from textgen.config import DEFAULT_TIME, Choices, TrainingConfig
 from textgen.errors import DeviceError
+from textgen.inference.evaluation import PARTS, WARM_UP
 from textgen.model.device import check_precision
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.speed import Trial, measure, precisions
-from textgen.training.streams import fit
+from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
+from textgen.training.streams import BLOCK, fit
 
-EVALUATED = 1 << 17  # characters of the held-out text that a validation during training reads
+EVALUATED = 1 << 14  # characters of the held-out text that a validation during training scores
 TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
-WIDTH = 256  # the widest where nothing is measured; also where measuring begins
+WIDTH = 256  # the widest where nothing is measured
+TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 DEPTHS = ((3, 160), (2, 128), (1, 0))  # layers, and the width from which they are worth having
 READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
@@ -88,6 +90,7 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         steps=steps,
         batch_size=batch_size,
         bptt=bptt,
+        block=BLOCK,
         lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden))),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
@@ -189,36 +192,28 @@ def _measured(
     shape: Shape, trial: Trial, choices: Choices
 ) -> tuple[ModelConfig, str, float | None]:
     """Shape, precision and threads by measuring; and the characters per second they give."""
-    large = shape(DEPTHS[0][0], WIDTH)
+    model = shape(DEPTHS[0][0], TRIED)
     candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
-    rates = {p: measure(large, replace(trial, precision=p)) for p in candidates}
-    precision = max(rates, key=lambda p: rates[p] / (1.0 if p == candidates[0] else 1.1))
-    trial, rate = replace(trial, precision=precision), rates[precision]
+    costs = {p: layer_seconds(model, replace(trial, precision=p)) for p in candidates}
+    precision = min(costs, key=lambda p: costs[p] * (1.0 if p == candidates[0] else 1.1))
+    trial, cost = replace(trial, precision=precision), costs[precision]
     while trial.device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
         torch.set_num_threads(threads // 2)
-        halved = measure(large, trial)
-        if halved < 1.1 * rate:
+        halved = layer_seconds(model, trial)
+        if halved > cost / 1.1:
             torch.set_num_threads(threads)
             break
-        rate = halved
-    if choices.hidden is not None or choices.time is None:
-        return large, precision, rate
+        cost = halved
+    costs_of = measured_cost(model, trial, cost)
+    if choices.hidden is None and choices.time is not None:
+        seconds = TRAINING_SHARE * choices.time
 
-    # seconds per character, a layer's part linear + square in its width, by two widths
-    small = shape(DEPTHS[0][0], WIDTH // 2)
-    high, low, layers = WIDTH, WIDTH // 2, large.layers
-    of_high, of_low = 1 / rate / layers, 1 / measure(small, trial) / layers
-    square = max(0.0, (of_high / high - of_low / low) / (high - low))
-    linear = max(0.0, of_low / low - square * low)
-    seconds = TRAINING_SHARE * choices.time
+        def fits(model: ModelConfig) -> bool:
+            enough = READ_PER_PARAMETER * _learnable(model) <= seconds / costs_of(model)
+            return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
 
-    def fits(model: ModelConfig) -> bool:
-        characters = seconds / sum(linear * w + square * w * w for w in model.hidden)
-        enough = READ_PER_PARAMETER * _learnable(model) <= characters
-        return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
-
-    model = _deepest(shape, fits)
-    return model, precision, measure(model, trial)
+        model = _deepest(shape, fits)
+    return model, precision, 1 / costs_of(model)
 
 
 def _learnable(model: ModelConfig) -> int:
@@ -254,11 +249,11 @@ def regularisation(parameters: int, characters: int, size: int) -> tuple[float, 
 
 
 def evaluation_interval(steps: int, per_step: int, corpus: Corpus) -> int:
-    """For twenty validations in all, fewer where they would take above about 5 % of the time."""
-    number = max(1, min(20, int(steps / (20 * evaluation_worth(per_step, corpus)))))
+    """For twenty validations in all, fewer where they would take above about 2 % of the time."""
+    number = max(1, min(20, int(steps / (50 * evaluation_worth(per_step, corpus)))))
     return math.ceil(steps / number)
 
 
 def evaluation_worth(per_step: int, corpus: Corpus) -> float:
     """In how many steps' time a validation is done: forward alone is a third of a step."""
-    return min(len(corpus.validation), EVALUATED) / (3 * per_step)
+    return min(len(corpus.validation), EVALUATED + PARTS * WARM_UP) / (3 * per_step)

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from textgen.model.network import CharModel
 from textgen.training.step import Learner
 
 THREAD_WORK = 3_250_000  # multiply-adds of a layer's step that keep one thread busy
+FEW = 256  # characters of a vocabulary whose head takes next to no time
+HEAD_WIDTH = 128  # where the head's time is measured: half of it is its product's, half softmax's
 HALF_FROM = 64  # the width from which half precision is faster, where the device has units for it
 
 
@@ -32,19 +35,66 @@ class Trial:
 def measure(model: ModelConfig, trial: Trial) -> float:
     """Characters per second of training, the median of a few steps on random characters."""
     how = {"batch_size": trial.batch_size, "bptt": trial.bptt, "precision": trial.precision}
-    how |= {"steps": 100, "lr": 1e-3, "warmup": 0, "weight_decay": 0.0, "sample_every": 0}
+    how |= {
+        "steps": 100,
+        "block": 0,
+        "lr": 1e-3,
+        "warmup": 0,
+        "weight_decay": 0.0,
+        "sample_every": 0,
+    }
     config = TrainingConfig.of(Choices(optimizer=trial.optimizer, eval_every=100), **how)
     ids = np.random.default_rng(0).integers(model.vocabulary_size, size=min(trial.size, 1 << 16))
     learner = Learner(CharModel(model), config, ids, trial.device)
     seconds: list[float] = []
     begin = time.perf_counter()
-    while len(seconds) < 5 or (time.perf_counter() - begin < 0.3 and len(seconds) < 50):
+    while len(seconds) < 5 or (time.perf_counter() - begin < 0.15 and len(seconds) < 50):
         started = time.perf_counter()
         float(learner.advance())  # reading the loss waits for the device
         seconds.append(time.perf_counter() - started)
-        if len(seconds) >= 3 and time.perf_counter() - begin > 0.5:
+        spent = time.perf_counter() - begin
+        if (spent > 0.25 and len(seconds) >= 4) or (spent > 1 and len(seconds) >= 3):
             break
     return config.chars_per_step / statistics.median(seconds[1:])
+
+
+def layer_seconds(model: ModelConfig, trial: Trial, share: int = 1) -> float:
+    """Seconds per character of a layer alone, as wide as the widest of `model` divided by `share`.
+
+    What is below it is as wide, and the vocabulary so small that the head counts for nothing.
+    """
+    width = max(1, max(model.hidden) // share)
+    few = min(model.vocabulary_size, FEW)
+    return 1 / measure(replace(model, vocabulary_size=few, hidden=(width,), embedding=width), trial)
+
+
+def measured_cost(
+    model: ModelConfig, trial: Trial, seconds: float
+) -> Callable[[ModelConfig], float]:
+    """Seconds per character of any network of such layers and such a vocabulary.
+
+    seconds: `layer_seconds` of `model`. A layer's are linear in its width plus linear in its
+    weights, the head's are linear in its weights.
+    """
+    high = max(model.hidden)
+    low = max(1, high // 2)
+    of_low = seconds / 2 if high == 1 else layer_seconds(model, trial, 2)
+    weights = max(0.0, (seconds / high - of_low / low) / (high - low)) if high > 1 else 0.0
+    linear = max(0.0, of_low / low - weights * low)
+    head = 0.0
+    if model.vocabulary_size > FEW:
+        narrow = replace(model, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH)
+        few = replace(narrow, vocabulary_size=FEW)
+        head = max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))
+
+    def cost(model: ModelConfig) -> float:
+        below, total = model.embedding, 0.0
+        for width in model.hidden:
+            total += linear * width + weights * width * (below + width) / 2
+            below = width
+        return total + head * (1 + below / HEAD_WIDTH) / 2
+
+    return cost
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:

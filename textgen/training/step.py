@@ -1,12 +1,13 @@
 """One training step, and all that changes from one step to the next."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from textgen.architecture import ModelConfig
 from textgen.config import TrainingConfig
@@ -49,7 +50,7 @@ class Learner:
         self.config = config
         self.device = device
         self.step = 0  # done so far
-        self.streams = Streams(ids, config.batch_size, config.bptt, config.seed)
+        self.streams = Streams(ids, config.batch_size, config.bptt, config.seed, config.block)
         self.network = network.to(device).train()
         self.optimizer = _optimizer(self.network, config, device)
         self.scaler = self._scaler()
@@ -94,8 +95,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         state = self.state.zeroed(fresh)
         with autocast(self.config.precision, self.device):
-            logits, state = self.network(inputs, state, self.generator)  # (T, B, V)
-        loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            loss, state = self.network.loss(inputs, targets, state, self.generator)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
@@ -131,6 +131,10 @@ class Learner:
 
     def arrays(self) -> Arrays:
         """All that `restore` takes, by group and name."""
+        return {g: {n: _array(a) for n, a in named.items()} for g, named in self._groups().items()}
+
+    def _groups(self) -> dict[str, dict[str, Any]]:
+        """The live tensors and numbers of `arrays`."""
         losses = {"sum": self.loss_sum, "count": self.loss_count, "grad_norm": self.grad_norm}
         moments = {
             f"{number}.{name}": moment
@@ -138,14 +142,13 @@ class Learner:
             for name, moment in named.items()
             if isinstance(moment, Tensor)
         }
-        groups: dict[str, Any] = {
+        return {
             "model": self.network.state_dict(),
             "optimizer": moments,
-            "state": self.state.parts,
+            "state": dict(self.state.parts),
             "scaler": self.scaler.state_dict(),
             "losses": losses,
         }
-        return {g: {n: _array(a) for n, a in named.items()} for g, named in groups.items()}
 
     def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
@@ -173,7 +176,7 @@ class Learner:
         """Raise CheckpointError, naming the first array that is missing, misshapen or not ours."""
         expected = {
             f"{group}/{name}": np.shape(array)
-            for group, named in self.arrays().items()
+            for group, named in self._groups().items()
             for name, array in named.items()
             if group != "optimizer"
         }
@@ -217,8 +220,19 @@ def _optimizer(
     lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
     fused = cuda or device.type == "cpu"
     if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=lr, alpha=0.95, capturable=cuda)
+        return _eager(torch.optim.RMSprop)(groups, lr=lr, alpha=0.95, capturable=cuda)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused)
+        return _eager(torch.optim.SGD)(groups, lr=lr, momentum=0.9, fused=fused)
     betas = (0.7, 0.99)
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
+    return _eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
+
+
+def _eager(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The optimizer without what torch wraps around its methods for torch.compile.
+
+    The first call of any of these imports the compiler, which takes two seconds.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(optimizer.__name__, (optimizer,), methods)

@@ -1,16 +1,20 @@
-"""Cursors on a circle: B streams that read the corpus round and round.
+"""B streams that read the corpus side by side, T characters a step.
 
-The corpus is a circle of N ids. Stream b starts at b*N//B and reads on, T characters a step, so the
-state it carries is that of the text just before, or zero; its position is one integer, the step.
+The corpus is a circle of N ids, cut in each pass at other places into blocks of about equal size,
+which are dealt to the streams in a random order. So what the streams read at any moment is an even
+sample of the corpus, and the state that each carries is that of the text just before, or zero.
+All positions follow from one integer, the step.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 COUNTED = 1 << 20  # ids counted at a time
-RESETS = 0.01  # the share of chunks that begin from zero state, besides those past the end
+BLOCK = 4096  # characters that a stream reads on, about, before it goes elsewhere
+RESETS = 0.01  # the share of chunks that begin from zero state, besides where a text or block does
 
 
 class Chunk(NamedTuple):
@@ -29,31 +33,62 @@ class Chunk(NamedTuple):
 
 
 class Streams:
-    """B streams over `ids`, T characters a step; a pure function of the step."""
+    """What B streams over `ids` read, T characters a step; a pure function of the step.
 
-    def __init__(self, ids: NDArray, batch_size: int, bptt: int, seed: int) -> None:
+    block: characters of a block, about. With 0 nothing is dealt, as it was in older runs: stream b
+    starts at b*N//B and reads on round the circle.
+    """
+
+    def __init__(self, ids: NDArray, batch_size: int, bptt: int, seed: int, block: int) -> None:
         self.ids = ids
         self.bptt = bptt
         self.seed = seed
-        self.starts = np.arange(batch_size, dtype=np.int64) * len(ids) // batch_size
         self._span = np.arange(bptt + 1, dtype=np.int64)[:, None]
+        self._streams = np.arange(batch_size, dtype=np.int64)
+        self._blocks = max(1, round(len(ids) / block)) if block else 0
+        self._chunks = -(-len(ids) // (max(1, self._blocks) * bptt))  # of a block
+        self._order = lru_cache(maxsize=batch_size + 2)(self._draw)
 
     def positions(self, step: int) -> NDArray[np.int64]:
         """Where each stream stands in the corpus at the beginning of `step`, shape (B,)."""
-        return (self.starts + step * self.bptt) % len(self.ids)
+        if not self._blocks:
+            starts = self._streams * len(self.ids) // len(self._streams)
+            return (starts + step * self.bptt) % len(self.ids)
+        turn, read = self._turns(step)
+        passes, number = np.divmod(turn * len(self._streams) + self._streams, self._blocks)
+        starts = np.zeros_like(turn)
+        for which in np.unique(passes):
+            here = passes == which
+            starts[here] = self._order(int(which))[number[here]]
+        return (starts + read * self.bptt) % len(self.ids)
+
+    def _turns(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many blocks each stream has left behind, and chunks of the one it is in.
+
+        They begin at different places of their blocks, so as not to change them all at once.
+        """
+        return np.divmod(step + self._streams * self._chunks // len(self._streams), self._chunks)
+
+    def _draw(self, number: int) -> NDArray[np.int64]:
+        """Where the blocks of a pass begin, in the order in which they are read."""
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 1, number]))
+        shift = random.integers(len(self.ids))
+        return random.permutation(self._blocks) * len(self.ids) // self._blocks + shift
 
     def chunk(self, step: int) -> Chunk:
         """What the streams read in `step`, counted from 0.
 
-        A stream is fresh in its first step, in the step after it passed the corpus's end, and in a
-        seeded 1 of 100, so that the model also learns to begin, as in sampling and evaluation.
+        A stream is fresh in its first step, where a block begins, in the step after it passed the
+        corpus's end, and in a seeded 1 of 100, so that the model also learns to begin, as in
+        sampling and evaluation.
         """
         positions = self.positions(step)
         window = self.ids[(positions + self._span) % len(self.ids)].astype(np.int64)
-        wrapped = positions < self.bptt if step else True
+        fresh = positions < self.bptt if step else np.ones(len(positions), bool)
+        if self._blocks:
+            fresh |= self._turns(step)[1] == 0
         coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
-        fresh = (coin.random(len(positions)) < RESETS) | wrapped
-        return Chunk(window, fresh)
+        return Chunk(window, fresh | (coin.random(len(positions)) < RESETS))
 
 
 def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
