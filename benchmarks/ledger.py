@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 CHILD = """
-import json, sys, time
+import gc, json, sys, time
 typed, budget, folder, *files = sys.argv[1:]
 began = time.time()
 import textgen
@@ -29,6 +29,7 @@ for event in textgen.train(*files, time=left, checkpoints=folder, run="run"):
     kind, now = names.get(type(event).__name__, "other"), time.time()
     spent[kind], mark = spent.get(kind, 0.0) + now - mark, now
 print(json.dumps({"ended": mark, "spent": spent}))
+gc.freeze()  # as the command line does
 """
 
 

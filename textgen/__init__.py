@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import gc
 import time as clock
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +52,10 @@ def train(
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
-    with _nothing_collected():
-        from textgen.config import Choices, CorpusConfig
-        from textgen.store.runs import new_run
-        from textgen.text.corpus import default_corpus
-        from textgen.training.loop import begin
+    from textgen.config import Choices, CorpusConfig
+    from textgen.store.runs import new_run
+    from textgen.text.corpus import default_corpus
+    from textgen.training.loop import begin
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
@@ -92,11 +89,10 @@ def resume(
         planned end; `device`: by default the one it was trained on.
     """
     began = clock.monotonic()
-    with _nothing_collected():
-        from textgen.config import Choices
-        from textgen.errors import UsageError
-        from textgen.store.runs import find_run
-        from textgen.training.loop import resume as go_on
+    from textgen.config import Choices
+    from textgen.errors import UsageError
+    from textgen.store.runs import find_run
+    from textgen.training.loop import resume as go_on
 
     if others := sorted(choices.keys() - {"time", "epochs", "steps", "device"}):
         raise UsageError(
@@ -106,18 +102,6 @@ def resume(
     found = find_run(None if run is None else str(run), Path(checkpoints))
     now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
     yield from go_on(found, now, Choices(**choices), began).events()
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """For imports: looking for garbage in what torch loads takes a tenth of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _absolute(path: str | Path) -> str:

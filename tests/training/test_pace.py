@@ -141,3 +141,10 @@ def test_the_default_budget_ends_on_time_too(
     record = read_header(tmp_path / "tales" / "last.safetensors").record
     assert record.training.segment_progress > 0  # fitted to the clock
     assert finished.seconds < 4.0
+
+
+def test_no_validation_comes_just_before_the_last() -> None:
+    decide = Decisions(float("inf"))
+    for steps, expected in ((290, [290]), (1000, [278, 556, 1000]), (278, [278]), (5, [5])):
+        config = training_config(steps=steps, eval_every=278)
+        assert [n for n in range(steps + 1) if decide.evaluate(config, n)] == expected

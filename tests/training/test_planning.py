@@ -92,7 +92,7 @@ def test_with_steps_or_epochs_nothing_is_measured(monkeypatch: pytest.MonkeyPatc
                 decided = plan(Choices(**budget), corpus(size), CPU, time.monotonic())
                 assert decided.model.hidden == widths
                 assert decided.training.precision == ("bf16" if widths[0] >= 64 else "fp32")
-                assert torch.get_num_threads() == (5 if widths[0] == 256 else 1)
+                assert torch.get_num_threads() == {16: 1, 128: 2, 256: 8}[widths[0]]
         monkeypatch.setattr(speed, "has_bf16_units", lambda: False)
         decided = plan(Choices(steps=9), corpus(10**6), CPU, time.monotonic())
         assert decided.training.precision == "fp32"

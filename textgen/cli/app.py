@@ -1,5 +1,6 @@
 """The commands, and the boundary where an error becomes two lines and an exit code."""
 
+import gc
 import os
 import sys
 from typing import Annotated
@@ -58,6 +59,7 @@ def main() -> None:
         if os.environ.get("TEXTGEN_DEBUG") and not expected:
             raise
         code = _report(error)
+    gc.freeze()  # at its end Python would look for garbage in all of torch, for half a second
     sys.exit(code)
 
 

@@ -103,6 +103,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     chars = f"{size:,} for training, {run.val_characters:,} for validation"
     drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"
     steps = f"{training.steps:,} of {training.batch_size} x {training.bptt} characters"
+    steps += f" in blocks of {training.block}" if training.block else ""
     rate = f"{training.optimizer} {training.lr:g}, {training.schedule}"
     parameters = f"{short(model.parameters)} parameters"
     return [

@@ -9,7 +9,7 @@ from textgen.training.schedule import progress, rise
 
 LOOK = 1.0  # seconds of steps between two looks at the clock
 SLACK = 0.02  # a smaller change of the steps left is not worth a new schedule segment
-END = 0.5  # seconds to leave for the last save and the way out
+END = 0.3  # seconds to leave for the last save and the way out
 
 
 class Decisions:
@@ -33,7 +33,9 @@ class Decisions:
         return step >= config.steps
 
     def evaluate(self, config: TrainingConfig, step: int) -> bool:
-        return step > 0 and (step % config.eval_every == 0 or step == config.steps)
+        """At the end, and at every interval but for one that is nearly there."""
+        near = 4 * (config.steps - step) < config.eval_every
+        return step == config.steps or (step > 0 and step % config.eval_every == 0 and not near)
 
     def sample(self, config: TrainingConfig, step: int) -> bool:
         every = config.sample_every

@@ -28,10 +28,10 @@ TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves
 WIDTH = 256  # the widest where nothing is measured
 TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
-DEPTHS = ((3, 160), (2, 128), (1, 0))  # layers, and the width from which they are worth having
+DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they are worth having
 READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
-PEAK = {"adamw": 0.01, "adam": 0.01, "rmsprop": 0.003, "sgd": 1.0}  # best rate at a width of 192
+PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
 REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
     (4, 0.0, 0.0, 0.1),
     (8, 0.05, 0.0, 0.2),
@@ -66,7 +66,7 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
     size, notices = len(corpus.train), []
-    wanted = _or(choices.batch_size, 32), _or(choices.bptt, 64)
+    wanted = _or(choices.batch_size, 64), _or(choices.bptt, 32)
     batch_size, bptt = fit(*wanted, size)
     if (batch_size, bptt) != wanted:
         notices.append(
@@ -232,8 +232,8 @@ def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, bega
 
 
 def peak(optimizer: str, width: int) -> float:
-    """The peak learning rate: what is best at a width of 192, falling with its square root."""
-    return float(f"{PEAK[optimizer] * min(1.0, 192 / width) ** 0.5:.2g}")
+    """The peak learning rate: what is best at a width of 160, falling with its square root."""
+    return float(f"{PEAK[optimizer] * min(1.0, 160 / width) ** 0.5:.2g}")
 
 
 def regularisation(parameters: int, characters: int, size: int) -> tuple[float, float, float]:
@@ -249,8 +249,8 @@ def regularisation(parameters: int, characters: int, size: int) -> tuple[float, 
 
 
 def evaluation_interval(steps: int, per_step: int, corpus: Corpus) -> int:
-    """For twenty validations in all, fewer where they would take above about 2 % of the time."""
-    number = max(1, min(20, int(steps / (50 * evaluation_worth(per_step, corpus)))))
+    """For twenty validations in all, fewer where they would take above about 1.5 % of the time."""
+    number = max(1, min(20, int(steps / (67 * evaluation_worth(per_step, corpus)))))
     return math.ceil(steps / number)
 
 

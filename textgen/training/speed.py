@@ -48,12 +48,12 @@ def measure(model: ModelConfig, trial: Trial) -> float:
     learner = Learner(CharModel(model), config, ids, trial.device)
     seconds: list[float] = []
     begin = time.perf_counter()
-    while len(seconds) < 5 or (time.perf_counter() - begin < 0.15 and len(seconds) < 50):
+    while len(seconds) < 4 or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
         started = time.perf_counter()
         float(learner.advance())  # reading the loss waits for the device
         seconds.append(time.perf_counter() - started)
         spent = time.perf_counter() - begin
-        if (spent > 0.25 and len(seconds) >= 4) or (spent > 1 and len(seconds) >= 3):
+        if spent > 1 and len(seconds) >= 3:
             break
     return config.chars_per_step / statistics.median(seconds[1:])
 
