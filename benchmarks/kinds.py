@@ -108,7 +108,7 @@ def ours(case: Case, file: Path, folder: Path) -> dict[str, float]:
     model = textgen.load(folder / "run")
     held_out = reread_corpus(model.header).validation
     return {
-        "nats": validate(model.network(), held_out, 8),
+        "nats": validate(model.network(), held_out),
         "seconds": took,
         "passes": seen[-1]["passes"],
         "train": seen[-1]["train_nats"],

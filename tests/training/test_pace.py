@@ -145,6 +145,12 @@ def test_the_default_budget_ends_on_time_too(
 
 def test_no_validation_comes_just_before_the_last() -> None:
     decide = Decisions(float("inf"))
-    for steps, expected in ((290, [290]), (1000, [278, 556, 1000]), (278, [278]), (5, [5])):
+    for steps, expected in (
+        (290, [290]),
+        (1000, [278, 556, 834, 1000]),
+        (900, [278, 556, 900]),
+        (278, [278]),
+        (5, [5]),
+    ):
         config = training_config(steps=steps, eval_every=278)
         assert [n for n in range(steps + 1) if decide.evaluate(config, n)] == expected

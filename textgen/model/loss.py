@@ -1,55 +1,44 @@
-"""The mean of -ln p over targets: product with the head, softmax and loss."""
+"""The mean of -ln p over targets, for training: head, softmax and loss."""
 
-from typing import Any
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy, linear
 
-FEW = 512  # characters of a vocabulary whose logits are small enough to be kept
-ROWS = 128  # whose logits are computed at a time, else
-
-
-def mean_nats(head: nn.Linear, x: Tensor, targets: Tensor) -> Tensor:
-    """The mean of -ln p of targets (T, B) after the activations x (T, B, H): a scalar, float32."""
-    rows, flat = x.flatten(0, 1), targets.flatten()
-    if head.out_features <= FEW:
-        return cross_entropy(head(rows).float(), flat)
-    mean: Tensor = _Chunked.apply(rows, head.weight, head.bias, flat)
-    return mean
+FEW = 512  # characters of a vocabulary whose softmax is always computed whole
+DRAWN = 256  # characters that stand for all that are no target
 
 
-class _Chunked(torch.autograd.Function):
-    """Loss and gradients at once, a few rows after the other: their logits stay in the cache."""
+def mean_nats(
+    head: nn.Linear, x: Tensor, targets: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """The mean of -ln p of targets (T, B) after the activations x (T, B, H): a scalar, float32.
 
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Any:
-        """x (N, H), weight (V, H), bias (V,), targets (N,)."""
-        device = x.device.type
-        dtype = x.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
-            x_half, weight_half = x.to(dtype), weight.to(dtype)
-            of_x = torch.empty(x.shape, device=x.device)
-            of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-            total = torch.zeros((), device=x.device)
-            for rows, gradient, column in zip(
-                x_half.split(ROWS), of_x.split(ROWS), targets[:, None].split(ROWS), strict=True
-            ):
-                logits = (rows @ weight_half.t()).float() + bias
-                found = log_softmax(logits, dim=1)
-                total -= found.gather(1, column).sum()
-                found.exp_().scatter_add_(1, column, found.new_full(column.shape, -1.0))
-                of_bias += found.sum(0)
-                found = found.to(dtype)
-                gradient.copy_(found @ weight_half)
-                of_weight += found.t() @ rows
-        ctx.save_for_backward(of_x, of_weight, of_bias)
-        return total / len(x)
+    The softmax over a larger vocabulary is estimated on a CPU, see `_some`; on a GPU it is not, for
+    how many rows that takes depends on the text, which a CUDA graph cannot have.
+    """
+    weight, bias, flat = head.weight, head.bias, targets.flatten()
+    if len(weight) > FEW and x.device.type == "cpu":
+        weight, bias, flat = _some(weight, bias, flat, generator)
+    return cross_entropy(linear(x.flatten(0, 1), weight, bias).float(), flat)
 
-    @staticmethod
-    def backward(ctx: Any, of_loss: Tensor) -> Any:
-        share = of_loss / len(ctx.saved_tensors[0])
-        return *(share * gradient for gradient in ctx.saved_tensors), None
+
+def _some(
+    weight: Tensor, bias: Tensor, targets: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The head's rows for the chunk's own characters and a few others, and the targets in them.
+
+    The others are drawn evenly from the rest, and each counts for as many as it stands for, so the
+    softmax's sum is right on average, whatever the chunk holds: importance sampling, as in Bengio &
+    Senécal 2003, "Quick Training of Probabilistic Neural Nets by Importance Sampling", with all
+    targets kept. The loss comes out a little low, for a logarithm is concave.
+    """
+    own, places = targets.unique(return_inverse=True)
+    absent = torch.ones(len(weight), dtype=torch.bool).index_fill_(0, own, False).nonzero()[:, 0]
+    drawn = absent[torch.randperm(len(absent), generator=generator)[:DRAWN]]
+    rows = torch.cat([own, drawn])
+    each = torch.zeros(len(rows))
+    if len(drawn):
+        each[len(own) :] = math.log(len(absent) / len(drawn))
+    return weight[rows], bias[rows] + each, places

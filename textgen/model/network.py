@@ -113,7 +113,7 @@ class CharModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """The mean of -ln p of `targets` (T, B), for training, and the state after ids (T, B)."""
         x, state = self._activations(ids, state, generator)
-        return mean_nats(self.head, x, targets), state
+        return mean_nats(self.head, x, targets, generator), state
 
     def _activations(
         self, ids: Tensor, state: State, generator: torch.Generator | None
