@@ -78,6 +78,7 @@ def model_of(shape: tuple[int, ...]) -> ModelConfig:
 def ours(shape: tuple[int, ...], precision: str) -> Learner:
     *_, batch, bptt = shape
     decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": 4096, "lr": 0.01}
+    decided |= {"floor": 0.15, "average": 0.15}
     decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0, "precision": precision}
     training = TrainingConfig.of(Choices(eval_every=10**6), **decided)
     ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)

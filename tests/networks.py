@@ -28,6 +28,8 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
         "optimizer": "adamw",
         "lr": 0.01,
         "schedule": "linear",
+        "floor": 0.01,
+        "average": 0.15,
         "warmup": 20,
         "clip": 0.5,
         "weight_decay": 0.01,

@@ -217,6 +217,8 @@ class TrainingConfig:
     optimizer: str
     lr: float
     schedule: str
+    floor: float  # where cosine and linear end, as a share of the peak
+    average: float  # how far back the averaged weights reach, as a share of the steps; 0: none
     warmup: int
     clip: float
     weight_decay: float
@@ -238,7 +240,8 @@ class TrainingConfig:
         OneOf(PRECISIONS).check("precision", self.precision)
         for name in ("block", "segment_start"):
             Number(0, whole=True).check(name, getattr(self, name))
-        Number(0, 1).check("segment_progress", self.segment_progress)
+        for name in ("segment_progress", "floor", "average"):
+            Number(0, 1).check(name, getattr(self, name))
 
     @property
     def chars_per_step(self) -> int:

@@ -37,7 +37,8 @@ DAMAGE = (KeyError, TypeError, ValueError, UsageError)
 def version_2(text: str) -> str:
     """The record as format 2 had it."""
     record = json.loads(text)
-    del record["training"]["block"]
+    for name in ("block", "floor", "average"):
+        del record["training"][name]
     return json.dumps({**record, "version": 2})
 
 
@@ -119,7 +120,8 @@ def test_a_record_of_an_older_format_is_brought_up_to_date(
     version: int, older: Callable[[str], str]
 ) -> None:
     found = from_json(older(to_json(RECORD)))
-    in_order = replace(RECORD, training=replace(RECORD.training, block=0))
+    as_it_was = {"block": 0, "floor": 0.01, "average": 0.0}
+    in_order = replace(RECORD, training=replace(RECORD.training, **as_it_was))
     assert found == (version, in_order)
     assert from_json(to_json(found[1])) == (3, in_order)
 

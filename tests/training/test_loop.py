@@ -227,7 +227,8 @@ def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_p
     first = next(event for event in events if isinstance(event, Stepped))
     events.close()
     assert isinstance(planned, Planned)
-    assert first.lr == pytest.approx(0.02 * (0.01 + 0.99 * 0.75))
+    floor = planned.training.floor
+    assert first.lr == pytest.approx(0.02 * (floor + (1 - floor) * 0.75))
     assert planned.model.dropout > 0
     assert planned.training.weight_decay > 0.1
     resume(tmp_path, "planned")  # the new settings are those of the checkpoint now

@@ -6,7 +6,7 @@ import pytest
 from networks import training_config
 
 from textgen.config import SCHEDULES
-from textgen.training.schedule import FLOOR, learning_rate, progress
+from textgen.training.schedule import learning_rate, progress
 
 CONFIG = training_config(steps=1000, lr=0.01, warmup=100, schedule="cosine")
 
@@ -25,8 +25,8 @@ def test_rises_to_the_peak_and_then_never_rises_again(schedule: str) -> None:
 def test_ends_where_the_schedule_says() -> None:
     end = {s: learning_rate(999, replace(CONFIG, schedule=s)) for s in SCHEDULES}
     assert end["constant"] == 0.01
-    assert end["cosine"] == pytest.approx(FLOOR * 0.01, rel=0.01)
-    assert end["linear"] == pytest.approx(FLOOR * 0.01, rel=0.15)
+    assert end["cosine"] == pytest.approx(CONFIG.floor * 0.01, rel=0.01)
+    assert end["linear"] == pytest.approx(CONFIG.floor * 0.01, rel=0.15)
     halfway = {s: learning_rate(500, replace(CONFIG, schedule=s)) for s in SCHEDULES}
     assert halfway["cosine"] == pytest.approx(halfway["linear"]) == pytest.approx(0.00505)
 

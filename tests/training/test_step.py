@@ -263,3 +263,39 @@ learner.advance()
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_the_average_reaches_back_over_its_share_of_the_steps() -> None:
+    one = learner(average=0.25)
+    seen, expected = [], {}
+    for step in range(1, 21):
+        advance(one, 1)
+        live = {name: tensor.clone() for name, tensor in one.network.state_dict().items()}
+        newest = 1 / max(1.0, 0.25 * step)
+        for name, tensor in live.items():
+            before = expected.get(name, tensor)
+            expected[name] = before + newest * (tensor - before)
+        seen.append(live)
+        for name, weights in one.weights().items():
+            np.testing.assert_allclose(weights, expected[name], atol=1e-6)
+    assert all(torch.equal(expected[n], seen[3][n]) is False for n in expected)
+    arrays = one.arrays()
+    assert set(arrays["model"]) == set(arrays["live"])
+    for name, tensor in seen[-1].items():
+        np.testing.assert_array_equal(arrays["live"][name], tensor)
+
+
+def test_the_network_is_judged_by_the_average_and_trained_without_it() -> None:
+    one, other = learner(average=0.5), learner(average=0.0)
+    for _ in range(3):
+        assert advance(one, 4) == advance(other, 4)
+        live = other.weights()
+        with one.judged() as network:
+            for name, tensor in network.state_dict().items():
+                np.testing.assert_array_equal(tensor, one.weights()[name])
+                assert not np.array_equal(tensor, live[name])
+        for name, tensor in one.network.state_dict().items():
+            np.testing.assert_array_equal(tensor, live[name])
+    assert other.arrays()["live"] == {}
+    with other.judged() as network:
+        assert network is other.network

@@ -18,27 +18,30 @@ def mean_nats(
     The softmax over a larger vocabulary is estimated on a CPU, see `_some`; on a GPU it is not, for
     how many rows that takes depends on the text, which a CUDA graph cannot have.
     """
-    weight, bias, flat = head.weight, head.bias, targets.flatten()
-    if len(weight) > FEW and x.device.type == "cpu":
-        weight, bias, flat = _some(weight, bias, flat, generator)
-    return cross_entropy(linear(x.flatten(0, 1), weight, bias).float(), flat)
+    rows: tuple[Tensor, Tensor] = head.weight, head.bias
+    flat = targets.flatten()
+    if len(head.weight) > FEW and x.device.type == "cpu":
+        rows, flat = _some(head, flat, generator)
+    return cross_entropy(linear(x.flatten(0, 1), *rows).float(), flat)
 
 
 def _some(
-    weight: Tensor, bias: Tensor, targets: Tensor, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The head's rows for the chunk's own characters and a few others, and the targets in them.
+    head: nn.Linear, targets: Tensor, generator: torch.Generator | None
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Weights and biases of some of the head's rows, and the targets' places among them.
 
-    The others are drawn evenly from the rest, and each counts for as many as it stands for, so the
-    softmax's sum is right on average, whatever the chunk holds: importance sampling, as in Bengio &
-    Senécal 2003, "Quick Training of Probabilistic Neural Nets by Importance Sampling", with all
-    targets kept. The loss comes out a little low, for a logarithm is concave.
+    The rows are those of the chunk's own characters and of a few others. These are drawn evenly
+    from the rest, and each counts for as many as it stands for, so the softmax's sum is right on
+    average, whatever the chunk holds: importance sampling, as in Bengio & Senécal 2003, "Quick
+    Training of Probabilistic Neural Nets by Importance Sampling", with all targets kept. The loss
+    comes out a little low, for a logarithm is concave.
     """
     own, places = targets.unique(return_inverse=True)
-    absent = torch.ones(len(weight), dtype=torch.bool).index_fill_(0, own, False).nonzero()[:, 0]
+    absent = torch.ones(head.out_features, dtype=torch.bool)
+    absent = absent.index_fill_(0, own, False).nonzero()[:, 0]
     drawn = absent[torch.randperm(len(absent), generator=generator)[:DRAWN]]
     rows = torch.cat([own, drawn])
     each = torch.zeros(len(rows))
     if len(drawn):
         each[len(own) :] = math.log(len(absent) / len(drawn))
-    return weight[rows], bias[rows] + each, places
+    return (head.weight[rows], head.bias[rows] + each), places

@@ -12,7 +12,8 @@ from textgen.store.checkpoint import Header, damaged, read_arrays
 from textgen.text.corpus import Corpus, read_corpus
 from textgen.text.vocabulary import Vocabulary
 
-RESUMED = ("model", "optimizer", "state", "scaler", "losses")  # groups of arrays in a `last`
+# groups of arrays in a `last`: `live` holds the weights in training where `model` has their average
+RESUMED = ("model", "live", "optimizer", "state", "scaler", "losses")
 
 
 def read_vocabulary(header: Header) -> Vocabulary:

@@ -187,7 +187,8 @@ class Loop:
         learner, config = self.learner, self.learner.config
         seconds = max(time.monotonic() - since[1], 1e-9)
         precision = partial(autocast, config.precision, learner.device)
-        val_nats = validate(learner.network, self.corpus.validation, precision, EVALUATED)
+        with learner.judged() as network:
+            val_nats = validate(network, self.corpus.validation, precision, EVALUATED)
         if not math.isfinite(val_nats):
             raise self._diverged(f"the validation loss became {val_nats}")
         grad_norm = float(learner.grad_norm)

@@ -29,6 +29,7 @@ WIDTH = 256  # the widest where nothing is measured
 TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they are worth having
+FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate had to end near 0
 READ_PER_PARAMETER = 3  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
@@ -91,6 +92,8 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         batch_size=batch_size,
         bptt=bptt,
         block=BLOCK,
+        floor=FLOOR,
+        average=AVERAGE,
         lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden))),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),

@@ -4,8 +4,6 @@ import math
 
 from textgen.config import TrainingConfig
 
-FLOOR = 0.01  # where cosine and linear end, as a share of the peak
-
 
 def progress(step: int, config: TrainingConfig) -> float:
     """The share of the schedule done before `step`: a straight line to 1 in the last segment."""
@@ -21,9 +19,9 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     done = progress(step, config)
     match config.schedule:
         case "cosine":
-            level = FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2
+            level = config.floor + (1 - config.floor) * (1 + math.cos(math.pi * done)) / 2
         case "linear":
-            level = FLOOR + (1 - FLOOR) * (1 - done)
+            level = config.floor + (1 - config.floor) * (1 - done)
         case _:
             level = 1.0
     return config.lr * level * min(1.0, (step - config.segment_start + 1) / (rise(config) + 1))

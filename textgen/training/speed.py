@@ -37,14 +37,8 @@ def measure(model: ModelConfig, trial: Trial) -> float:
     Whatever else runs on the machine can make a step slower, never faster.
     """
     how = {"batch_size": trial.batch_size, "bptt": trial.bptt, "precision": trial.precision}
-    how |= {
-        "steps": 100,
-        "block": 0,
-        "lr": 1e-3,
-        "warmup": 0,
-        "weight_decay": 0.0,
-        "sample_every": 0,
-    }
+    how |= {"steps": 100, "block": 0, "lr": 1e-3, "floor": 0.1, "average": 0.1}
+    how |= {"warmup": 0, "weight_decay": 0.0, "sample_every": 0}
     config = TrainingConfig.of(Choices(optimizer=trial.optimizer, eval_every=100), **how)
     random = np.random.default_rng(0).random(min(trial.size, 1 << 16))
     ids = (model.vocabulary_size**random).astype(np.int64) - 1  # some often, most seldom (Zipf)

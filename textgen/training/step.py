@@ -1,7 +1,8 @@
 """One training step, and all that changes from one step to the next."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ class Learner:
         self.step = 0  # done so far
         self.streams = Streams(ids, config.batch_size, config.bptt, config.seed, config.block)
         self.network = network.to(device).train()
+        self._average = self._copied() if config.average else None
         self.optimizer = _optimizer(self.network, config, device)
         self.scaler = self._scaler()
         self.generator = torch.Generator(device)
@@ -78,6 +80,10 @@ class Learner:
             group["lr"] = lr.fill_(self.lr) if isinstance(lr, Tensor) else self.lr
         loss = (self._graphed or self._update)(chunk)
         self.step += 1
+        if self._average is not None:
+            newest = 1 / max(1.0, self.config.average * self.step)
+            for name, live in self.network.state_dict().items():
+                self._average[name].lerp_(live, newest)
         self.loss_sum += loss
         self.loss_count += 1
         return loss
@@ -126,8 +132,29 @@ class Learner:
         sums = [p.detach().sum() for p in self.network.parameters()]
         return bool(torch.stack(sums).isfinite().all())
 
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: live.clone() for name, live in self.network.state_dict().items()}
+
+    def _judged(self) -> dict[str, Tensor]:
+        """The weights that are validated and written from: their average, if one is kept."""
+        return self.network.state_dict() if self._average is None else self._average
+
+    @contextmanager
+    def judged(self) -> Iterator[CharModel]:
+        """The network with the weights that it is judged by.
+
+        These are an exponential moving average, after Polyak & Juditsky 1992, "Acceleration of
+        Stochastic Approximation by Averaging".
+        """
+        live = self._copied()
+        try:
+            self.network.load_state_dict(self._judged())
+            yield self.network
+        finally:
+            self.network.load_state_dict(live)
+
     def weights(self) -> dict[str, NDArray]:
-        return {n: _array(p) for n, p in self.network.state_dict().items()}
+        return {name: _array(tensor) for name, tensor in self._judged().items()}
 
     def arrays(self) -> Arrays:
         """All that `restore` takes, by group and name."""
@@ -143,7 +170,8 @@ class Learner:
             if isinstance(moment, Tensor)
         }
         return {
-            "model": self.network.state_dict(),
+            "model": self._judged(),
+            "live": {} if self._average is None else self.network.state_dict(),
             "optimizer": moments,
             "state": dict(self.state.parts),
             "scaler": self.scaler.state_dict(),
@@ -157,7 +185,9 @@ class Learner:
             group: {name: torch.from_numpy(np.array(a)) for name, a in named.items()}
             for group, named in arrays.items()
         }
-        self.network.load_state_dict(tensors["model"])
+        self.network.load_state_dict(tensors["model" if self._average is None else "live"])
+        if self._average is not None:
+            self._average = {n: a.to(self.device) for n, a in tensors["model"].items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for key, moment in tensors["optimizer"].items():
             number, _, name = key.partition(".")
