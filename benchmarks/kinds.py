@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 
@@ -88,10 +88,6 @@ class Case:
     budget: str
     seed: int
     side: str
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        return (self.kind, self.split, self.budget, str(self.seed), self.side)
 
 
 def ours(case: Case, file: Path, folder: Path) -> dict[str, float]:
@@ -196,7 +192,7 @@ def measure(options: argparse.Namespace, done: list[dict]) -> None:
     known = texts(options.texts)
     kinds = options.kinds.split(",") if options.kinds else known
     sides = ["textgen", *(options.recipes.split(",") if options.yardstick else ())]
-    before = {(d["kind"], d["split"], d["budget"], str(d["seed"]), d["side"]) for d in done}
+    before = {Case(**{f.name: line[f.name] for f in fields(Case)}) for line in done}
     order = product(range(options.seeds), options.time.split(","), kinds, options.splits.split(","))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -205,7 +201,7 @@ def measure(options: argparse.Namespace, done: list[dict]) -> None:
             text = split(known[kind], how)
             for side in sides:
                 case = Case(kind, how, budget, seed, side)
-                if case.key in before:
+                if case in before:
                     continue
                 as_bytes = kind.endswith(BYTES) and side == "textgen"
                 file.write_bytes(text.encode("latin-1" if as_bytes else "utf-8"))
@@ -216,7 +212,7 @@ def measure(options: argparse.Namespace, done: list[dict]) -> None:
                 done.append({**vars(case), **found})
                 with open(options.output, "a") as output:
                     print(json.dumps(done[-1]), file=output)
-                print(*case.key, f"{found['nats']:.4f}", flush=True)
+                print(*vars(case).values(), f"{found['nats']:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where the time of `textgen train --time` goes.
 
-    python benchmarks/ledger.py corpus.txt --time 60s
+    python benchmarks/ledger.py corpus.txt --time 60
 
 Trains in a process of its own and prints seconds and shares: the start of Python and its imports,
 reading and planning, steps, validations, samples, saves, the way out, and the whole.

@@ -146,9 +146,12 @@ class Learner:
         These are an exponential moving average, after Polyak & Juditsky 1992, "Acceleration of
         Stochastic Approximation by Averaging".
         """
+        if self._average is None:
+            yield self.network
+            return
         live = self._copied()
         try:
-            self.network.load_state_dict(self._judged())
+            self.network.load_state_dict(self._average)
             yield self.network
         finally:
             self.network.load_state_dict(live)
