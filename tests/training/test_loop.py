@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL, train
 
 import textgen
@@ -264,17 +266,51 @@ def test_weights_alone_cannot_be_resumed(trained: Path, tmp_path: Path) -> None:
         next(textgen.resume("tales", checkpoints=tmp_path))
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_save(
+def test_a_run_that_diverges_at_every_rate_stops_and_keeps_the_last_save(
     corpus: Path, tmp_path: Path
 ) -> None:
-    def broken() -> list[Event]:
-        options = {"steps": 400, "lr": 1e30, "clip": 1e30, "warmup": 0, "optimizer": "sgd"}
-        return train(corpus, tmp_path, **options)
-
-    with pytest.raises(Diverged, match="`lr=1e\\+30`"):
-        broken()
+    seen: list[Event] = []
+    options = {"steps": 400, "lr": 1e30, "clip": 1e30, "warmup": 0, "optimizer": "sgd"}
+    with pytest.raises(Diverged, match=r"`lr=3\.7e\+28`.*3 lower rates did not help"):
+        seen.extend(textgen.train(corpus, checkpoints=tmp_path, **{**RUN, **options}))
     weights = textgen.load(tmp_path / "tales").weights
     assert all(np.isfinite(a).all() for a in weights.values())
+
+
+@pytest.mark.parametrize("found", [math.nan, math.inf, 1000.0])
+def test_a_run_that_diverges_once_goes_on_from_its_last_save_at_a_lower_rate(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: float
+) -> None:
+    advance, failed = Learner.advance, []
+
+    def fails_once(learner: Learner) -> torch.Tensor:
+        loss = advance(learner)
+        if learner.step == 17 and not failed:
+            failed.append(learner.config.lr)
+            return torch.tensor(found)
+        return loss
+
+    monkeypatch.setattr(Learner, "advance", fails_once)
+    options = {**RUN, "save_every": 1e-6, "lr": 0.03}
+    events = list(textgen.train(corpus, checkpoints=tmp_path, **options))
+    [notice] = [event.message for event in events if isinstance(event, Noticed)]
+    assert "at step 17" in notice
+    assert "going back to step 16, to `lr=0.01`" in notice
+    assert failed == [0.03]
+    steps = [event.step for event in events if isinstance(event, Stepped)]
+    assert steps == [*range(1, 17), *range(17, RUN["steps"] + 1)]
+    assert read_header(tmp_path / "tales" / "last.safetensors").record.training.lr == 0.01
+
+    failed.clear()
+    leave(textgen.train(corpus, checkpoints=tmp_path / "left", **options), 20)
+    list(textgen.resume("tales", checkpoints=tmp_path / "left"))
+    assert_same(tmp_path / "left" / "tales", tmp_path / "tales")
+
+
+def test_decay_that_takes_more_than_a_weight_is_named(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"`weight_decay=1e\+06`") as raised:
+        train(corpus, tmp_path, weight_decay=1e6)
+    assert "weight_decay=0.1" in raised.value.hint
 
 
 def test_a_failed_save_is_told_and_tried_again(

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,8 @@ from textgen.training.step import Learner, first_network
 
 Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation
 SAMPLE = 240  # characters of a sample shown while training
+SETBACKS = 3  # times that a diverged run goes back to its last save
+LOWER = 3  # what the rate is divided by each time
 
 
 def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> "Loop":
@@ -94,13 +96,15 @@ class Loop:
     history: list[Evaluated] = field(default_factory=list)
     seconds: float = 0.0  # spent before this process began
     _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
+    _setbacks: int = 0
     _since: float = field(default_factory=time.monotonic)
 
     def events(self) -> Iterator[Event]:
         """Train to the last step; leave the iterator at any event, and the run is saved.
 
-        Raises Diverged for a loss that is no number, and RunError when the run's folder cannot be
-        written at the beginning or at the end; in between that is a notice.
+        A run that diverges goes back to its last save, with a lower rate; Diverged when that did
+        not help SETBACKS times. RunError when the run's folder cannot be written at the beginning
+        or at the end; in between that is a notice.
         """
         with self.run.locked():
             yield from self._train()
@@ -113,33 +117,62 @@ class Loop:
             yield self._save()  # that the folder can be written is found out now, not later
         worth = evaluation_worth(learner.config.chars_per_step, self.corpus)
         decide = Decisions(self.began + (self.plan.time or math.inf), worth)
-        since = learner.step, time.monotonic()  # of the last evaluation
         try:
             while True:
-                step, config = learner.step, learner.config
-                if decide.evaluate(config, step) and not any(e.step >= step for e in self.history):
-                    yield self._evaluate(since)
-                    since = step, time.monotonic()
-                    decide.did("evaluation")
-                if decide.sample(config, step):
-                    yield Sampled(step, self._sample())
-                if decide.stop(config, step):
+                try:
+                    yield from self._steps(decide)
                     break
-                if decide.save(config):
-                    yield self._try_to_save()
-                    decide.did("save")
-                learner.config = decide.refitted(config, step)
-                yield self._step()
-                decide.did("step")
-                yield from (Noticed(message) for message in learner.notices)
-                learner.notices.clear()
+                except Diverged as error:
+                    yield self._back(error)
         except GeneratorExit:
             self._save()
             raise
-        yield self._save()
         best = min(self.history, key=lambda e: e.val_nats)
         folder, seconds = str(self.run.folder), self._elapsed()
-        yield Finished(learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
+        yield Finished(self.learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
+
+    def _steps(self, decide: Decisions) -> Iterator[Event]:
+        """From where the learner is to the last step, and the last save."""
+        learner = self.learner
+        since = learner.step, time.monotonic()  # of the last evaluation
+        while True:
+            step, config = learner.step, learner.config
+            if decide.evaluate(config, step) and not any(e.step >= step for e in self.history):
+                yield self._evaluate(since)
+                since = step, time.monotonic()
+                decide.did("evaluation")
+            if decide.sample(config, step):
+                yield Sampled(step, self._sample())
+            if decide.stop(config, step):
+                break
+            if decide.save(config):
+                yield self._try_to_save()
+                decide.did("save")
+            learner.config = decide.refitted(config, step)
+            yield self._step()
+            decide.did("step")
+            yield from (Noticed(message) for message in learner.notices)
+            learner.notices.clear()
+        yield self._save()
+
+    def _back(self, error: Diverged) -> Noticed:
+        """Go on from the last save at a lower rate, or raise `error` after SETBACKS such tries.
+
+        A run that is stopped before its next save diverges again when resumed, and comes back to
+        the same rate.
+        """
+        self._setbacks += 1
+        if self._setbacks > SETBACKS:
+            tried = f"{SETBACKS} lower rates did not help, the last save is untouched"
+            raise Diverged(f"{error.message}; {tried}", error.hint)
+        header = read_header(self.run.last)
+        record = header.record
+        config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
+        network, device = CharModel(self.plan.model), self.learner.device
+        self.learner = Learner(network, config, self.corpus.train, device)
+        self.learner.restore(read_resumed(header), record.step)
+        self.history, self._best = list(record.history), None
+        return Noticed(f"{error.message}; going back to step {record.step}, to `lr={config.lr:g}`")
 
     def _step(self) -> Stepped:
         """The loss is read only now and then on a GPU, for reading it makes the host wait."""
@@ -147,20 +180,25 @@ class Loop:
         found = learner.advance()
         if learner.device.type == "cpu" or learner.step % 20 == 0:
             loss = float(found)
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss became {loss}")
+            if not loss <= 4 * self._worst():  # nor if it is no number
+                raise self._diverged(f"the loss became {loss:.4g}")
         return Stepped(learner.step, learner.config.steps, loss, lr)
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
 
+    def _worst(self) -> float:
+        """Nats per character that no training gets to which goes well: guessing has 1 less."""
+        return 1 + math.log(self.plan.model.vocabulary_size)
+
     def _diverged(self, what: str) -> Diverged:
         config = self.learner.config
-        return Diverged(
-            f"{what} at step {self.learner.step}, with `lr={config.lr:g}` and"
-            f" `clip={config.clip:g}`; the last save is untouched",
-            f"start over with a lower learning rate: `lr={config.lr / 3:.2g}` `overwrite`",
-        )
+        found = f"`lr={config.lr:g}` and `clip={config.clip:g}`"
+        hint = f"start over with a lower learning rate: `lr={config.lr / LOWER:.2g}` `overwrite`"
+        if config.lr * config.weight_decay > 1:  # each step takes away all of a weight, or more
+            found = f"`lr={config.lr:g}` and `weight_decay={config.weight_decay:g}`"
+            hint = "start over with a lower decay: `weight_decay=0.1` `overwrite`"
+        return Diverged(f"{what} at step {self.learner.step:,}, with {found}", hint)
 
     def planned(self) -> Planned:
         return Planned(
@@ -187,6 +225,9 @@ class Loop:
         learner, config = self.learner, self.learner.config
         seconds = max(time.monotonic() - since[1], 1e-9)
         precision = partial(autocast, config.precision, learner.device)
+        train_nats = learner.take_losses()
+        if not train_nats <= self._worst():
+            raise self._diverged(f"the training loss became {train_nats:.4g}")
         with learner.judged() as network:
             val_nats = validate(network, self.corpus.validation, precision, EVALUATED)
         if not math.isfinite(val_nats):
@@ -196,7 +237,7 @@ class Loop:
             step=learner.step,
             characters=learner.step * config.chars_per_step,
             passes=learner.step * config.chars_per_step / len(self.corpus.train),
-            train_nats=learner.take_losses(),
+            train_nats=train_nats,
             val_nats=val_nats,
             lr=learner.lr,
             grad_norm=grad_norm if math.isfinite(grad_norm) else None,
