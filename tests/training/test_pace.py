@@ -154,3 +154,24 @@ def test_no_validation_comes_just_before_the_last() -> None:
     ):
         config = training_config(steps=steps, eval_every=278)
         assert [n for n in range(steps + 1) if decide.evaluate(config, n)] == expected
+
+
+def test_time_suspended_is_not_time_trained(clock: Clock) -> None:
+    deadline = clock.now + 100
+    decide = Decisions(deadline)
+    for _ in range(20):
+        clock.now += 0.1
+        assert decide.did("step") == 0
+    clock.now += 3600
+    assert decide.did("step") == pytest.approx(3600, abs=0.2)
+    fitted = decide.refitted(CONFIG, 21)
+    assert fitted.steps == pytest.approx(1000, rel=0.05)
+    clock.now += 0.1
+    assert decide.did("step") == 0
+
+
+def test_a_slow_step_is_time_trained(clock: Clock) -> None:
+    decide = Decisions(clock.now + 100)
+    for cost in (6.0, 0.1, 0.1, 4.0):
+        clock.now += cost
+        assert decide.did("step") == 0

@@ -1,6 +1,7 @@
 """Which device computes, in which precision, and how the process is set up for it."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -43,6 +44,15 @@ def prepare_device(device: torch.device) -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def memory(device: torch.device) -> int | None:
+    """Bytes of memory in all, where that can be asked for."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h

@@ -10,6 +10,8 @@ from textgen.training.schedule import progress, rise
 LOOK = 1.0  # seconds of steps between two looks at the clock
 SLACK = 0.02  # a smaller change of the steps left is not worth a new schedule segment
 END = 0.3  # seconds to leave for the last save and the way out
+SUSPENDED = 5.0  # seconds of a step, and
+UNUSUAL = 50  # times a usual step, from which on the process was suspended
 
 
 class Decisions:
@@ -25,6 +27,7 @@ class Decisions:
         self._evaluation_worth = evaluation_worth
         self._window = 0.0  # seconds of the steps since the last look
         self._steps = 0
+        self._usual: float | None = None  # seconds of a step, by a moving average
         self._per_step: float | None = None  # seconds
         self._costs = {"step": 0.0, "save": 0.0}  # seconds that the last one took
         self._mark = self._saved = time.monotonic()
@@ -49,13 +52,24 @@ class Decisions:
             self._saved = time.monotonic()
         return due
 
-    def did(self, what: str) -> None:
-        """A `step`, with what was shown of it, an `evaluation` or a `save` is done."""
+    def did(self, what: str) -> float:
+        """A `step`, with what was shown of it, an `evaluation` or a `save` is done.
+
+        Returns the seconds that the process was suspended meanwhile, which the deadline waits for.
+        """
         now = time.monotonic()
-        self._costs[what], self._mark = now - self._mark, now
+        took, self._mark = now - self._mark, now
+        suspended = 0.0
         if what == "step":
-            self._window += self._costs["step"]
+            usual = took if self._usual is None else self._usual
+            if took > max(SUSPENDED, UNUSUAL * usual):
+                took, suspended = usual, took - usual
+                self._deadline += suspended
+            self._usual = 0.9 * usual + 0.1 * took
+            self._window += took
             self._steps += 1
+        self._costs[what] = took
+        return suspended
 
     def refitted(self, config: TrainingConfig, step: int) -> TrainingConfig:
         """The settings from `step` on; the same ones, while they still fit the deadline."""

@@ -20,6 +20,7 @@ from textgen.model.device import check_precision
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
+from textgen.training.memory import check_memory
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
 from textgen.training.streams import BLOCK, fit
 
@@ -78,9 +79,9 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         check_precision(choices.precision, device)
     trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size=size, device=device)
     settle = _expected if choices.time is None else _measured
-    shape, precision, rate = settle(
-        partial(_shape, choices, len(corpus.vocabulary)), trial, choices
-    )
+    shape_of = partial(_shape, choices, len(corpus.vocabulary))
+    check_memory(shape_of(1, min(WIDTHS)), batch_size * bptt, device)
+    shape, precision, rate = settle(shape_of, trial, choices)
 
     per_step = batch_size * bptt
     steps = steps_of(choices, per_step, size, rate, began)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import model_config
+
+from textgen.errors import UsageError
+from textgen.training import memory
+from textgen.training.memory import check_memory
+
+
+def test_a_network_too_large_for_the_machine_is_refused_with_the_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "memory", lambda device: 24 * 10**9)
+    model = model_config(65, hidden=(65536,))
+    with pytest.raises(UsageError, match=r"`hidden` is 65536.* parameters take .* 24 GB") as raised:
+        check_memory(model, 64, torch.device("cpu"))
+    assert f"{model.parameters:,}" in raised.value.message
+    check_memory(model_config(65, hidden=(1024, 1024)), 2048, torch.device("cpu"))
+
+
+def test_a_step_too_large_for_the_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "memory", lambda device: 24 * 10**9)
+    with pytest.raises(UsageError, match="steps of 1,000,000,000 characters"):
+        check_memory(model_config(65), 10**9, torch.device("cpu"))
