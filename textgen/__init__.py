@@ -65,6 +65,7 @@ def train(
         encoding=chosen.encoding,
         val_fraction=chosen.val_fraction,
         val_file=None if chosen.val_file is None else _absolute(chosen.val_file),
+        backward=chosen.backward,
     )
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
     loop = begin(target, corpus, chosen, began)

@@ -128,6 +128,7 @@ class Choices:
     encoding: str = setting("Encoding of the files.", default="utf-8")
     val_fraction: float = setting("End of the text held out.", _above(0, 1, "0.1"), 0.1)
     val_file: str | None = setting("Validate on this file instead.")
+    backward: bool = setting("Read from the end to the beginning.", default=False)
     eval_every: int | None = setting("Steps between validations.", _whole(1, example="200"))
     save_every: float = setting("Time between saves.", _above(0, example="30"), 30.0)
     sample_every: int | None = setting("Steps between samples; 0: none.", _whole(0, example="500"))
@@ -194,6 +195,7 @@ class CorpusConfig:
     encoding: str
     val_fraction: float
     val_file: str | None
+    backward: bool
 
     def __post_init__(self) -> None:
         check(self, Choices)

@@ -387,3 +387,32 @@ def test_memory_stays_flat_in_training_and_scoring(corpus: Path, tmp_path: Path)
     # a loss tensor kept for each step was kept until the next validation, and pinned the heap
     assert training < 400_000
     assert scoring < 1 << 20
+
+
+def test_a_model_that_reads_backward_writes_what_comes_before(
+    run, corpus: Path, tmp_path: Path
+) -> None:
+    where = ["--checkpoints", tmp_path]
+    trained = run("train", corpus, *where, *SMALL, "--steps", 20, "--backward", "--run", "back")
+    assert trained.code == 0, trained.err
+    written = run("sample", "back", *where, "--before", " the moon.", "--length", 30, "--seed", 1)
+    assert written.code == 0, written.err
+    assert written.out.endswith(" the moon.")
+    assert len(written.out) == 30 + len(" the moon.")
+    assert "read backward" in run("info", "back", *where).out
+
+    refused = run("sample", "back", *where, "-p", "the")
+    assert (refused.code, refused.err.splitlines()[-1][:5]) == (2, "hint:")
+    assert "--before TEXT" in refused.err
+    assert "--length" in run("sample", "back", *where, "--length", 0).err
+    assert run("play", "back", *where).code == 2
+
+    run("train", corpus, *where, *SMALL, "--steps", 20)
+    refused = run("sample", "tales", *where, "--before", "the")
+    assert "textgen train --backward" in refused.err
+    filled = run(
+        "fill", "The fox", "moon.", "-c", "tales", "-b", "back", *where, "--length", 6, "--num", 2
+    )
+    assert filled.code == 0, filled.err
+    assert len(filled.out.splitlines()) >= 2
+    assert run("fill", "The", "moon.", "-c", "tales", "-b", "tales", *where).code == 2

@@ -28,7 +28,14 @@ def test_info_shows_every_setting_of_the_run(trained: Path) -> None:
     shown = " ".join(value for _, value in info._rows(header))
     record = header.record
     settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
-    for name in ("vocabulary_size", "segment_start", "segment_progress", "val_file", "skip"):
+    for name in (
+        "vocabulary_size",
+        "segment_start",
+        "segment_progress",
+        "val_file",
+        "skip",
+        "backward",
+    ):
         settings.pop(name)
     settings["hidden"] = "2 x 12"
     settings["files"] = record.corpus.files[0]

@@ -19,7 +19,7 @@ RECORD = Record(
     kind="last",
     model=model_config(3, "gru", (8, 4), dropout=0.25),
     training=training_config(100, segment_start=40, segment_progress=0.4, seed=2**63 - 1),
-    corpus=CorpusConfig(("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None),
+    corpus=CorpusConfig(("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None, False),
     vocabulary="\nÆ🦊",
     fingerprint="0123abcd",
     train_characters=2560,

@@ -31,7 +31,8 @@ def read(*files: Path, **settings: Any) -> Corpus:
 
 
 def corpus_config(*files: Path, **settings: Any) -> CorpusConfig:
-    others = {"level": "char", "encoding": "utf-8", "val_fraction": 0.1, "val_file": None}
+    others = {"level": "char", "encoding": "utf-8", "val_fraction": 0.1}
+    others |= {"val_file": None, "backward": False}
     return CorpusConfig(tuple(map(str, files)), **(others | settings))
 
 

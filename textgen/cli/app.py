@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import textgen
-from textgen.cli import eval, info, ls, play, resume, sample, train
+from textgen.cli import eval, fill, info, ls, play, resume, sample, train
 from textgen.cli.terminal import report_error
 from textgen.errors import TextgenError
 
@@ -29,6 +29,7 @@ app.command("train")(train.train)
 app.command("resume")(resume.resume)
 app.command("sample")(sample.sample)
 app.command("play")(play.play)
+app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)

@@ -4,7 +4,7 @@ import sys
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
 from textgen.cli.terminal import Output, coloured, note, report_error, spelling
-from textgen.errors import TextgenError
+from textgen.errors import TextgenError, UsageError
 
 
 def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
@@ -17,6 +17,9 @@ def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
     from textgen.store.runs import find_checkpoint
 
     session = Session(TextModel(find_checkpoint(run, checkpoints)))
+    if session.model.backward:
+        what = f"{session.model.header.path} reads backward, and play goes on forward"
+        raise UsageError(what, "textgen sample --before TEXT")
     note(f"{session.model.header.path.parent.name}: type and it goes on; /help, Ctrl-D leaves")
     prompt = _prompt()
     while True:

@@ -32,6 +32,7 @@ PROMPT = option("Text to go on from; else what is piped in.", TEXT, "--prompt", 
 PROMPT_FILE = option("File with text to go on from.", TEXT, "--prompt-file", "-f")
 LOAD = option("Go on exactly where this was saved.", TEXT)
 SAVE = option("Keep the state of the text written.", OUTPUT)
+BEFORE = option("Write what comes before this, with a model that reads backward.", TEXT)
 ECHO = option("Write the prompt too.", OUTPUT, "--echo/--no-echo")
 BATCH = option("Write the texts side by side: for many of them far faster.", OUTPUT, "--batch")
 JSON = option("One JSON object per text.", OUTPUT, "--json")
@@ -50,6 +51,7 @@ def sample(
     stop: Annotated[list[str] | None, sampling("stop", OUTPUT)] = None,
     prompt: Annotated[str | None, PROMPT] = None,
     prompt_file: Annotated[Path | None, PROMPT_FILE] = None,
+    before: Annotated[str | None, BEFORE] = None,
     echo: Annotated[bool, ECHO] = True,
     unknown: Annotated[str, sampling("unknown", TEXT)] = DEFAULT.unknown,
     load_state: Annotated[Path | None, LOAD] = None,
@@ -77,7 +79,13 @@ def sample(
     position = Position.load(load_state) if load_state else None
     if position is not None and position.digest() != model.digest:
         note(f"note: {load_state} was saved with other weights than {model.header.path}")
-    prompt = _prompt(model, prompt_file) if prompt is None else prompt
+    if model.backward:
+        prompt = _after(model, options, before, prompt is not None or prompt_file is not None)
+    elif before is not None:
+        what = f"--before is given, and {model.header.path} reads forward"
+        raise UsageError(what, "train a model that reads backward: textgen train --backward")
+    else:
+        prompt = _prompt(model, prompt_file) if prompt is None else prompt
     keeps = position is not None or save_state is not None or length == 0
     streams = 64 if batch else 1
     if options.device == "auto":  # a seed that was given writes the same text on any machine
@@ -111,7 +119,8 @@ def sample(
             else:
                 if num > 1 and output.watched:
                     output.write(f"--- {number + 1} of {num} ---\n")
-                for piece in chain([prompt] if echo else [], text):
+                echoed = [prompt] if echo else []
+                for piece in chain(text, echoed) if model.backward else chain(echoed, text):
                     output.write(piece)
                 if output.watched or num > 1:
                     output.write("\n")
@@ -119,6 +128,17 @@ def sample(
                 _save(pieces.position, save_state)
             if interrupts.signal is not None:
                 raise typer.Exit(interrupts.exit_code)
+
+
+def _after(model: TextModel, options: SamplingOptions, before: str | None, prompted: bool) -> str:
+    """What a model that reads backward is given: what comes after the text to write."""
+    if prompted:
+        what = f"{model.header.path} reads backward, and text to go on from is given"
+        raise UsageError(what, "give what comes after the text: --before TEXT")
+    if not options.length:
+        what = "`length` is 0, and a text that is written backward is shown when it is whole"
+        raise UsageError(what, "try `length=500`")
+    return before or ""
 
 
 def _facts(

@@ -57,6 +57,7 @@ def train(
     weight_decay: Annotated[float | None, training("weight_decay", OPTIMISATION)] = None,
     val_fraction: Annotated[float, training("val_fraction", DATA)] = DEFAULT.val_fraction,
     val_file: Annotated[Path | None, training("val_file", DATA)] = None,
+    backward: Annotated[bool, training("backward", DATA)] = DEFAULT.backward,
     encoding: Annotated[str, training("encoding", DATA)] = DEFAULT.encoding,
     level: Annotated[str, training("level", DATA)] = DEFAULT.level,
     eval_every: Annotated[int | None, training("eval_every", OUTPUT)] = None,

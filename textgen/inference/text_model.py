@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,12 @@ from numpy.typing import NDArray
 
 from textgen.config import Number, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
+from textgen.inference.backward import (
+    in_reading_order,
+    turned_options,
+    turned_vocabulary,
+    writer,
+)
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Sampler, Uniforms, random_seed
 from textgen.inference.writer import GrowingText, Position, Writer, first_id
@@ -50,6 +56,11 @@ class TextModel:
         with open(self.header.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @property
+    def backward(self) -> bool:
+        """Whether it reads from the end of a text to the beginning."""
+        return self.header.record.corpus.backward
+
     @cached_property
     def folded(self) -> FoldedModel:
         return fold(self.header.record.model, self.weights)
@@ -66,6 +77,8 @@ class TextModel:
     ) -> Writer:
         """An iterator of text that continues `prompt`, which it does not repeat.
 
+        A model that reads backward writes what comes before `prompt`, in one piece.
+
         options, changes: the fields of `textgen.config.SamplingOptions`, but for `device`: one text
             is written in NumPy; number: which of the texts of the seed; position: go on from there
             (`Writer.position`), with its sequence of draws too, unless `seed` or `number` asks for
@@ -81,9 +94,17 @@ class TextModel:
             seed = position.seed if seed is None else seed
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)
-        ids = self.vocabulary.encode(prompt, options.unknown, "the prompt")
-        writer = partial(Writer, self.folded, self.vocabulary, options, uniforms)
-        return writer(prompt=ids, position=position, digest=lambda: self.digest, score=score)
+        return writer(
+            self.folded,
+            self.vocabulary,
+            options,
+            uniforms,
+            prompt=self.vocabulary.encode(prompt, options.unknown, "the prompt"),
+            backward=self.backward,
+            position=position,
+            digest=lambda: self.digest,
+            score=score,
+        )
 
     def generate_many(
         self,
@@ -106,7 +127,11 @@ class TextModel:
         Number(1, whole=True, example="3").check("num", num)
         Number(1, whole=True, example="500").check("length", options.length)
         seed = random_seed() if options.seed is None else options.seed
-        ids = self.vocabulary.encode(prompt, options.unknown, "the prompt")
+        vocabulary, level = self.vocabulary, self.vocabulary.level
+        ids = vocabulary.encode(prompt, options.unknown, "the prompt")
+        if self.backward:
+            vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
+            ids = ids[::-1]
         if not len(ids):
             ids = np.array([first_id(self.vocabulary)])
         device = pick_device(options.device)
@@ -115,7 +140,7 @@ class TextModel:
         writer = BatchWriter(stepper, Sampler(options), ids)
         for begin in range(0, num, streams):
             sources = [Uniforms(seed, n) for n in range(begin, min(num, begin + streams))]
-            texts = [GrowingText(self.vocabulary, options) for _ in sources]
+            texts = [GrowingText(vocabulary, options) for _ in sources]
             pieces: list[list[str]] = [[] for _ in sources]
             for block in writer.write(sources, options.length):
                 for text, written, column in zip(texts, pieces, block.T.tolist(), strict=True):
@@ -125,7 +150,8 @@ class TextModel:
                         written.append(text.add(i))
                 if all(text.done for text in texts):
                     break
-            yield from map("".join, pieces)
+            drawn = map("".join, pieces)
+            yield from (in_reading_order(d, level) for d in drawn) if self.backward else drawn
 
     def fastest_device(self, streams: int = 1) -> str:
         """The device that writes `streams` texts fastest, measured where there are several."""
@@ -169,7 +195,8 @@ class TextModel:
     ) -> Evaluation:
         """How well the model predicts `text`, in nats and bits per character: one exact pass.
 
-        text: a string, a file (read in blocks, so that memory does not grow with it), or ids (n,).
+        text: a string, a file (read in blocks, so that memory does not grow with it, but for a
+            model that reads backward), or ids (n,) in the order in which the model reads.
         progress: called with the number of characters scored since the last call.
         Raises UnknownCharacters unless `unknown` says otherwise, CorpusError for too short a text.
         """
@@ -182,6 +209,8 @@ class TextModel:
             blocks = [self.vocabulary.encode(text, unknown)]
         else:
             blocks = [text]
+        if self.backward and isinstance(text, str | Path):
+            blocks = [np.concatenate([*blocks])[::-1]]
         result = evaluate(self.network(), blocks, progress)
         if not result.characters:
             found = "the text has no character after its first one"

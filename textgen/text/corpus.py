@@ -29,8 +29,9 @@ _ANEW = "train anew: textgen train --run NAME"
 class Corpus:
     """A text as ids, cut into the part for training and the part for validation.
 
-    train, validation: shapes (N,) and (M,), in the vocabulary's dtype; fingerprint: SHA-256 of the
-    bytes of all files; notices: what was changed on the way in, one line each.
+    train, validation: shapes (N,) and (M,), in the vocabulary's dtype, from the end to the
+    beginning where it is read backward; fingerprint: SHA-256 of the bytes of all files; notices:
+    what was changed on the way in, one line each.
     """
 
     train: NDArray
@@ -105,7 +106,8 @@ def read_corpus(
             f" {size - cut:,} for validation, of {where}; expected 2 or more of each",
             "name a longer text with `val_file`" if held_out else "try `val_fraction=0.1`",
         )
-    return Corpus(ids[:cut], ids[cut:], vocabulary, found, tuple(reader.notices))
+    read = slice(None, None, -1 if config.backward else 1)
+    return Corpus(ids[:cut][read], ids[cut:][read], vocabulary, found, tuple(reader.notices))
 
 
 def file_ids(

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from textgen.config import Choices, CorpusConfig, SamplingOptions
 from textgen.errors import CheckpointError, Diverged, RunError, TextgenError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
+from textgen.inference.backward import writer
 from textgen.inference.evaluation import validate
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Uniforms
-from textgen.inference.writer import Writer
 from textgen.model.device import autocast, pick_device
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import read_header
@@ -254,10 +254,11 @@ class Loop:
     def _sample(self) -> str:
         vocabulary, uniforms = self.corpus.vocabulary, Uniforms(self.learner.config.seed)
         options, nothing = SamplingOptions(temperature=0.7, length=SAMPLE), vocabulary.encode("")
+        how: dict[str, Any] = {"prompt": nothing, "backward": self.corpus_config.backward}
         try:
             with np.errstate(over="raise", invalid="raise"):
                 model = fold(self.plan.model, self.learner.weights())
-                return "".join(Writer(model, vocabulary, options, uniforms, prompt=nothing))
+                return "".join(writer(model, vocabulary, options, uniforms, **how))
         except FloatingPointError as error:
             raise self._diverged(f"the weights became too large ({error})") from None
 

@@ -1,0 +1,62 @@
+"""textgen fill."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from dataclasses import fields, replace
+from typing import Annotated, Any
+
+import typer
+
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
+from textgen.cli.terminal import Output, note
+from textgen.config import Number, SamplingOptions
+
+CHOICE, MODELS = "How characters are chosen", "Models"
+DEFAULT = SamplingOptions()
+LEFT = typer.Argument(help="The text before.", show_default=False)
+RIGHT = typer.Argument(help="The text after.", show_default=False)
+FORWARD = option("A run that reads forward; else the latest run.", MODELS, "--checkpoint", "-c")
+BACKWARD = option("A run that reads backward.", MODELS, "--backward-run", "-b")
+TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")
+
+
+def fill(
+    context: typer.Context,
+    left: Annotated[str, LEFT],
+    right: Annotated[str, RIGHT],
+    backward_run: Annotated[str, BACKWARD],
+    checkpoint: Annotated[str | None, FORWARD] = None,
+    temp: Annotated[float, TEMPERATURE] = DEFAULT.temperature,
+    top_k: Annotated[int, sampling("top_k", CHOICE)] = DEFAULT.top_k,
+    top_p: Annotated[float, sampling("top_p", CHOICE)] = DEFAULT.top_p,
+    min_p: Annotated[float, sampling("min_p", CHOICE)] = DEFAULT.min_p,
+    seed: Annotated[int | None, sampling("seed", CHOICE)] = None,
+    length: Annotated[int, option("The longest text between.", OUTPUT)] = 60,
+    num: Annotated[int, option("How many proposals.", OUTPUT)] = 5,
+    checkpoints: Checkpoints = CHECKPOINTS,
+    json: Annotated[bool, option("One JSON object per proposal.", OUTPUT, "--json")] = False,
+) -> None:
+    """Propose what stands between two texts, the likeliest first.
+
+    Two models propose and rank: one that reads forward, and one trained with --backward.
+    """
+    from textgen.inference.filling import fill as propose
+    from textgen.inference.sampling import random_seed
+    from textgen.inference.text_model import TextModel
+    from textgen.store.runs import find_checkpoint
+
+    names = {f.name for f in fields(SamplingOptions)}
+    given: dict[str, Any] = {n: v for n, v in context.params.items() if n in names}
+    options = SamplingOptions(**given | {"temperature": temp, "device": "cpu"})
+    Number(1, whole=True, example="5").check("num", num)
+    if seed is None:
+        options = replace(options, seed=random_seed())
+        note(f"seed {options.seed}")
+    forward = TextModel(find_checkpoint(checkpoint, checkpoints))
+    backward = TextModel(find_checkpoint(backward_run, checkpoints))
+    with Output() as output:
+        for filling in propose(left, right, forward, backward, options)[:num]:
+            facts = vars(filling) | {"nats_per_char": filling.nats_per_char, "seed": options.seed}
+            line = f"{filling.nats_per_char:.3f}  {left}{filling.text}{right}"
+            output.write((jsonlib.dumps(facts) if json else line) + "\n")

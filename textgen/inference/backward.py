@@ -1,0 +1,80 @@
+"""Writing what comes before a text, with a model that reads backward.
+
+Its ids run from the end to the beginning. What it is given and what it writes is turned round here;
+at level byte a byte is turned as the character of that number, for UTF-8 cannot be read backward.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from textgen.config import SamplingOptions
+from textgen.inference.folding import FoldedModel
+from textgen.inference.sampling import Uniforms
+from textgen.inference.writer import Writer
+from textgen.text.vocabulary import Vocabulary
+
+_BYTES = Vocabulary("char", "".join(map(chr, range(256))))
+
+
+def turned(text: str, level: str) -> str:
+    """`text` as the model reads it."""
+    if level == "byte":
+        text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return text[::-1]
+
+
+def in_reading_order(text: str, level: str) -> str:
+    """The inverse of `turned`."""
+    text = text[::-1]
+    return text.encode("latin-1").decode("utf-8", "surrogateescape") if level == "byte" else text
+
+
+def turned_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary of turned texts."""
+    return _BYTES if vocabulary.level == "byte" else vocabulary
+
+
+def turned_options(options: SamplingOptions, level: str) -> SamplingOptions:
+    """The options with the stop texts turned round."""
+    return replace(options, stop=tuple(turned(text, level) for text in options.stop))
+
+
+def writer(
+    model: FoldedModel,
+    vocabulary: Vocabulary,
+    options: SamplingOptions,
+    uniforms: Uniforms,
+    *,
+    prompt: NDArray,
+    backward: bool,
+    **others: Any,
+) -> Writer:
+    """A writer that goes on from the ids of `prompt`, or before them; others: as `Writer` has it.
+
+    prompt: shape (n,), in reading order.
+    """
+    if not backward:
+        return Writer(model, vocabulary, options, uniforms, prompt=prompt, **others)
+    level = vocabulary.level
+    vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
+    others |= {"prompt": prompt[::-1], "level": level}
+    return BackwardWriter(model, vocabulary, options, uniforms, **others)
+
+
+class BackwardWriter(Writer):
+    """A writer in reading order: one piece, handed out when all of it is drawn.
+
+    level: that of the model; vocabulary, options and prompt are turned round.
+    """
+
+    def __init__(self, *arguments: Any, level: str, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self._level = level
+
+    def __next__(self) -> str:
+        drawn = "".join(self._pieces)
+        if not drawn:
+            raise StopIteration
+        return in_reading_order(drawn, self._level)
