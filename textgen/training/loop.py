@@ -196,7 +196,7 @@ class Loop:
         config = self.learner.config
         found = f"`lr={config.lr:g}` and `clip={config.clip:g}`"
         hint = f"start over with a lower learning rate: `lr={config.lr / LOWER:.2g}` `overwrite`"
-        if config.lr * config.weight_decay > 1:  # each step takes away all of a weight, or more
+        if config.lr <= 1 < config.lr * config.weight_decay:  # a step takes more than a weight
             found = f"`lr={config.lr:g}` and `weight_decay={config.weight_decay:g}`"
             hint = "start over with a lower decay: `weight_decay=0.1` `overwrite`"
         return Diverged(f"{what} at step {self.learner.step:,}, with {found}", hint)
