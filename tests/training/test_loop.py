@@ -26,7 +26,7 @@ from textgen.training.step import Learner
 
 STEPS = 151
 RUN = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
-CLOCKS = {"seconds", "chars_per_second"}
+CLOCKS = {"identity", "seconds", "chars_per_second"}
 
 
 def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
@@ -364,7 +364,7 @@ def test_a_run_of_the_first_version_goes_on_to_the_same_end(corpus: Path, tmp_pa
     assert isinstance(end, Finished)
     assert end.step == 40
     header = read_header(folder / "last.safetensors")
-    assert header.version == 3
+    assert header.version == 4
     assert header.record.training.block == 0
     assert header.record.model.skip
     expected = read_header(FORMAT_1 / "finished.safetensors")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from textgen.errors import RunError, UsageError
 from textgen.events import Evaluated
-from textgen.store.checkpoint import SEE_RUNS, missing, write_checkpoint, write_file
+from textgen.store.archive import SEE_RUNS, missing
+from textgen.store.checkpoint import write_checkpoint
+from textgen.store.files import write_file
 from textgen.store.record import Record
 
 if TYPE_CHECKING:  # info and ls do not import NumPy
@@ -65,7 +67,9 @@ class Run:
             if best is not None and record.best is not None:
                 of_best = replace(record, kind="best", step=record.best.step)
                 write_checkpoint(self.best, of_best, {"model": best})
-            write_file(self.metrics, "".join(map(_line, record.history)).encode())
+            write_file(
+                self.metrics, [_line(event, record.identity).encode() for event in record.history]
+            )
             write_checkpoint(self.last, record, arrays)
             if record.best is None:  # an old one is of the run that was started over
                 self.best.unlink(missing_ok=True)
@@ -84,8 +88,8 @@ class Run:
             ) from None
 
 
-def _line(event: Evaluated) -> str:
-    fields = event.to_json()
+def _line(event: Evaluated, identity: str) -> str:
+    fields = event.to_json() | {"identity": identity}
     del fields["event"]
     return json.dumps(fields) + "\n"
 

@@ -1,6 +1,7 @@
 """A training run: steps, validations, samples and saves, reported as events."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from textgen.model.device import autocast, pick_device
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import moved, read_resumed, reread_corpus
-from textgen.store.record import Record
+from textgen.store.record import LONGEST_HISTORY, Record, new_identity
 from textgen.store.runs import Run
 from textgen.text.corpus import Corpus, read_corpus
 from textgen.training.pace import Decisions
@@ -66,7 +67,8 @@ def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
             f"extend it: textgen resume {run.name} --steps {record.training.steps}",
         )
     device = _same_device(choices.device, record.device)
-    torch.set_num_threads(record.threads)
+    most = max(torch.get_num_threads(), os.cpu_count() or 1)
+    torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
     corpus, corpus_config = reread_corpus(header, now), now or record.corpus
     planned = extended(record, choices, corpus, device, began)
@@ -74,6 +76,7 @@ def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
     learner.restore(read_resumed(header), record.step)
     loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
     loop.history, loop.seconds = list(record.history), record.seconds
+    loop.identity = record.identity
     return loop
 
 
@@ -94,6 +97,7 @@ class Loop:
     learner: Learner
     began: float  # when the plan's budget of time began to run, on `time.monotonic`
     history: list[Evaluated] = field(default_factory=list)
+    identity: str = field(default_factory=new_identity)  # of the run
     seconds: float = 0.0  # spent before this process began
     _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
     _setbacks: int = 0
@@ -196,7 +200,7 @@ class Loop:
         config = self.learner.config
         found = f"`lr={config.lr:g}` and `clip={config.clip:g}`"
         hint = f"start over with a lower learning rate: `lr={config.lr / LOWER:.2g}` `overwrite`"
-        if config.lr * config.weight_decay > 1:  # each step takes away all of a weight, or more
+        if config.lr <= 1 < config.lr * config.weight_decay:  # a step takes more than a weight
             found = f"`lr={config.lr:g}` and `weight_decay={config.weight_decay:g}`"
             hint = "start over with a lower decay: `weight_decay=0.1` `overwrite`"
         return Diverged(f"{what} at step {self.learner.step:,}, with {found}", hint)
@@ -246,6 +250,8 @@ class Loop:
             chars_per_second=round((learner.step - since[0]) * config.chars_per_step / seconds, 1),
             best=val_nats < min((e.val_nats for e in self.history), default=math.inf),
         )
+        if len(self.history) == LONGEST_HISTORY:  # the oldest goes, unless it is the best
+            del self.history[self.history[0].val_nats <= min(e.val_nats for e in self.history)]
         self.history.append(event)
         if event.best:
             self._best = learner.weights()
@@ -282,6 +288,7 @@ class Loop:
             threads=torch.get_num_threads(),
             chosen=self.plan.chosen,
             history=tuple(self.history),
+            identity=self.identity,
             **self._facts(),
         )
         self.run.save(record, self.learner.arrays(), self._best)

@@ -16,7 +16,7 @@ from textgen.errors import CheckpointError
 from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
-from textgen.store.checkpoint import OTHER_FILE
+from textgen.store.archive import OTHER_FILE
 from textgen.training.schedule import learning_rate
 from textgen.training.streams import Chunk, Streams, frequencies
 
