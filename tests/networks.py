@@ -36,6 +36,7 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
         "eval_every": 200,
         "save_every": 30.0,
         "sample_every": 0,
+        "keep_mixing": 0.0,
         "seed": 0,
         "precision": "fp32",
         "segment_start": 0,

@@ -38,6 +38,7 @@ def train(
     run: str | None = None,
     checkpoints: str | Path = "checkpoints",
     overwrite: bool = False,
+    base: str | Path | None = None,
     dry_run: bool = False,
     **choices: Any,
 ) -> Iterator[Event]:
@@ -47,13 +48,15 @@ def train(
     run is saved, to go on with `resume`.
 
     run: its name, by default the first file's; overwrite: start over a run that exists;
+    base: a run or a checkpoint to begin from, its weights and its shape;
     dry_run: stop after the first event, the plan; nothing is written.
     choices: the fields of `textgen.config.Choices`; the planner decides on those left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
     from textgen.config import Choices, CorpusConfig
-    from textgen.store.runs import new_run
+    from textgen.store.checkpoint import read_header
+    from textgen.store.runs import find_checkpoint, new_run
     from textgen.text.corpus import default_corpus
     from textgen.training.loop import begin
 
@@ -68,7 +71,10 @@ def train(
         backward=chosen.backward,
     )
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
-    loop = begin(target, corpus, chosen, began)
+    begun_from = None
+    if base is not None:
+        begun_from = read_header(find_checkpoint(str(base), Path(checkpoints)))
+    loop = begin(target, corpus, chosen, began, begun_from)
     if dry_run:
         yield loop.planned()
     else:

@@ -111,6 +111,7 @@ def _above(low: float, high: float = math.inf, example: str = "") -> Number:
 
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), _whole(1, 65536, "256")
 _SEED = _whole(0, SEEDS - 1, "1")
+_MIXED = Number(0, 0.9, "0.1")
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
 
@@ -144,6 +145,7 @@ class Choices:
     eval_every: int | None = setting("Steps between validations.", _whole(1, MOST, "200"))
     save_every: float = setting("Time between saves.", _above(0, 1e9, "30"), 30.0)
     sample_every: int | None = setting("Steps between samples; 0: none.", _whole(0, MOST, "500"))
+    keep_mixing: float = setting("Share of streams on the old run's text.", _MIXED, 0.0)
     seed: int = setting("The same seed trains the same model.", _SEED, 0)
     device: str = setting(_DEVICE, default="auto")
     precision: str = setting("auto, fp32, bf16 or fp16.", OneOf(("auto", *PRECISIONS)), "auto")
@@ -243,6 +245,7 @@ class TrainingConfig:
     eval_every: int
     save_every: float  # seconds
     sample_every: int
+    keep_mixing: float  # of the streams: the share that reads the text of the run it came from
     seed: int
     precision: str
     segment_start: int  # the step at which the schedule's current segment began, not 0 once a

@@ -12,7 +12,15 @@ from textgen.architecture import ModelConfig
 from textgen.config import CorpusConfig, TrainingConfig
 from textgen.errors import TextgenError
 from textgen.events import Evaluated
-from textgen.store.record import VERSION, NewerFormat, Record, from_json, new_identity, to_json
+from textgen.store.record import (
+    VERSION,
+    Ancestor,
+    NewerFormat,
+    Record,
+    from_json,
+    new_identity,
+    to_json,
+)
 
 EVALUATED = Evaluated(20, 1280, 0.5, 2.5, 2.25, 0.01, 0.7, 1.5, 800.0, True)
 RECORD = Record(
@@ -31,6 +39,11 @@ RECORD = Record(
     chosen=("lr", "dropout"),
     history=(EVALUATED, replace(EVALUATED, step=40, val_nats=2.0, grad_norm=None)),
     identity="0123456789abcdef" * 2,
+    ancestors=(
+        Ancestor(
+            "plays", "ab" * 16, 7, CorpusConfig(("c",), "char", "utf-8", 0.1, None, False), "9"
+        ),
+    ),
 )
 DAMAGE = (KeyError, TypeError, ValueError, TextgenError)
 
@@ -38,7 +51,9 @@ DAMAGE = (KeyError, TypeError, ValueError, TextgenError)
 def version_3(text: str) -> str:
     """The record as format 3 had it."""
     record = json.loads(text)
-    del record["identity"]
+    for name in ("identity", "ancestors"):
+        del record[name]
+    del record["corpus"]["backward"], record["training"]["keep_mixing"]
     return json.dumps({**record, "version": 3})
 
 
@@ -130,7 +145,7 @@ def test_a_record_of_an_older_format_is_brought_up_to_date(
     found = from_json(older(to_json(RECORD)))
     as_it_was = {"block": 0, "floor": 0.01, "average": 0.0} if version < 3 else {}
     in_order = replace(RECORD, training=replace(RECORD.training, **as_it_was))
-    in_order = replace(in_order, identity=found[1].identity)
+    in_order = replace(in_order, identity=found[1].identity, ancestors=())
     assert found == (version, in_order)
     assert from_json(to_json(found[1])) == (4, in_order)
 

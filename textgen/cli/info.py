@@ -16,6 +16,7 @@ from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
 from textgen.store.runs import find_run
 
+SHAPE = ("cell", "hidden", "embedding", "skip")
 COMMAND = typer.Option("--command", help="The command line that trains it again.")
 
 
@@ -63,6 +64,9 @@ def command_line(record: Record, run: str) -> str:
     if record.corpus.val_file is not None:
         del settings["val_fraction"]
     words = ["textgen", "train", *record.corpus.files, f"--run={run}"]
+    if record.ancestors:  # the shape comes from there
+        words.append(f"--from={record.ancestors[-1].run}")
+        settings = {n: v for n, v in settings.items() if n not in SHAPE}
     for name in (field.name for field in dataclasses.fields(Choices) if field.name in settings):
         value, flag = settings[name], name.replace("_", "-")
         if isinstance(value, bool):
@@ -86,12 +90,19 @@ def _rows(header: Header) -> list[tuple[str, str]]:
         ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
         ("text", ", ".join(corpus.files)),
         ("sha256", record.fingerprint),
+        *_came_from(record),
         *settings_lines(record),
         ("data", f"{data}; validated every {training.eval_every:,} steps, {saves}"),
         ("on", f"{record.device} in {training.precision}, {record.threads} threads"),
         ("done", f"{record.step:,} of {training.steps:,} in {clock(record.seconds)}"),
         ("loss", at_best or "not validated yet"),
     ]
+
+
+def _came_from(record: Record) -> list[tuple[str, str]]:
+    """The runs that its weights came from, the latest first, where it did not begin at random."""
+    runs = [f"{run.run} at step {run.step:,}" for run in reversed(record.ancestors)]
+    return [("from", ", before that ".join(runs))] if runs else []
 
 
 def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:

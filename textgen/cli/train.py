@@ -28,6 +28,7 @@ Device = Annotated[str, training("device", OPTIMISATION)]
 Json = Annotated[bool, option("One JSON object per event on stdout.", OUTPUT, "--json")]
 CORPUS = typer.Argument(help="Text files; none: the bundled fables.", show_default=False)
 OVERWRITE = option("Start over a run that exists.", OUTPUT, "--overwrite")
+BASE = option("Begin with the weights of this run or checkpoint.", MODEL, "--from")
 DRY_RUN = option("Show the plan and stop.", BUDGET, "--dry-run")
 
 
@@ -37,6 +38,8 @@ def train(
     run: Annotated[str | None, option("The run's name; else the first file's.", OUTPUT)] = None,
     checkpoints: Checkpoints = CHECKPOINTS,
     overwrite: Annotated[bool, OVERWRITE] = False,
+    base: Annotated[str | None, BASE] = None,
+    keep_mixing: Annotated[float, training("keep_mixing", DATA)] = DEFAULT.keep_mixing,
     time: Time = None,
     epochs: Epochs = None,
     steps: Steps = None,
@@ -74,7 +77,14 @@ def train(
     What you leave out is planned from the text's size, the budget and this machine.
     Ctrl-C saves and stops; textgen resume goes on exactly where it stopped.
     """
-    names = [*(f.name for f in fields(Choices)), "run", "checkpoints", "overwrite", "dry_run"]
+    names = [
+        *(f.name for f in fields(Choices)),
+        "run",
+        "checkpoints",
+        "overwrite",
+        "base",
+        "dry_run",
+    ]
     given = {name: context.params[name] for name in names}
     given["time"], given["save_every"] = duration("time", time), duration("save_every", save_every)
     given["hidden"] = widths(hidden)

@@ -34,6 +34,17 @@ _IDENTITY = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A run whose weights another one began with, and the text it was trained on."""
+
+    run: str  # its name
+    identity: str
+    step: int
+    corpus: CorpusConfig
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Record:
     """Settings, vocabulary, progress and history of a run."""
 
@@ -52,6 +63,7 @@ class Record:
     chosen: tuple[str, ...]  # settings that were given; the planner decided on the others
     history: tuple[Evaluated, ...]
     identity: str  # of the run, the same in each of its files
+    ancestors: tuple[Ancestor, ...]  # the runs that its weights came from, the first one first
 
     def __post_init__(self) -> None:
         """Raises UsageError or ValueError for a value that no run has."""
@@ -111,6 +123,8 @@ def from_json(text: str) -> tuple[int, Record]:
         training["segment_progress"] = training.pop("progress")
     if version < 4:  # had no identity, and read forward
         data["corpus"] = {**data["corpus"], "backward": False}
+        data["training"] = {**data["training"], "keep_mixing": 0.0}
+        data["ancestors"] = []
         data["identity"] = _derived_identity(data)
     return version, msgspec.convert(data, Record)
 

@@ -49,11 +49,15 @@ def default_corpus() -> Path:
 
 
 def read_corpus(
-    config: CorpusConfig, vocabulary: Vocabulary | None = None, fingerprint: str | None = None
+    config: CorpusConfig,
+    vocabulary: Vocabulary | None = None,
+    fingerprint: str | None = None,
+    known: str = "",
 ) -> Corpus:
     """Read, check and encode the files of `config`.
 
-    vocabulary: to encode with, by default of the characters found; fingerprint: to be expected.
+    vocabulary: to encode with, by default of the characters found and of those in `known`;
+    fingerprint: to be expected.
     Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from;
     ChangedCorpus: files of another fingerprint.
     """
@@ -87,7 +91,8 @@ def read_corpus(
         distinct = np.flatnonzero(seen).astype("<u4")
         if vocabulary is None:
             _check_rich_enough(train_size, distinct, where)
-            characters = "" if config.level == "byte" else distinct.tobytes().decode("utf-32-le")
+            found_too = np.union1d(distinct, codes_of(known.encode())).astype("<u4")
+            characters = "" if config.level == "byte" else found_too.tobytes().decode("utf-32-le")
             vocabulary = Vocabulary(config.level, characters)
         elif vocabulary.lookup(distinct).min(initial=0) < 0:
             raise CorpusError(f"{where} has characters that are not in the run's vocabulary", _ANEW)

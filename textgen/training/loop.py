@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from textgen.config import Choices, CorpusConfig, SamplingOptions
-from textgen.errors import CheckpointError, Diverged, RunError, TextgenError
+from textgen.errors import CheckpointError, Diverged, RunError, TextgenError, UsageError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.inference.backward import writer
 from textgen.inference.evaluation import validate
@@ -22,11 +22,12 @@ from textgen.inference.folding import fold
 from textgen.inference.sampling import Uniforms
 from textgen.model.device import autocast, pick_device
 from textgen.model.network import CharModel
-from textgen.store.checkpoint import read_header
+from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import moved, read_resumed, reread_corpus
-from textgen.store.record import LONGEST_HISTORY, Record, new_identity
+from textgen.store.record import LONGEST_HISTORY, Ancestor, Record, new_identity
 from textgen.store.runs import Run
 from textgen.text.corpus import Corpus, read_corpus
+from textgen.training import tuning
 from textgen.training.pace import Decisions
 from textgen.training.planning import EVALUATED, Plan, evaluation_worth, extended, plan
 from textgen.training.step import Learner, first_network
@@ -37,14 +38,40 @@ SETBACKS = 3  # times that a diverged run goes back to its last save
 LOWER = 3  # what the rate is divided by each time
 
 
-def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> "Loop":
-    """A run from its first step; `began`: when a budget's clock began, on `time.monotonic`."""
+def begin(
+    run: Run,
+    corpus_config: CorpusConfig,
+    choices: Choices,
+    began: float,
+    base: Header | None = None,
+) -> "Loop":
+    """A run from its first step.
+
+    began: when a budget's clock began, on `time.monotonic`; base: a checkpoint whose weights it
+    begins with, instead of random ones.
+    """
     device = pick_device(choices.device)
-    corpus = read_corpus(corpus_config)
-    planned = plan(choices, corpus, device, began)
+    if base is None:
+        if choices.keep_mixing:
+            what = "`keep_mixing` is given, and no run to begin from"
+            raise UsageError(what, "name the run with `base=RUN`")
+        corpus = read_corpus(corpus_config)
+        planned = plan(choices, corpus, device, began)
+        network = first_network(planned.model, corpus.train, planned.training.seed)
+        learner = Learner(network, planned.training, corpus.train, device)
+        return Loop(run, corpus, corpus_config, planned, learner, began=began)
+    corpus_config = tuning.check_base(base, choices, corpus_config)
+    corpus = read_corpus(corpus_config, known=base.record.vocabulary)
+    shape = tuning.shape_of(base, corpus.vocabulary)
+    planned = plan(choices, corpus, device, began, shape)
     network = first_network(planned.model, corpus.train, planned.training.seed)
-    learner = Learner(network, planned.training, corpus.train, device)
-    return Loop(run, corpus, corpus_config, planned, learner, began=began)
+    tuning.carry_over(base, network, corpus.vocabulary)
+    from_ = tuning.ancestors(base)
+    mixed = tuning.read_mixed(from_, planned.training, corpus.vocabulary)
+    learner = Learner(network, planned.training, corpus.train, device, mixed)
+    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
+    loop.ancestors, loop.mixed = from_, mixed
+    return loop
 
 
 def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
@@ -72,11 +99,12 @@ def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
     now = moved(record.corpus, *files) if any(files) else None
     corpus, corpus_config = reread_corpus(header, now), now or record.corpus
     planned = extended(record, choices, corpus, device, began)
-    learner = Learner(CharModel(planned.model), planned.training, corpus.train, device)
+    mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
+    learner = Learner(CharModel(planned.model), planned.training, corpus.train, device, mixed)
     learner.restore(read_resumed(header), record.step)
     loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
     loop.history, loop.seconds = list(record.history), record.seconds
-    loop.identity = record.identity
+    loop.identity, loop.ancestors, loop.mixed = record.identity, record.ancestors, mixed
     return loop
 
 
@@ -99,6 +127,8 @@ class Loop:
     history: list[Evaluated] = field(default_factory=list)
     identity: str = field(default_factory=new_identity)  # of the run
     seconds: float = 0.0  # spent before this process began
+    ancestors: tuple[Ancestor, ...] = ()
+    mixed: NDArray | None = None  # the text that a share of the streams reads beside its own
     _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
     _setbacks: int = 0
     _since: float = field(default_factory=time.monotonic)
@@ -174,7 +204,7 @@ class Loop:
         record = header.record
         config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
         network, device = CharModel(self.plan.model), self.learner.device
-        self.learner = Learner(network, config, self.corpus.train, device)
+        self.learner = Learner(network, config, self.corpus.train, device, self.mixed)
         self.learner.restore(read_resumed(header), record.step)
         self.history, self._best = list(record.history), None
         return Noticed(f"{error.message}; going back to step {record.step}, to `lr={config.lr:g}`")
@@ -289,6 +319,7 @@ class Loop:
             chosen=self.plan.chosen,
             history=tuple(self.history),
             identity=self.identity,
+            ancestors=self.ancestors,
             **self._facts(),
         )
         self.run.save(record, self.learner.arrays(), self._best)

@@ -34,6 +34,7 @@ FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate ha
 READ_PER_PARAMETER = 2.5  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
+TUNING_RATE = 0.3  # of it, where the weights are there already
 REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
     (4, 0.0, 0.0, 0.1),
     (8, 0.05, 0.0, 0.2),
@@ -59,11 +60,18 @@ class Plan:
     time: float | None  # the budget of seconds, if it is one of time
 
 
-def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -> Plan:
+def plan(
+    choices: Choices,
+    corpus: Corpus,
+    device: torch.device,
+    began: float,
+    base: ModelConfig | None = None,
+) -> Plan:
     """Decide on everything that `choices` leaves open; the default budget is 5 minutes.
 
     Only a budget of time measures; with steps or epochs nothing is decided by a clock. began: when
-    the budget's clock began to run, on `time.monotonic`. Raises UsageError or DeviceError.
+    the budget's clock began to run, on `time.monotonic`; base: the network, where its weights are
+    there already. Raises UsageError or DeviceError.
     """
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
@@ -79,7 +87,9 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         check_precision(choices.precision, device)
     trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size=size, device=device)
     settle = _expected if choices.time is None else _measured
-    shape_of = partial(_shape, choices, len(corpus.vocabulary))
+    shape_of: Shape = partial(_shape, choices, len(corpus.vocabulary))
+    if base is not None:
+        choices, shape_of = replace(choices, hidden=base.hidden), partial(_same, base)
     check_memory(shape_of(1, min(WIDTHS)), batch_size * bptt, device)
     shape, precision, rate = settle(shape_of, trial, choices)
 
@@ -95,7 +105,7 @@ def plan(choices: Choices, corpus: Corpus, device: torch.device, began: float) -
         block=BLOCK,
         floor=FLOOR,
         average=AVERAGE,
-        lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden))),
+        lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), base is not None)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
         eval_every=eval_every,
@@ -157,6 +167,10 @@ def _or(chosen: Value | None, planned: Value) -> Value:
 
 # The network without dropout, of so many layers and of such a width where none were chosen.
 Shape = Callable[[int, int], ModelConfig]
+
+
+def _same(base: ModelConfig, *_: int) -> ModelConfig:
+    return base
 
 
 def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
@@ -235,9 +249,13 @@ def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, bega
     return budget.steps or 1
 
 
-def peak(optimizer: str, width: int) -> float:
-    """The peak learning rate: what is best at a width of 160, falling with its square root."""
-    return float(f"{PEAK[optimizer] * min(1.0, 160 / width) ** 0.5:.2g}")
+def peak(optimizer: str, width: int, tuning: bool = False) -> float:
+    """The peak learning rate: what is best at a width of 160, falling with its square root.
+
+    tuning: whether the weights are there already.
+    """
+    share = TUNING_RATE if tuning else 1.0
+    return float(f"{share * PEAK[optimizer] * min(1.0, 160 / width) ** 0.5:.2g}")
 
 
 def regularisation(parameters: int, characters: int, size: int) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
 from textgen.store.archive import OTHER_FILE
 from textgen.training.schedule import learning_rate
-from textgen.training.streams import Chunk, Streams, frequencies
+from textgen.training.streams import Chunk, frequencies, streams_over
 
 Arrays = dict[str, dict[str, NDArray]]
 # what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
@@ -45,13 +45,19 @@ class Learner:
     """
 
     def __init__(
-        self, network: CharModel, config: TrainingConfig, ids: NDArray, device: torch.device
+        self,
+        network: CharModel,
+        config: TrainingConfig,
+        ids: NDArray,
+        device: torch.device,
+        mixed: NDArray | None = None,
     ) -> None:
+        """ids: of the text; mixed: of the one that a share of the streams reads, if one does."""
         prepare_device(device)
         self.config = config
         self.device = device
         self.step = 0  # done so far
-        self.streams = Streams(ids, config.batch_size, config.bptt, config.seed, config.block)
+        self.streams = streams_over(ids, config, mixed)
         self.network = network.to(device).train()
         self._average = self._copied() if config.average else None
         self.optimizer = _optimizer(self.network, config, device)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.config import TrainingConfig
+
 COUNTED = 1 << 20  # ids counted at a time
 BLOCK = 4096  # characters that a stream reads on, about, before it goes elsewhere
 RESETS = 0.01  # the share of chunks that begin from zero state, besides where a text or block does
@@ -89,6 +91,35 @@ class Streams:
             fresh |= self._turns(step)[1] == 0
         coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
         return Chunk(window, fresh | (coin.random(len(positions)) < RESETS))
+
+
+class MixedStreams:
+    """Streams over two texts side by side: the last ones of each chunk read the second.
+
+    Of the streams a share of `config.keep_mixing` does, one at least and all but one at most.
+    """
+
+    def __init__(self, ids: NDArray, mixed: NDArray, config: TrainingConfig) -> None:
+        size = config.batch_size
+        of_mixed = max(1, min(size - 1, round(config.keep_mixing * size)))
+        self._parts = [
+            Streams(part, streams, config.bptt, config.seed, config.block)
+            for part, streams in ((ids, size - of_mixed), (mixed, of_mixed))
+        ]
+
+    def chunk(self, step: int) -> Chunk:
+        """What the streams read in `step`, counted from 0."""
+        windows, fresh = zip(*(part.chunk(step) for part in self._parts), strict=True)
+        return Chunk(np.concatenate(windows, axis=1), np.concatenate(fresh))
+
+
+def streams_over(
+    ids: NDArray, config: TrainingConfig, mixed: NDArray | None = None
+) -> Streams | MixedStreams:
+    """The streams of a run; mixed: a second text, where one is read beside its own."""
+    if mixed is not None and config.batch_size > 1:
+        return MixedStreams(ids, mixed, config)
+    return Streams(ids, config.batch_size, config.bptt, config.seed, config.block)
 
 
 def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, prose, train
+from networks import training_config
+
+import textgen
+from textgen.cli import info
+from textgen.errors import CorpusError, UsageError
+from textgen.events import Evaluated, Planned, Stepped
+from textgen.store.checkpoint import read_header
+from textgen.store.record import Ancestor
+from textgen.training.streams import MixedStreams, Streams, streams_over
+
+TRAINED = {"batch_size": 4, "bptt": 16, "precision": "fp32"}
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A text with characters that the first one lacks, and without some that it has."""
+    path = tmp_path / "other.txt"
+    path.write_text(prose(2000, seed=5).replace("fox", "füchs").replace("k", ""))
+    return path
+
+
+def tune(text: Path, base: Path, folder: Path, **choices: object) -> list[object]:
+    return list(textgen.train(text, checkpoints=folder, base=base, **{**TRAINED, **choices}))
+
+
+def test_rows_are_carried_over_by_character(trained: Path, other: Path, tmp_path: Path) -> None:
+    events = textgen.train(other, checkpoints=tmp_path, base=trained, steps=3, **TRAINED)
+    for event in events:
+        if isinstance(event, Planned):
+            assert event.model.hidden == SMALL["hidden"]
+        else:
+            break  # saved before the first step
+    events.close()
+    before, after = textgen.load(trained), textgen.load(tmp_path / "other" / "last.safetensors")
+    old, new = before.vocabulary.characters, after.vocabulary.characters
+    assert {*new} == {*old, "ü", "c", "h", "s"} | {*other.read_text()}
+    for name, weights in before.weights.items():
+        if name.startswith(("embedding", "head")):
+            for character in old:
+                row = after.weights[name][new.index(character)]
+                np.testing.assert_array_equal(row, weights[old.index(character)])
+        else:
+            np.testing.assert_array_equal(after.weights[name], weights)
+
+
+def test_a_run_goes_on_from_what_its_base_knows(
+    trained: Path, corpus: Path, tmp_path: Path
+) -> None:
+    first = tune(corpus, trained, tmp_path, steps=2, lr=1e-6, eval_every=1)
+    loss = next(event.val_nats for event in first if isinstance(event, Evaluated))
+    known = read_header(trained / "best.safetensors").record.history[-1].val_nats
+    assert loss == pytest.approx(known, abs=1e-3)
+
+
+def test_new_characters_are_learned(trained: Path, other: Path, tmp_path: Path) -> None:
+    tune(other, trained, tmp_path, steps=150, lr=0.02)
+    model = textgen.load(tmp_path / "other")
+    assert "füchs" in "".join(model.generate("The ", length=2000, seed=1, temperature=0.5))
+
+
+def test_the_rate_is_lower_than_from_nothing(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    plans = [
+        next(textgen.train(corpus, checkpoints=tmp_path, dry_run=True, steps=50, **choices))
+        for choices in ({**SMALL}, {**TRAINED, "base": trained})
+    ]
+    rates = [plan.training.lr for plan in plans if isinstance(plan, Planned)]
+    assert rates[1] < rates[0]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"hidden": 12}, "`hidden` is given, and the shape comes from"),
+        ({"cell": "gru"}, "`cell` is given"),
+        ({"level": "byte"}, "was trained with level char"),
+        ({"backward": True}, "was trained with backward False"),
+    ],
+)
+def test_a_setting_that_the_base_does_not_allow_is_refused(
+    trained: Path, corpus: Path, tmp_path: Path, choices: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        tune(corpus, trained, tmp_path, steps=2, **choices)
+    assert not (tmp_path / "tales").exists()
+
+
+def test_mixing_needs_a_base(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run to begin from") as raised:
+        train(corpus, tmp_path, steps=2, keep_mixing=0.5)
+    assert raised.value.hint
+
+
+def test_some_streams_read_the_old_text() -> None:
+    config = training_config(steps=9, batch_size=10, bptt=4, block=8, keep_mixing=0.2)
+    new, old = np.zeros(500, np.uint8), np.ones(700, np.uint8)
+    mixed = streams_over(new, config, old)
+    assert isinstance(mixed, MixedStreams)
+    for step in range(5):
+        chunk = mixed.chunk(step)
+        assert chunk.window.shape == (5, 10)
+        assert chunk.fresh.shape == (10,)
+        assert (chunk.window == np.array([0] * 8 + [1] * 2)).all()
+    assert isinstance(streams_over(new, config), Streams)
+
+
+def test_a_mixed_run_resumes_exactly_while_the_old_text_is_there(
+    trained: Path, other: Path, tmp_path: Path
+) -> None:
+    how = {"steps": 30, "keep_mixing": 0.25, "dropout": 0.1}
+    tune(other, trained, tmp_path / "whole", **how)
+    events = textgen.train(other, checkpoints=tmp_path / "left", base=trained, **{**TRAINED, **how})
+    for event in events:
+        if isinstance(event, Stepped) and event.step == 11:
+            break
+    events.close()
+    list(textgen.resume("other", checkpoints=tmp_path / "left"))
+    whole, left = (textgen.load(tmp_path / f / "other").weights for f in ("whole", "left"))
+    assert all(np.array_equal(whole[name], left[name]) for name in whole)
+
+    record = read_header(tmp_path / "left" / "other" / "last.safetensors").record
+    [ancestor] = record.ancestors
+    assert isinstance(ancestor, Ancestor)
+    assert (ancestor.run, ancestor.step) == ("tales", 60)
+
+
+def test_an_old_text_that_is_gone_cannot_be_mixed_in(
+    corpus: Path, other: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "first.txt"
+    moved.write_bytes(corpus.read_bytes())
+    train(moved, tmp_path, steps=3)
+    moved.unlink()
+    with pytest.raises(CorpusError, match="`keep_mixing`"):
+        tune(other, tmp_path / "first", tmp_path, steps=3, keep_mixing=0.5)
+    tune(other, tmp_path / "first", tmp_path, steps=3)
+
+
+def test_info_shows_where_the_weights_came_from(trained: Path, other: Path, tmp_path: Path) -> None:
+    tune(other, trained, tmp_path, steps=2)
+    tune(other, tmp_path / "other", tmp_path, steps=2, run="third")
+    header = read_header(tmp_path / "third" / "last.safetensors")
+    assert ("from", "other at step 2, before that tales at step 60") in info._rows(header)
+    assert "--from=other" in info.command_line(header.record, "third")
+    assert "--hidden" not in info.command_line(header.record, "third")

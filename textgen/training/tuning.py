@@ -1,0 +1,100 @@
+"""Fine-tuning: a run that begins with the weights of another, on a text of its own."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from textgen.architecture import ModelConfig
+from textgen.config import Choices, CorpusConfig, TrainingConfig
+from textgen.errors import CorpusError, UsageError
+from textgen.model.network import CharModel
+from textgen.store.checkpoint import Header
+from textgen.store.contents import read_vocabulary, read_weights
+from textgen.store.record import Ancestor
+from textgen.text.corpus import read_corpus
+from textgen.text.vocabulary import Vocabulary
+
+_SHAPE = ("cell", "layers", "hidden", "embedding", "skip")
+_PER_CHARACTER = ("embedding.weight", "head.weight", "head.bias")
+
+
+def check_base(base: Header, choices: Choices, corpus: CorpusConfig) -> CorpusConfig:
+    """The corpus as it is read for weights of `base`; UsageError for a setting they do not allow.
+
+    Level and direction are those of the base, unless another is asked for, which is an error.
+    """
+    default = Choices()
+    for name in _SHAPE:
+        if getattr(choices, name) != getattr(default, name):
+            what = f"`{name}` is given, and the shape comes from {base.path}"
+            raise UsageError(what, f"leave out `{name}`, or train from nothing")
+    of_base = base.record.corpus
+    for name in ("level", "backward"):
+        asked, there = getattr(choices, name), getattr(of_base, name)
+        if asked not in (there, getattr(default, name)):
+            what = f"`{name}={asked}` is given, and {base.path} was trained with {name} {there}"
+            raise UsageError(what, f"leave out `{name}`, or name another run to begin from")
+    return replace(corpus, level=of_base.level, backward=of_base.backward)
+
+
+def shape_of(base: Header, vocabulary: Vocabulary) -> ModelConfig:
+    """The network of `base` with rows for the characters of `vocabulary`."""
+    return replace(base.record.model, vocabulary_size=len(vocabulary), dropout=0.0, weight_drop=0.0)
+
+
+def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None:
+    """Give `network`, which has rows for `vocabulary`, the weights of `base` in place.
+
+    A row of a character is carried over by the character; the rows of new ones stay as they are.
+    """
+    before = read_vocabulary(base)
+    symbols = _symbols(before)
+    rows = torch.from_numpy(vocabulary.lookup(symbols).astype("int64"))
+    weights = read_weights(base)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            old = torch.from_numpy(weights[name])
+            if name in _PER_CHARACTER:
+                tensor[rows] = old
+            else:
+                tensor.copy_(old)
+
+
+def _symbols(vocabulary: Vocabulary) -> NDArray[Any]:
+    """What each id stands for: its code point, or its byte."""
+    if vocabulary.level == "byte":
+        return np.arange(256, dtype=np.uint8)
+    return np.frombuffer(vocabulary.characters.encode("utf-32-le"), np.uint32)
+
+
+def ancestors(base: Header) -> tuple[Ancestor, ...]:
+    """The runs that weights of `base` came from, the first one first, and itself."""
+    record = base.record
+    own = Ancestor(
+        run=base.path.parent.name,
+        identity=record.identity,
+        step=record.step,
+        corpus=record.corpus,
+        fingerprint=record.fingerprint,
+    )
+    return (*record.ancestors, own)
+
+
+def read_mixed(
+    ancestors: tuple[Ancestor, ...], config: TrainingConfig, vocabulary: Vocabulary
+) -> NDArray | None:
+    """Where a share of it is to be mixed in, the text that the base was trained on.
+
+    Its training part, ids of `vocabulary`, shape (n,). Raises CorpusError if it is gone.
+    """
+    if not (config.keep_mixing and ancestors):
+        return None
+    ancestor = ancestors[-1]
+    try:
+        return read_corpus(ancestor.corpus, vocabulary, ancestor.fingerprint).train
+    except CorpusError as error:
+        hint = "put the text back, or train without `keep_mixing`"
+        raise CorpusError(f"`keep_mixing`: {error.message}", hint) from None
