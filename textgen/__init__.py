@@ -55,7 +55,7 @@ def train(
     from textgen.config import Choices, CorpusConfig
     from textgen.store.runs import new_run
     from textgen.text.corpus import default_corpus
-    from textgen.training.loop import begin
+    from textgen.training.start import begin
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
@@ -67,6 +67,8 @@ def train(
         val_file=None if chosen.val_file is None else _absolute(chosen.val_file),
     )
     target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
+    if not dry_run:
+        target.check_writable()
     loop = begin(target, corpus, chosen, began)
     if dry_run:
         yield loop.planned()
@@ -84,6 +86,7 @@ def resume(
 ) -> Iterator[Event]:
     """Go on with a run (the latest, if none is named) from where it was last saved.
 
+    run: its name, its folder, or one of its files: `last`, `previous` or `best`.
     files, val_file: where the corpus is now, if it moved.
     choices: `time` (seconds), `epochs` or `steps`: train for so much more, instead of to the
         planned end; `device`: by default the one it was trained on.
@@ -91,15 +94,15 @@ def resume(
     began = clock.monotonic()
     from textgen.config import Choices
     from textgen.errors import UsageError
-    from textgen.store.runs import find_run
-    from textgen.training.loop import resume as go_on
+    from textgen.store.runs import find_source
+    from textgen.training.start import resume as go_on
 
     if others := sorted(choices.keys() - {"time", "epochs", "steps", "device"}):
         raise UsageError(
             f"`{others[0]}` is given; expected no settings but time, epochs, steps and device",
             "to change a setting, train anew: textgen train",
         )
-    found = find_run(None if run is None else str(run), Path(checkpoints))
+    found = find_source(None if run is None else str(run), Path(checkpoints))
     now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
     yield from go_on(found, now, Choices(**choices), began).events()
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from textgen.config import Choices, check
+from textgen.config import MOST_LAYERS, Choices, Number, check
 from textgen.errors import UsageError
 
 
@@ -49,6 +49,7 @@ class ModelConfig:
         if not self.hidden:
             raise UsageError("`hidden` is empty; expected one width per layer", "try `hidden=256`")
         check(self, Choices)
+        Number(1, MOST_LAYERS, whole=True).check("layers", self.layers)
 
     @property
     def layers(self) -> int:

@@ -6,11 +6,12 @@ checkpoint, have no defaults, and are checked against the same bounds.
 """
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from textgen.errors import UsageError
+from textgen.errors import CorpusError, UsageError
 
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
@@ -21,6 +22,10 @@ UNKNOWN = ("error", "skip", "replace")
 BUDGETS = ("time", "epochs", "steps")
 DEFAULT_TIME = 300.0  # seconds, the budget where none is given
 SEEDS = 2**63  # seeds lie below it
+MOST = 10**12  # steps, and characters of a text that is written
+MOST_LAYERS = 64
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SHOWN = 40  # characters of a value that a message repeats
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Number:
                 if inside or (not self.open_ends and value in (self.low, self.high)):
                     return
         hint = f"try `{name}={self.example}`" if self.example else f"give `{name}` {self}"
-        raise UsageError(f"`{name}` is {value}; expected {self}", hint)
+        raise UsageError(f"`{name}` is {_shown(value)}; expected {self}", hint)
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a finite number"
@@ -50,6 +55,13 @@ class Number:
             excluded = ", both excluded" if self.open_ends else ""
             return f"{kind} between {self.low:g} and {self.high:g}{excluded}"
         return f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return "a number of more than 40 digits"
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ def check(config: Any, declared: type) -> None:
                 bounds[name].check(name, one)
 
 
-def _whole(low: float, high: float = math.inf, example: str = "") -> Number:
+def _whole(low: float, high: float, example: str) -> Number:
     return Number(low, high, whole=True, example=example)
 
 
@@ -108,29 +120,29 @@ class Choices:
 
     time: float | None = setting("Train this long: 90s, 3m, 1h30m.", _above(0, 1e9, "300"))
     epochs: float | None = setting("Train for this many passes.", _above(0, 1e9, "10"))
-    steps: int | None = setting("Train for this many steps.", _whole(1, example="2000"))
+    steps: int | None = setting("Train for this many steps.", _whole(1, MOST, "2000"))
     cell: str = setting("Recurrent cell: lstm, gru or rnn.", OneOf(CELLS), "lstm")
-    layers: int | None = setting("Number of layers.", _whole(1, 64, "2"))
+    layers: int | None = setting("Number of layers.", _whole(1, MOST_LAYERS, "2"))
     hidden: tuple[int, ...] | None = setting("Hidden width: 256, or 128,64 per layer.", _WIDTH)
     embedding: int | None = setting("Embedding width.", _WIDTH)
     skip: bool = setting("Skip connections between layers of equal width.", default=True)
     dropout: float | None = setting("Dropout of activations, 0 to 0.95.", _SHARE)
     weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
-    batch_size: int | None = setting("Streams read in parallel.", _whole(1, example="32"))
-    bptt: int | None = setting("Characters per step and stream.", _whole(1, example="64"))
+    batch_size: int | None = setting("Streams read in parallel.", _whole(1, 10**6, "32"))
+    bptt: int | None = setting("Characters per step and stream.", _whole(1, 10**6, "64"))
     optimizer: str = setting("adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS), "adamw")
     lr: float | None = setting("Peak learning rate.", _above(0, example="0.004"))
     schedule: str = setting("linear, cosine or constant.", OneOf(SCHEDULES), "linear")
-    warmup: int | None = setting("Steps of warm-up to the peak.", _whole(0, example="20"))
+    warmup: int | None = setting("Steps of warm-up to the peak.", _whole(0, MOST, "20"))
     clip: float = setting("Largest gradient norm.", _above(0, example="1.0"), 0.5)
     weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
     level: str = setting("Model each char or each byte.", OneOf(LEVELS), "char")
     encoding: str = setting("Encoding of the files.", default="utf-8")
     val_fraction: float = setting("End of the text held out.", _above(0, 1, "0.1"), 0.1)
     val_file: str | None = setting("Validate on this file instead.")
-    eval_every: int | None = setting("Steps between validations.", _whole(1, example="200"))
-    save_every: float = setting("Time between saves.", _above(0, example="30"), 30.0)
-    sample_every: int | None = setting("Steps between samples; 0: none.", _whole(0, example="500"))
+    eval_every: int | None = setting("Steps between validations.", _whole(1, MOST, "200"))
+    save_every: float = setting("Time between saves.", _above(0, 1e9, "30"), 30.0)
+    sample_every: int | None = setting("Steps between samples; 0: none.", _whole(0, MOST, "500"))
     seed: int = setting("The same seed trains the same model.", _SEED, 0)
     device: str = setting(_DEVICE, default="auto")
     precision: str = setting("auto, fp32, bf16 or fp16.", OneOf(("auto", *PRECISIONS)), "auto")
@@ -170,10 +182,10 @@ class SamplingOptions:
     """How text is written; the filters apply in the order of their fields."""
 
     temperature: float = setting("0: likeliest; 1: as learned.", Number(0, example="0.8"), 0.8)
-    top_k: int = setting("Only the k likeliest; 0: off.", _whole(0, example="40"), 0)
+    top_k: int = setting("Only the k likeliest; 0: off.", _whole(0, MOST, "40"), 0)
     top_p: float = setting("Only the likeliest that reach p; 1: off.", Number(0, 1, "0.95"), 1.0)
     min_p: float = setting("Only this share of the likeliest; 0: off.", Number(0, 1, "0.05"), 0.0)
-    length: int = setting("Characters to write; 0: until stopped.", _whole(0, example="500"), 500)
+    length: int = setting("Characters to write; 0: until stopped.", _whole(0, MOST, "500"), 500)
     stop: tuple[str, ...] = setting("End before this text; repeatable.", default=())
     unknown: str = setting("Unknown characters: error, skip or replace.", OneOf(UNKNOWN), "error")
     seed: int | None = setting("Repeats a text exactly; random if not given.", _SEED)
@@ -197,6 +209,10 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         check(self, Choices)
+        for path in (*self.files, *([self.val_file] if self.val_file else [])):
+            if _CONTROL.search(path):
+                what = f"the path {path!r} holds a control character; expected none"
+                raise CorpusError(what, "rename the file")
         try:
             "".encode(self.encoding)
         except (LookupError, UnicodeError):
@@ -239,7 +255,7 @@ class TrainingConfig:
         check(self, Choices)
         OneOf(PRECISIONS).check("precision", self.precision)
         for name in ("block", "segment_start"):
-            Number(0, whole=True).check(name, getattr(self, name))
+            Number(0, MOST, whole=True).check(name, getattr(self, name))
         for name in ("segment_progress", "floor", "average"):
             Number(0, 1).check(name, getattr(self, name))
 

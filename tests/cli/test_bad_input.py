@@ -21,7 +21,7 @@ import textgen
 from textgen.cli import app, resume, sample, train
 from textgen.errors import CorpusError
 from textgen.events import Stepped
-from textgen.store import checkpoint as checkpoint_module
+from textgen.store import archive
 from textgen.store.checkpoint import read_header
 from textgen.text import decoding as decoding_module
 
@@ -486,7 +486,9 @@ def with_record(data: bytes, edit: Callable[[dict[str, Any]], object]) -> bytes:
     record = json.loads(header["__metadata__"]["textgen"])
     edit(record)
     header["__metadata__"]["textgen"] = json.dumps(record)
+    header["__metadata__"]["digest"] = "0" * 64
     new = json.dumps(header).encode()
+    new = new.replace(b"0" * 64, hashlib.sha256(new).hexdigest().encode(), 1)
     return len(new).to_bytes(8, "little") + new + data[end:]
 
 
@@ -520,7 +522,7 @@ def test_a_damaged_checkpoint(
 def test_a_checkpoint_without_leave_to_read(
     refused: Command, finished: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint_module, "open", forbidden, raising=False)
+    monkeypatch.setattr(archive, "open_regular", forbidden)
     assert "Permission denied" in refused(*command).error
 
 

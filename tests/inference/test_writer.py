@@ -20,7 +20,7 @@ from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Uniforms
 from textgen.inference.writer import GrowingText, Position, Writer
 from textgen.model.network import CharModel
-from textgen.store.checkpoint import pack
+from textgen.store.archive import pack
 from textgen.text.vocabulary import Vocabulary
 
 LETTERS = Vocabulary("char", string.ascii_lowercase[:20])
@@ -283,7 +283,9 @@ def test_a_state_with_a_value_that_makes_no_sense_is_refused(
     record[name] = value
     if value == "missing":
         del record[name]
-    (tmp_path / "x").write_bytes(pack(position.arrays, {"textgen-state": json.dumps(record)}))
+    (tmp_path / "x").write_bytes(
+        b"".join(pack(position.arrays, {"textgen-state": json.dumps(record)}))
+    )
     with pytest.raises(CheckpointError):
         "".join(model.generate(position=Position.load(tmp_path / "x"), length=1))
 

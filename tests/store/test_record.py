@@ -10,9 +10,9 @@ from networks import model_config, training_config
 
 from textgen.architecture import ModelConfig
 from textgen.config import CorpusConfig, TrainingConfig
-from textgen.errors import UsageError
+from textgen.errors import TextgenError
 from textgen.events import Evaluated
-from textgen.store.record import VERSION, NewerFormat, Record, from_json, to_json
+from textgen.store.record import VERSION, NewerFormat, Record, from_json, new_identity, to_json
 
 EVALUATED = Evaluated(20, 1280, 0.5, 2.5, 2.25, 0.01, 0.7, 1.5, 800.0, True)
 RECORD = Record(
@@ -30,13 +30,21 @@ RECORD = Record(
     threads=3,
     chosen=("lr", "dropout"),
     history=(EVALUATED, replace(EVALUATED, step=40, val_nats=2.0, grad_norm=None)),
+    identity="0123456789abcdef" * 2,
 )
-DAMAGE = (KeyError, TypeError, ValueError, UsageError)
+DAMAGE = (KeyError, TypeError, ValueError, TextgenError)
+
+
+def version_3(text: str) -> str:
+    """The record as format 3 had it."""
+    record = json.loads(text)
+    del record["identity"]
+    return json.dumps({**record, "version": 3})
 
 
 def version_2(text: str) -> str:
     """The record as format 2 had it."""
-    record = json.loads(text)
+    record = json.loads(version_3(text))
     for name in ("block", "floor", "average"):
         del record["training"][name]
     return json.dumps({**record, "version": 2})
@@ -78,7 +86,7 @@ def test_numbers_come_back_to_the_last_bit() -> None:
 
 def test_what_is_written_is_plain_ascii_json_of_this_version() -> None:
     assert to_json(RECORD).isascii()
-    assert json.loads(to_json(RECORD))["version"] == VERSION == 3
+    assert json.loads(to_json(RECORD))["version"] == VERSION == 4
 
 
 @pytest.mark.parametrize("path", list(places()), ids=lambda path: ".".join(map(str, path)))
@@ -115,15 +123,71 @@ def test_a_value_of_the_wrong_kind_is_refused(path: tuple[str | int, ...], value
         from_json(json.dumps(record))
 
 
-@pytest.mark.parametrize(("version", "older"), [(1, version_1), (2, version_2)])
+@pytest.mark.parametrize(("version", "older"), [(1, version_1), (2, version_2), (3, version_3)])
 def test_a_record_of_an_older_format_is_brought_up_to_date(
     version: int, older: Callable[[str], str]
 ) -> None:
     found = from_json(older(to_json(RECORD)))
-    as_it_was = {"block": 0, "floor": 0.01, "average": 0.0}
+    as_it_was = {"block": 0, "floor": 0.01, "average": 0.0} if version < 3 else {}
     in_order = replace(RECORD, training=replace(RECORD.training, **as_it_was))
+    in_order = replace(in_order, identity=found[1].identity)
     assert found == (version, in_order)
-    assert from_json(to_json(found[1])) == (3, in_order)
+    assert from_json(to_json(found[1])) == (4, in_order)
+
+
+def test_the_files_of_an_older_run_have_the_same_identity() -> None:
+    best = replace(RECORD, kind="best", step=40, seconds=9.0, history=(EVALUATED,))
+    other = replace(RECORD, fingerprint="cdef")
+    found = [from_json(version_3(to_json(record)))[1].identity for record in (RECORD, best, other)]
+    assert found[0] == found[1] != found[2]
+    assert new_identity() != new_identity()
+
+
+LARGE = [10**26, 1e999, -1]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((("step",), value) for value in LARGE),
+        *((("threads",), value) for value in (10**12, 4097)),
+        *((("seconds",), value) for value in (1e999, -1.0)),
+        *((("training", name), value) for name in ("steps", "warmup") for value in LARGE),
+        *((("training", name), 10**9) for name in ("batch_size", "bptt")),
+        (("training", "lr"), 1e999),
+        (("history", 0, "val_nats"), 1e999),
+        (("history", 0, "grad_norm"), 1e999),
+        (("history", 0, "seconds"), -1.0),
+        (("history", 0, "step"), 40),
+        (("corpus", "files"), ["a\0b"]),
+        (("corpus", "files"), ["a\nb"]),
+        (("corpus", "val_file"), "a\x1b[2Jb"),
+        (("device",), "cuda:99999"),
+        (("device",), "\n"),
+        (("identity",), ""),
+        (("identity",), "../x"),
+        (("model", "hidden"), [8] * 65),
+        (("model", "vocabulary_size"), 10**9),
+        (("model", "vocabulary_size"), 0),
+    ],
+    ids=str,
+)
+def test_a_value_that_no_run_has_is_refused(path: tuple[str | int, ...], value: object) -> None:
+    record = json.loads(to_json(RECORD))
+    at(record, path[:-1])[path[-1]] = value
+    with pytest.raises(DAMAGE):
+        from_json(json.dumps(record).replace("Infinity", "1e999"))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_in_json_is_refused(number: str) -> None:
+    with pytest.raises(DAMAGE):
+        from_json(to_json(RECORD).replace("12.345", number))
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    with pytest.raises(DAMAGE):
+        from_json(to_json(RECORD)[:-1] + ', "step": 60}')
 
 
 @pytest.mark.parametrize("path", [("model",), ("training", "start"), ("training", "progress")])
@@ -140,7 +204,7 @@ def test_a_record_that_only_claims_to_be_of_format_1_is_refused() -> None:
         from_json(json.dumps({**record, "version": 1}))
 
 
-@pytest.mark.parametrize("version", [4, 99, 10**30])
+@pytest.mark.parametrize("version", [5, 99, 10**30])
 def test_a_newer_format_is_named_whatever_else_the_record_holds(version: int) -> None:
     with pytest.raises(NewerFormat) as caught:
         from_json(json.dumps({"version": version, "unheard-of": []}))
@@ -148,7 +212,7 @@ def test_a_newer_format_is_named_whatever_else_the_record_holds(version: int) ->
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", "3", None, True, 1.0, 3.0, [3], {}], ids=repr)
-@pytest.mark.parametrize("body", [to_json(RECORD), version_1(to_json(RECORD))], ids=["3", "1"])
+@pytest.mark.parametrize("body", [to_json(RECORD), version_1(to_json(RECORD))], ids=["4", "1"])
 def test_a_version_that_never_was_is_refused(body: str, version: object) -> None:
     with pytest.raises(DAMAGE) as caught:
         from_json(json.dumps({**json.loads(body), "version": version}))

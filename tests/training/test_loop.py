@@ -19,14 +19,14 @@ from conftest import SMALL, train
 import textgen
 from textgen.errors import CheckpointError, CorpusError, DeviceError, Diverged, RunError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
-from textgen.store import runs
+from textgen.store import run as run_module
 from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
 from textgen.store.contents import RESUMED
 from textgen.training.step import Learner
 
 STEPS = 151
 RUN = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
-CLOCKS = {"seconds", "chars_per_second"}
+CLOCKS = {"identity", "seconds", "chars_per_second"}
 
 
 def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
@@ -318,7 +318,7 @@ def test_a_failed_save_is_told_and_tried_again(
 ) -> None:
     events = textgen.train(corpus, checkpoints=tmp_path, **{**RUN, "save_every": 1e-6})
     seen = []
-    write = runs.write_checkpoint
+    write = run_module.write_checkpoint
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -326,10 +326,10 @@ def test_a_failed_save_is_told_and_tried_again(
     for event in events:
         seen.append(event)
         if isinstance(event, Stepped) and event.step == 3:
-            monkeypatch.setattr(runs, "write_checkpoint", full)
+            monkeypatch.setattr(run_module, "write_checkpoint", full)
         if isinstance(event, Noticed):
             assert "No space left on device" in event.message
-            monkeypatch.setattr(runs, "write_checkpoint", write)
+            monkeypatch.setattr(run_module, "write_checkpoint", write)
     assert sum(isinstance(event, Noticed) for event in seen) == 1
     assert isinstance(seen[-1], Finished)
 
@@ -364,7 +364,7 @@ def test_a_run_of_the_first_version_goes_on_to_the_same_end(corpus: Path, tmp_pa
     assert isinstance(end, Finished)
     assert end.step == 40
     header = read_header(folder / "last.safetensors")
-    assert header.version == 3
+    assert header.version == 4
     assert header.record.training.block == 0
     assert header.record.model.skip
     expected = read_header(FORMAT_1 / "finished.safetensors")

@@ -14,7 +14,7 @@ from textgen.config import Choices
 from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
-from textgen.store.runs import find_run
+from textgen.store.runs import find_run, is_file
 
 COMMAND = typer.Option("--command", help="The command line that trains it again.")
 
@@ -26,7 +26,7 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Tell what a checkpoint is: its text, its settings, how far it has come."""
-    path = Path(run) if run and Path(run).is_file() else find_run(run, checkpoints).newest
+    path = Path(run) if run and is_file(run) else find_run(run, checkpoints).newest
     header = read_header(path)
     record = header.record
     if command:

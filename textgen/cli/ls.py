@@ -19,7 +19,7 @@ def ls(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
 ) -> None:
     """List the runs, the latest first."""
-    runs = list_runs(checkpoints)
+    runs = list_runs(checkpoints, lambda error: note(f"note: {error.message}"))
     if not runs:
         note(f"no runs yet in {checkpoints}; begin one: textgen train corpus.txt")
     rows = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
@@ -47,8 +46,7 @@ class TextModel:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the checkpoint file, as `sha256sum` prints it."""
-        with open(self.header.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return self.header.archive.sha256()
 
     @cached_property
     def folded(self) -> FoldedModel:

@@ -14,7 +14,8 @@ from textgen.errors import CheckpointError
 from textgen.inference.folding import Array, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms, log_probability
 from textgen.inference.stepper import Stepper
-from textgen.store.checkpoint import pack, write_file
+from textgen.store.archive import open_archive, pack, simple_json
+from textgen.store.files import write_file
 from textgen.text.vocabulary import Vocabulary
 
 
@@ -42,12 +43,10 @@ class Position:
     @classmethod
     def load(cls, path: Path) -> "Position":
         """Raises CheckpointError if `path` is no saved state."""
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(path, framework="numpy") as file:
-                record = json.loads((file.metadata() or {})[_KEY])
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            archive = open_archive(path)
+            record = simple_json(archive.metadata[_KEY])
+            arrays = {name: archive.read(name) for name in archive.arrays}
             numbers = (record[name] for name in ("pending", "seed", "number", "place"))
             if not all(type(n) is int and 0 <= n < SEEDS for n in numbers):
                 raise ValueError
@@ -55,7 +54,7 @@ class Position:
             return cls(arrays, **record)
         except FileNotFoundError:
             raise CheckpointError(f"no such file: {path}", _HINT) from None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        except (CheckpointError, KeyError, TypeError, ValueError, RecursionError):
             raise CheckpointError(f"{path} is not a saved state", _HINT) from None
 
 

@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
 from textgen.errors import ChangedCorpus, CorpusError
-from textgen.store.checkpoint import Header, damaged, read_arrays
+from textgen.store.archive import damaged
+from textgen.store.checkpoint import Header, read_arrays
 from textgen.text.corpus import Corpus, read_corpus
 from textgen.text.vocabulary import Vocabulary
 
 # groups of arrays in a `last`: `live` holds the weights in training where `model` has their average
 RESUMED = ("model", "live", "optimizer", "state", "scaler", "losses")
+
+# of products of two weights (the folded embedding), or of a weight and a state, 65,536 are summed:
+# below this bound the sum stays far below the 3e38 of float32
+LARGEST_WEIGHT = 1e9
 
 
 def read_vocabulary(header: Header) -> Vocabulary:
@@ -32,14 +37,15 @@ def read_weights(header: Header) -> dict[str, NDArray]:
     """The weights, float32, in the shapes of `ModelConfig.shapes`; else CheckpointError."""
     shapes = header.record.model.shapes
     for name, shape in shapes.items():
-        dtype, found = header.arrays.get(f"model/{name}", (None, None))
+        dtype, found, *_ = header.arrays.get(f"model/{name}", (None, None))
         if found != shape or dtype != "F32":
             raise damaged(header.path, f"{name} has shape {found} {dtype}, expected {shape} F32")
     weights = read_arrays(header, "model")["model"]
     if others := weights.keys() - shapes.keys():
         raise damaged(header.path, f"it holds weights that its model lacks: {min(others)}")
-    if not all(np.isfinite(array).all() for array in weights.values()):
-        raise damaged(header.path, "some of its weights are not numbers")
+    if not all(abs(array).max() <= LARGEST_WEIGHT for array in weights.values()):
+        what = f"some of its weights are not numbers, or larger than {LARGEST_WEIGHT:g}"
+        raise damaged(header.path, what)
     return weights
 
 

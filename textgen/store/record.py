@@ -1,17 +1,36 @@
 """The JSON record of a checkpoint; older formats are brought up to date."""
 
 import dataclasses
+import hashlib
 import json
+import re
+import secrets
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import msgspec
 
 from textgen.architecture import ModelConfig
-from textgen.config import CorpusConfig, TrainingConfig
+from textgen.config import MOST, CorpusConfig, Number, TrainingConfig
 from textgen.events import Evaluated
+from textgen.store.archive import simple_json
 
-VERSION = 3  # of the format; 0.1.0 wrote 1
+VERSION = 4  # of the format; 0.1.0 wrote 1
+SEALED = 4  # from this format on a file holds digests
+LONGEST_HISTORY = 20_000  # evaluations, so that a header stays as short as its reader demands
+_COUNT = Number(0, MOST, whole=True)
+_AMOUNT = Number(0)
+_CHARACTERS = Number(1, 0x110000, whole=True)  # the code points of Unicode
+_BOUNDS = {
+    "step": _COUNT,
+    "train_characters": Number(1, 1e18, whole=True),
+    "val_characters": Number(0, 1e18, whole=True),
+    "seconds": _AMOUNT,
+    "threads": Number(1, 4096, whole=True),
+}
+_DEVICE = re.compile(r"cpu|(cuda|mps)(:\d{1,3})?", re.ASCII)
+_IDENTITY = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -32,15 +51,35 @@ class Record:
     threads: int
     chosen: tuple[str, ...]  # settings that were given; the planner decided on the others
     history: tuple[Evaluated, ...]
+    identity: str  # of the run, the same in each of its files
 
     def __post_init__(self) -> None:
-        if self.step < 0 or self.threads < 1 or self.train_characters < 1:
-            raise ValueError("a count is out of range")
+        """Raises UsageError or ValueError for a value that no run has."""
+        for name, bounds in _BOUNDS.items():
+            bounds.check(name, getattr(self, name))
+        _CHARACTERS.check("vocabulary_size", self.model.vocabulary_size)
+        if not _DEVICE.fullmatch(self.device):
+            raise ValueError(f"device {self.device!r}")
+        if not _IDENTITY.fullmatch(self.identity):
+            raise ValueError(f"identity {self.identity!r}")
+        if not all(a.step < b.step for a, b in pairwise(self.history)):
+            raise ValueError("the steps of its history are not in order")
+        for event in self.history:
+            _COUNT.check("step", event.step)
+            for name in ("characters", "passes", "train_nats", "val_nats", "lr", "seconds"):
+                _AMOUNT.check(name, getattr(event, name))
+            _AMOUNT.check("chars_per_second", event.chars_per_second)
+            _AMOUNT.check("grad_norm", event.grad_norm or 0)
 
     @property
     def best(self) -> Evaluated | None:
         """The evaluation with the lowest validation loss."""
         return min(self.history, key=lambda e: e.val_nats, default=None)
+
+
+def new_identity() -> str:
+    """Of a run that begins."""
+    return secrets.token_hex(16)
 
 
 class NewerFormat(ValueError):
@@ -57,7 +96,7 @@ def from_json(text: str) -> tuple[int, Record]:
 
     Raises NewerFormat, or some other error for a record that does not hold together.
     """
-    data = json.loads(text)
+    data = simple_json(text)
     version = data["version"]
     if type(version) is not int or version < 1:  # True is an int too
         raise ValueError(f"format version {version!r}")
@@ -70,4 +109,13 @@ def from_json(text: str) -> tuple[int, Record]:
         training = data["training"]
         training["segment_start"] = training.pop("start")
         training["segment_progress"] = training.pop("progress")
+    if version < 4:
+        data["identity"] = _derived_identity(data)
     return version, msgspec.convert(data, Record)
+
+
+def _derived_identity(data: dict[str, Any]) -> str:
+    """The identity for a record that has none: from what all files of a run have in common."""
+    shared = [data[name] for name in ("fingerprint", "vocabulary", "model")]
+    text = json.dumps([*shared, data["training"]["seed"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

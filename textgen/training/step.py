@@ -16,7 +16,7 @@ from textgen.errors import CheckpointError
 from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
-from textgen.store.checkpoint import OTHER_FILE
+from textgen.store.archive import OTHER_FILE
 from textgen.training.schedule import learning_rate
 from textgen.training.streams import Chunk, Streams, frequencies
 
@@ -203,6 +203,14 @@ class Learner:
         self.loss_sum.copy_(tensors["losses"]["sum"])
         self.loss_count = int(tensors["losses"]["count"])
         self.grad_norm = tensors["losses"]["grad_norm"].to(self.device)
+        self.step = step
+
+    def restart(self, weights: dict[str, NDArray], step: int) -> None:
+        """Go on from weights alone, as after `step` steps: without moments, from zero state."""
+        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+        self.network.load_state_dict(tensors)
+        if self._average is not None:
+            self._average = self._copied()
         self.step = step
 
     def _check(self, arrays: Arrays, step: int) -> None:
