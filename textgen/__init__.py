@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from textgen.errors import TextgenError
 
+TYPE_CHECKING = False  # that of `typing` would be imported
 if TYPE_CHECKING:  # the functions import what they need, so that `import textgen` is instant
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
     from textgen.events import Event
     from textgen.inference.text_model import TextModel
 
@@ -27,6 +29,8 @@ def load(path: str | Path) -> TextModel:
     path: a checkpoint file, or a run's folder (its best weights).
     Raises RunError or CheckpointError if there is none, or if it is damaged.
     """
+    from pathlib import Path
+
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import checkpoint_at
 
@@ -52,6 +56,8 @@ def train(
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
+    from pathlib import Path
+
     from textgen.config import Choices, CorpusConfig
     from textgen.store.runs import new_run
     from textgen.text.corpus import default_corpus
@@ -92,6 +98,8 @@ def resume(
         planned end; `device`: by default the one it was trained on.
     """
     began = clock.monotonic()
+    from pathlib import Path
+
     from textgen.config import Choices
     from textgen.errors import UsageError
     from textgen.store.runs import find_source
@@ -108,4 +116,9 @@ def resume(
 
 
 def _absolute(path: str | Path) -> str:
-    return str(Path(path).resolve())
+    from pathlib import Path
+
+    try:
+        return str(Path(path).resolve(strict=True))
+    except (OSError, RuntimeError):  # not there, a loop of links, or a pipe: it has no other name
+        return str(Path(path).absolute())

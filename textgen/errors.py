@@ -4,6 +4,30 @@ A setting stands in backticks, by its name in Python: `lr`, or with a value, `lr
 line spells it as a flag.
 """
 
+import shlex
+
+
+def quoted(*words: object) -> str:
+    """Words as a shell takes them, on one line: a newline becomes `$'\\012'`."""
+    return " ".join(_quoted(str(word)) for word in words)
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = (c if c.isprintable() and c not in "\\'" else _octal(c) for c in word)
+    return f"$'{''.join(plain)}'"
+
+
+def _octal(character: str) -> str:
+    kind = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", kind))
+
+
+def called(command: str, run: str) -> str:
+    """The command line of `textgen command run`; after `--`, `-x` is a name and no flag."""
+    return f"textgen {command} {'-- ' if run.startswith('-') else ''}{quoted(run)}"
+
 
 class TextgenError(Exception):
     """Base of every error raised on purpose.

@@ -18,7 +18,7 @@ import typer
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
 from textgen.cli.terminal import Output, note
-from textgen.config import Number, SamplingOptions
+from textgen.config import TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def sample(
 
     given: dict[str, Any] = {f.name: context.params.get(f.name) for f in fields(SamplingOptions)}
     options = SamplingOptions(**given | {"temperature": temp, "stop": tuple(stop or ())})
-    Number(1, whole=True, example="3").check("num", num)
+    TEXTS.check("num", num)
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
     if save_state is not None and num > 1:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import Number, SamplingOptions
+from textgen.config import TEXTS, Number, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Sampler, Uniforms, random_seed
@@ -101,7 +101,7 @@ class TextModel:
         from textgen.model.device import pick_device, prepare_device, product_dtype
 
         options = replace(options or SamplingOptions(), **changes)
-        Number(1, whole=True, example="3").check("num", num)
+        TEXTS.check("num", num)
         Number(1, whole=True, example="500").check("length", options.length)
         seed = random_seed() if options.seed is None else options.seed
         ids = self.vocabulary.encode(prompt, options.unknown, "the prompt")
