@@ -4,8 +4,6 @@ A setting stands in backticks, by its name in Python: `lr`, or with a value, `lr
 line spells it as a flag.
 """
 
-import shlex
-
 
 def quoted(*words: object) -> str:
     """Words as a shell takes them, on one line: a newline becomes `$'\\012'`."""
@@ -13,6 +11,8 @@ def quoted(*words: object) -> str:
 
 
 def _quoted(word: str) -> str:
+    import shlex  # not before a hint is given: it takes 10 ms
+
     if word.isprintable():
         return shlex.quote(word)
     plain = (c if c.isprintable() and c not in "\\'" else _octal(c) for c in word)

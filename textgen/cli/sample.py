@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
-import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
@@ -17,6 +14,7 @@ import typer
 
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
+from textgen.cli.streams import piped_in, read_in
 from textgen.cli.terminal import Output, note
 from textgen.config import TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
@@ -29,7 +27,7 @@ CHOICE, TEXT = "How characters are chosen", "What to go on from"
 DEFAULT = SamplingOptions()
 TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")
 PROMPT = option("Text to go on from; else what is piped in.", TEXT, "--prompt", "-p")
-PROMPT_FILE = option("File with text to go on from.", TEXT, "--prompt-file", "-f")
+PROMPT_FILE = option("File with text to go on from; -: stdin.", TEXT, "--prompt-file", "-f")
 LOAD = option("Go on exactly where this was saved.", TEXT)
 SAVE = option("Keep the state of the text written.", OUTPUT)
 ECHO = option("Write the prompt too.", OUTPUT, "--echo/--no-echo")
@@ -150,12 +148,6 @@ def _save(position: Position, path: Path) -> None:
 
 def _prompt(model: TextModel, file: Path | None) -> str:
     """The text of `file`, else what is piped or redirected into stdin, if anything is."""
-    if file is not None:
-        return model.reader().text(file)
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):  # there is no stdin
-        return ""
-    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
-        return ""
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    if file is None:
+        return piped_in()
+    return read_in() if str(file) == "-" else model.reader().text(file)
