@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from textgen.errors import called, quoted
+from textgen.errors import quoted
 
 NAMES = ["plays", "two words", "-x", "it's", "$HOME", "a\nb", "tab\t\\", "caf\udce9", "é", "*", "~"]
 
@@ -22,9 +22,3 @@ def test_a_quoted_word_is_one_printable_line_that_a_shell_reads_back(name: str) 
 
 def test_a_word_that_no_file_can_be_named_is_quoted_too() -> None:
     assert quoted("\ud800") == "$'\\355\\240\\200'"
-
-
-def test_a_name_that_looks_like_a_flag_is_called_by_its_name() -> None:
-    assert called("sample", "plays") == "textgen sample plays"
-    assert called("sample", "two words") == "textgen sample 'two words'"
-    assert called("resume", "-x") == "textgen resume -- -x"

@@ -24,11 +24,6 @@ def _octal(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", kind))
 
 
-def called(command: str, run: str) -> str:
-    """The command line of `textgen command run`; after `--`, `-x` is a name and no flag."""
-    return f"textgen {command} {'-- ' if run.startswith('-') else ''}{quoted(run)}"
-
-
 class TextgenError(Exception):
     """Base of every error raised on purpose.
 

@@ -142,6 +142,12 @@ def test_a_text_to_score_may_come_from_a_pipe(shell: Shell, corpus: Path) -> Non
     assert len({line.rpartition("  ")[0] for line in out.splitlines()}) == 1
 
 
+def test_a_line_that_is_not_utf_8_is_a_turn_like_any_other(shell: Shell) -> None:
+    done = shell("printf '/length 5\\n\\xff\\nThe\\n' | textgen play $run")
+    assert (done.returncode, len(done.stdout)) == (0, 9)
+    assert "error: the prompt has a character the model never saw" in done.stderr
+
+
 # Ctrl-C
 
 

@@ -15,7 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from textgen.cli.info import settings_lines
-from textgen.cli.terminal import clock, harmless, looking, note, quiet_interrupt, short, spelled
+from textgen.cli.terminal import (
+    clock,
+    harmless,
+    looking,
+    note,
+    quiet_interrupt,
+    short,
+    spelled,
+    visible,
+)
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Stepped
 
 Show = Callable[[Event], None]
@@ -129,7 +138,7 @@ class _Panel:
     def _plan(self, plan: Planned) -> None:
         table = Table.grid(padding=(0, 2))
         for name, value in plan_lines(plan):
-            table.add_row(f"[bold]{name}[/]", Text(value))
+            table.add_row(f"[bold]{name}[/]", Text(visible(value)))
         self._console.print(table)
         for notice in plan.notices:
             self._print(f"note: {notice}", "yellow")
@@ -159,4 +168,4 @@ class _Panel:
         self._bar.update(self._task, total=steps, completed=step, status=status, left=left)
 
     def _print(self, line: str, style: str) -> None:
-        self._console.print(Text(harmless(spelled(line, {})), style=style))
+        self._console.print(Text(visible(spelled(line, {})), style=style))

@@ -2,15 +2,15 @@
 
 import dataclasses
 import json as jsonlib
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
-from textgen.cli.terminal import clock, harmless, note, short
+from textgen.cli.terminal import clock, note, short, visible
 from textgen.config import Choices
+from textgen.errors import quoted
 from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
@@ -32,12 +32,12 @@ def info(
     if command:
         if record.training.segment_start:
             note("note: its steps were extended or fitted to a clock; this is one schedule of them")
-        print(harmless(command_line(record, header.path.parent.name)))
+        print(command_line(record, header.path.parent.name))
     elif json:
         print(jsonlib.dumps(facts(header)))
     else:
         for name, value in _rows(header):
-            print(f"{name:<6} {harmless(value)}")
+            print(f"{name:<6} {visible(value)}")
 
 
 def facts(header: Header) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def command_line(record: Record, run: str) -> str:
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             words.append(f"--{flag}={text}")
-    return shlex.join(words)
+    return quoted(*words)
 
 
 def _rows(header: Header) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import typer
 
 from textgen.cli.info import facts
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
-from textgen.cli.terminal import harmless, note
+from textgen.cli.terminal import note, visible
 from textgen.errors import CheckpointError
 from textgen.store.checkpoint import read_header
 from textgen.store.runs import list_runs
@@ -43,4 +43,4 @@ def ls(
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = zip(row, sizes, strict=True)
-            print("  ".join(f"{harmless(cell):<{size}}" for cell, size in cells).rstrip())
+            print("  ".join(f"{visible(cell):<{size}}" for cell, size in cells).rstrip())

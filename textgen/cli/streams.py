@@ -28,6 +28,7 @@ def open_streams() -> None:
     codecs.register_error(_ESCAPES, _escaped())
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout, _ESCAPES)
     sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
 

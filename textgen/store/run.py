@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgen.errors import CheckpointError, RunError
+from textgen.errors import CheckpointError, RunError, quoted
 from textgen.events import Evaluated
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
 from textgen.store.files import write_file
@@ -56,9 +55,9 @@ class Run:
     @property
     def typed(self) -> str:
         """How the run is named on a command line."""
-        name = shlex.quote(self.name if not self.name.startswith("-") else f"./{self.name}")
+        name = quoted(self.name if not self.name.startswith("-") else f"./{self.name}")
         folder = self.folder.parent
-        return name if folder == Path("checkpoints") else f"{name} --checkpoints {_quoted(folder)}"
+        return name if folder == Path("checkpoints") else f"{name} --checkpoints {quoted(folder)}"
 
     def exists(self) -> bool:
         """Whether it has a checkpoint. Raises RunError if that cannot be found out."""
@@ -93,7 +92,7 @@ class Run:
                 if other.identity != header.record.identity and not left_over:
                     raise RunError(
                         f"{header.path} and {path} are of different runs",
-                        f"move one of them to another folder: mkdir other && mv {_quoted(path)}"
+                        f"move one of them to another folder: mkdir other && mv {quoted(path)}"
                         " other/",
                     )
 
@@ -216,10 +215,6 @@ def _is_there(path: Path) -> bool:
         why = getattr(error, "strerror", None) or error
         raise RunError(f"cannot read {path.parent}: {why}", "name another run or folder") from None
     return True
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 def _line(event: Evaluated, identity: str) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from textgen.errors import RunError, UsageError
+from textgen.errors import RunError, UsageError, quoted
 from textgen.store.archive import SEE_RUNS, missing
 from textgen.store.run import Run
 
@@ -46,13 +46,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
     """A run to begin, or UsageError for a name that is no folder name, RunError if it exists."""
     plain = name not in ("", ".", "..") and not {"/", "\\"} & {*name}
-    if not plain or any(c < " " or "\x7f" <= c < "\xa0" for c in name):
-        raise UsageError(f"`run` is {name!r}; expected a plain folder name", "try `run=plays`")
+    controls = any(c < " " or "\x7f" <= c < "\xa0" for c in name)
+    if not plain or controls or len(os.fsencode(name)) > 255:
+        what = "expected a plain folder name of at most 255 bytes"
+        raise UsageError(f"`run` is {name!r}; {what}", "try `run=plays`")
     run = Run(checkpoints / name)
     if run.exists() and not overwrite:
         raise RunError(
             f"run {name!r} exists already in {checkpoints}",
-            f"go on with it: textgen resume {name}; or start it over: add `overwrite`;"
+            f"go on with it: textgen resume {run.typed}; or start it over: add `overwrite`;"
             " or give another name: `run=NAME`",
         )
     return run
@@ -118,5 +120,5 @@ def _no_run(name: str, checkpoints: Path) -> RunError:
     names = [run.name for run in list_runs(checkpoints)]
     hint = SEE_RUNS if names else "there are none yet; begin one: textgen train corpus.txt"
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
-        hint = f"did you mean {near[0]}? {SEE_RUNS}"
+        hint = f"did you mean {quoted(near[0])}? {SEE_RUNS}"
     return RunError(f"no run {name!r} in {checkpoints}", hint)

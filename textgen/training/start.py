@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from textgen.config import Choices, CorpusConfig
-from textgen.errors import CheckpointError, RunError, TextgenError
+from textgen.errors import CheckpointError, RunError, TextgenError, quoted
 from textgen.model.device import pick_device
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header, read_arrays, read_header
@@ -49,7 +49,7 @@ def resume(source: Path, files: Files, choices: Choices, began: float) -> Loop:
     if choices.budget is None and record.step >= record.training.steps and evaluated:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
-            f"extend it: textgen resume {run.name} --steps {record.training.steps}",
+            f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
         )
     device = _same_device(choices.device, record.device)
     most = max(torch.get_num_threads(), os.cpu_count() or 1)
@@ -78,7 +78,7 @@ def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
         if header.record.kind == "best" and source != run.best:
             raise CheckpointError(
                 f"{source} holds weights alone; expected a checkpoint to resume from",
-                f"name a run: textgen resume {run.name}",
+                f"name a run: textgen resume {run.typed}",
             )
         if header.record.kind == "best":
             return header, {"model": read_weights(header)}
@@ -96,7 +96,8 @@ def _others(run: Run, source: Path) -> str:
             with suppress(CheckpointError):
                 header = read_header(path)
                 read_arrays(header, *{name.partition("/")[0] for name in header.arrays})
-                return f"go on from step {header.record.step:,}{lost[path]}: textgen resume {path}"
+                step = f"{header.record.step:,}"
+                return f"go on from step {step}{lost[path]}: textgen resume {quoted(path)}"
     return ""
 
 
