@@ -14,9 +14,9 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:  # while modules are imported there is nothing to put in order
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    from textgen.cli import app, streams
+    from textgen.cli import app, stdio
 
-    streams.open_streams()
+    stdio.open_streams()
     try:
         if heard:
             signal.signal(signal.SIGINT, signal.default_int_handler)

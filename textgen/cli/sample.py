@@ -14,7 +14,7 @@ import typer
 
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
-from textgen.cli.streams import piped_in, read_in
+from textgen.cli.stdio import piped_in, read_in
 from textgen.cli.terminal import Output, note
 from textgen.config import TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
