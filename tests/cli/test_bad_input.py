@@ -774,3 +774,11 @@ def test_an_unforeseen_exception_is_two_lines_that_say_how_to_see_it(
     monkeypatch.setenv("TEXTGEN_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         textgen_command("train", text)
+
+
+def test_a_state_is_not_saved_over_another_file_and_that_is_found_out_first(
+    refused: Command, finished: Path, text: Path
+) -> None:
+    for path in (text, finished / "best.safetensors", finished):
+        result = refused("sample", "tales", "--save-state", path)
+        assert f"cannot save the state in {path}" in result.error

@@ -68,9 +68,8 @@ def sample(
     TEXTS.check("num", num)
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
-    if save_state is not None and num > 1:
-        what = f"--save-state keeps the state of one text, and --num is {num}"
-        raise UsageError(what, "leave out --num")
+    if save_state is not None:
+        _check_target(save_state, num)
     model = TextModel(find_checkpoint(run, checkpoints))
     position = Position.load(load_state) if load_state else None
     if position is not None and position.digest() != model.digest:
@@ -136,6 +135,16 @@ def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[st
         yield piece
         if interrupts.signal is not None:
             return
+
+
+def _check_target(path: Path, num: int) -> None:
+    """Find out before anything is written whether the state can be kept."""
+    from textgen.inference.writer import check_target
+
+    if num > 1:
+        what = f"--save-state keeps the state of one text, and --num is {num}"
+        raise UsageError(what, "leave out --num")
+    check_target(path)
 
 
 def _save(position: Position, path: Path) -> None:

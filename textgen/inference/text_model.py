@@ -68,7 +68,7 @@ class TextModel:
             is written in NumPy; number: which of the texts of the seed; position: go on from there
             (`Writer.position`), with its sequence of draws too, unless `seed` or `number` asks for
             another; score: whether the writer's `nats_per_char` is wanted.
-        Raises UsageError, UnknownCharacters, or CheckpointError if `position` is of another shape.
+        Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
         options = replace(options or SamplingOptions(), **changes)
         seed = options.seed
@@ -81,7 +81,8 @@ class TextModel:
             uniforms = Uniforms(seed, number, position.place if same else 0)
         ids = self.vocabulary.encode(prompt, options.unknown, "the prompt")
         writer = partial(Writer, self.folded, self.vocabulary, options, uniforms)
-        return writer(prompt=ids, position=position, digest=lambda: self.digest, score=score)
+        writer = partial(writer, digest=lambda: self.digest, identity=self.header.record.identity)
+        return writer(prompt=ids, position=position, score=score)
 
     def generate_many(
         self,
@@ -148,13 +149,16 @@ class TextModel:
         return min(devices, key=devices.__getitem__)
 
     def check_position(self, position: Position) -> None:
-        """Raise CheckpointError if `position` is of a model of another shape."""
-        expected = {name: (axis.size,) for name, axis in self.header.record.model.state.items()}
-        found = {name: array.shape for name, array in position.arrays.items()}
-        if found != expected or not 0 <= position.pending < len(self.vocabulary):
-            misfit = f"the saved state does not fit {self.header.path}"
+        """Raise CheckpointError if `position` is of another model: run, vocabulary or shape."""
+        record = self.header.record
+        shapes = {name: (axis.size,) for name, axis in record.model.state.items()}
+        fits = shapes == {name: array.shape for name, array in position.arrays.items()}
+        fits = fits and 0 <= position.pending < len(self.vocabulary)
+        fits = fits and position.identity in ("", record.identity)
+        fits = fits and position.vocabulary in ("", self.vocabulary.digest)
+        if not fits:
             raise CheckpointError(
-                f"{misfit}: it is of a model of another shape",
+                f"the saved state does not fit {self.header.path}: it is of another model",
                 "name the run that it was saved from",
             )
 
