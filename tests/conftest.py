@@ -14,6 +14,7 @@ import textgen
 from textgen.events import Event
 
 if TYPE_CHECKING:
+    from faults.rot import Files
     from faults.trials import Ground
 
 WORDS = "the a fox crow king said went old wise saw and then tail moon bread never".split()
@@ -65,3 +66,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     folder = tmp_path_factory.mktemp("faults")
     with Server(folder) as server:
         yield Ground(server, folder)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A run of the smallest size, for copies to be damaged; not to be changed."""
+    from faults.rot import small_files
+
+    return small_files(tmp_path_factory.mktemp("rot"))

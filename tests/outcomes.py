@@ -14,7 +14,7 @@ OF_ONE_RUN = {"identity", "seconds", "chars_per_second"}
 
 
 def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
-    """Arrays by name, of `last` and `best`, and the lines of the metrics, without times and identity."""
+    """Arrays of `last` and `best` by name; lines of the metrics, without times and identity."""
     header = read_header(folder / "last.safetensors")
     arrays = {
         f"{group}/{name}": array

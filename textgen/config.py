@@ -193,7 +193,8 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check(self, SamplingOptions)
-        if isinstance(self.stop, str) or not all(self.stop):
+        stop = self.stop
+        if not isinstance(stop, tuple | list) or not all(isinstance(s, str) and s for s in stop):
             raise UsageError(f"`stop` is {self.stop!r}; expected texts", "give `stop=TEXT`")
 
 
