@@ -19,7 +19,7 @@ from faults.trials import STEPS, Skipped, Trial, whole
 
 SMALL_DISK = 2 * 2**20  # bytes
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # exit codes
-CALLS = 800  # about as many as a whole run makes to change the disk
+CALLS = 600  # about as many as a whole run makes to change the disk
 
 
 def killed(trial: Trial) -> None:
@@ -77,7 +77,7 @@ def hung_up(trial: Trial) -> None:
     os.close(slave)
     reader = _drained(master)
     next(reader)
-    step = trial.rng.randrange(40)
+    step = trial.rng.randrange(STEPS - 6)
     process.wait_until(lambda: (next(reader), len(process.events("stepped")) >= step)[1])
     reader.close()
     os.close(master)

@@ -20,7 +20,7 @@ from textgen.store.checkpoint import read_arrays, read_header
 from textgen.store.contents import read_resumed
 from textgen.store.runs import Run
 
-STEPS = 50
+STEPS = 32
 # a small model with everything on, saved at every step, so that one step is the save interval
 FLAGS = f"""--steps {STEPS} --hidden 16 --embedding 4 --layers 1 --batch-size 4 --bptt 8
     --dropout 0.2 --weight-drop 0.2 --precision fp32 --eval-every 5 --lr 0.03 --save-every 0.000001s
