@@ -24,11 +24,11 @@ from pathlib import Path
 from statistics import mean
 
 import textgen
-from textgen.events import Stepped
+from textgen.events import Sampled, Stepped
 from textgen.text.corpus import default_corpus
 
 MODEL = {"hidden": (128, 128), "embedding": 64, "batch_size": 16, "bptt": 64}
-SETTINGS = {"eval_every": 50, "sample_every": 100, "save_every": 5.0}
+SETTINGS = {"eval_every": 50, "sample_every": 50, "save_every": 5.0}
 LOOKS = 200  # of each part
 # how far the last quarter may be from the second: MiB, handles, and a share of the rate, which
 # depends on what else the machine does
@@ -65,18 +65,20 @@ class Watch:
 
 
 def train(file: Path, folder: str, options: argparse.Namespace) -> None:
-    watch, seconds = Watch(file, "training"), 60 * options.minutes
-    size = MODEL["batch_size"] * MODEL["bptt"]
-    choices = MODEL | SETTINGS
-    events = textgen.train(
+    """Watched from the first sample on, when it has done everything once."""
+    watch, seconds = None, 60 * options.minutes
+    size, choices = MODEL["batch_size"] * MODEL["bptt"], MODEL | SETTINGS
+    for event in textgen.train(
         options.corpus, run="soak", checkpoints=folder, steps=10**9, schedule="constant", **choices
-    )
-    for event in events:
-        now = time.monotonic()
-        if isinstance(event, Stepped) and now - watch.looked > seconds / LOOKS:
-            watch.look(event.step * size)
-        if now - watch.began > seconds:
-            break
+    ):
+        if isinstance(event, Sampled) and watch is None:
+            watch = Watch(file, "training")
+        if isinstance(event, Stepped) and watch is not None:
+            now = time.monotonic()
+            if now - watch.looked > seconds / LOOKS:
+                watch.look(event.step * size)
+            if now - watch.began > seconds:
+                break
 
 
 def sample(file: Path, folder: str, options: argparse.Namespace) -> None:
