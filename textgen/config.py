@@ -197,8 +197,9 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check(self, SamplingOptions)
-        if isinstance(self.stop, str) or not all(self.stop):
-            found = f"is {self.stop!r}" if isinstance(self.stop, str) else "holds an empty text"
+        several = isinstance(self.stop, tuple | list)
+        if not several or not all(isinstance(text, str) and text for text in self.stop):
+            found = "holds an empty text" if several and "" in self.stop else f"is {self.stop!r}"
             raise UsageError(f"`stop` {found}; expected texts to end before", "give `stop=TEXT`")
 
 

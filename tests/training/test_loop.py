@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, train
+from outcomes import assert_same
 
 import textgen
 from textgen.errors import CheckpointError, CorpusError, DeviceError, Diverged, RunError
@@ -26,30 +27,6 @@ from textgen.training.step import Learner
 
 STEPS = 151
 RUN = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
-CLOCKS = {"identity", "seconds", "chars_per_second"}
-
-
-def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
-    """All that training leaves behind, but for what the clock said."""
-    header = read_header(folder / "last.safetensors")
-    arrays = {
-        f"{group}/{name}": array
-        for group, named in read_arrays(header, *RESUMED).items()
-        for name, array in named.items()
-    }
-    best = read_arrays(read_header(folder / "best.safetensors"), "model")["model"]
-    arrays |= {f"best/{name}": array for name, array in best.items()}
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["val_nats"] for line in lines] == [e.val_nats for e in header.record.history]
-    return arrays, [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    (arrays, metrics), (expected_arrays, expected_metrics) = outcome(one), outcome(other)
-    assert metrics == expected_metrics
-    assert arrays.keys() == expected_arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
 
 
 def flags(choices: dict[str, object]) -> list[str]:
