@@ -460,7 +460,7 @@ def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one").symlink_to(tmp_path / "other")
     (tmp_path / "other").symlink_to(tmp_path / "one")
     with pytest.raises(CorpusError, match="symbolic links"):
-        next(textgen.train(tmp_path / "one", checkpoints=tmp_path, steps=1))
+        next(textgen.train(tmp_path / "one", checkpoints=tmp_path / "runs", steps=1))
 
 
 # Encoding with the vocabulary of a model
