@@ -39,10 +39,10 @@ Row = dict[str, float]
 class Watch:
     """Takes down what the process has, time and again, into a file."""
 
-    def __init__(self, file: Path, part: str) -> None:
+    def __init__(self, file: Path, part: str, done: int = 0) -> None:
         self.file, self.part = file, part
         self.began = self.looked = time.monotonic()
-        self.done = 0
+        self.done = done
 
     def look(self, done: int) -> None:
         """done: characters since the beginning."""
@@ -72,7 +72,7 @@ def train(file: Path, folder: str, options: argparse.Namespace) -> None:
         options.corpus, run="soak", checkpoints=folder, steps=10**9, schedule="constant", **choices
     ):
         if isinstance(event, Sampled) and watch is None:
-            watch = Watch(file, "training")
+            watch = Watch(file, "training", event.step * size)
         if isinstance(event, Stepped) and watch is not None:
             now = time.monotonic()
             if now - watch.looked > seconds / LOOKS:

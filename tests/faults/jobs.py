@@ -14,7 +14,7 @@ import textgen
 from textgen.cli import app, display
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import read_resumed
-from textgen.store.runs import Run
+from textgen.store.run import Run
 from textgen.training import loop
 
 LOADED = display, loop

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,6 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.skipif(find_spec("textgen.store.lock") is None, reason="not mended yet")
 def test_values_of_the_command_line(
     files: Files,
     tmp_path: Path,

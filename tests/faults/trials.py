@@ -18,7 +18,7 @@ from outcomes import assert_same
 import textgen
 from textgen.store.checkpoint import read_arrays, read_header
 from textgen.store.contents import read_resumed
-from textgen.store.runs import Run
+from textgen.store.run import Run
 
 STEPS = 32
 # a small model with everything on, saved at every step, so that one step is the save interval

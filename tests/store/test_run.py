@@ -12,6 +12,7 @@ import pytest
 
 from textgen.errors import CheckpointError, RunError
 from textgen.store import files
+from textgen.store import run as run_module
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
 from textgen.store.run import Run
 from textgen.store.runs import checkpoint_at
@@ -127,6 +128,33 @@ def test_a_folder_that_was_removed_is_made_anew_and_whole(run: Run, save: Save) 
         with pytest.raises(RunError, match="another process"), Run(run.folder).locked():
             pass
         assert save(3) is None
+
+
+def test_files_that_were_removed_from_the_folder_are_written_again(run: Run, save: Save) -> None:
+    save(1)
+    for path in run.folder.iterdir():
+        path.unlink()
+    save(2)
+    assert step_of(run.last) == 2
+    assert run.best.exists()
+
+
+def test_a_file_that_cannot_be_read_just_now_is_not_removed(
+    run: Run, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(1)
+    again = Run(run.folder)  # as another process would, after this one
+    record = read_header(run.last).record
+    real = run_module.read_header
+
+    def fails(path: Path) -> Header:
+        if path == run.best:
+            raise CheckpointError(f"cannot read {path}: Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(run_module, "read_header", fails)
+    again.save(replace(record, step=2), {}, None)
+    assert run.best.exists()
 
 
 def test_another_folder_of_that_name_is_left_alone(run: Run, save: Save) -> None:

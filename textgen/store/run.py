@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from textgen.errors import CheckpointError, RunError, quoted
 from textgen.events import Evaluated
+from textgen.store.archive import Damaged
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
 from textgen.store.files import write_file
 from textgen.store.lock import Lock
@@ -149,27 +150,31 @@ class Run:
         """
         with self._writing():
             notice = self._relocked()
+            if not _is_there(self.best):
+                self._best_step = None
             if best is not None and record.best and record.best.step != self._best_step:
                 of_best = replace(record, kind="best", step=record.best.step)
                 write_checkpoint(self.best, of_best, {"model": best})
                 self._best_step = record.best.step
             write_file(self.metrics, [_line(e, record.identity).encode() for e in record.history])
-            ours = self._saved or self._is_ours(self.last, record)
+            ours = _is_there(self.last) and (self._saved or self._is_ours(self.last, record))
             write_checkpoint(self.last, record, arrays, self.previous if ours else None)
             if not self._saved:  # what is left of a run that was started over
                 for path in (self.previous, self.best):
-                    if _is_there(path) and not self._is_ours(path, record):
+                    if _is_there(path) and not self._is_ours(path, record, unreadable=True):
                         path.unlink()
             self._saved = True
             return notice
 
     @staticmethod
-    def _is_ours(path: Path, record: Record) -> bool:
-        """Whether it is a readable checkpoint of this run."""
+    def _is_ours(path: Path, record: Record, *, unreadable: bool = False) -> bool:
+        """Whether it is a checkpoint of this run; `unreadable` is the answer if it is not known."""
         try:
             return read_header(path).record.identity == record.identity
-        except CheckpointError:
+        except Damaged:
             return False
+        except CheckpointError:
+            return unreadable
 
     def _relocked(self) -> str | None:
         """Lock the folder again if it is not the one that was locked; a notice if it was gone."""
