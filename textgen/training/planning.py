@@ -35,7 +35,7 @@ READ_PER_PARAMETER = 2.5  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
 REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
-    (4, 0.0, 0.0, 0.1),
+    (4, 0.0, 0.0, 0.2),
     (8, 0.05, 0.0, 0.2),
     (14, 0.1, 0.1, 0.3),
     (28, 0.1, 0.3, 0.3),
