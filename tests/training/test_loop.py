@@ -175,7 +175,8 @@ def test_a_signal_at_a_random_moment_changes_nothing(
     stderr = process.communicate()[1]
     assert process.returncode == code, (moment, stderr)
     if code > 0:
-        assert stderr == "saved; go on with: textgen resume tales\n"
+        typed = Run(tmp_path / "tales").typed
+        assert stderr == f"saved; go on with: textgen resume {typed}\n"
     stopped = read_header(tmp_path / "tales" / "last.safetensors").record.step
     assert 0 < stopped < STEPS
     resume(tmp_path)
