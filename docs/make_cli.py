@@ -23,7 +23,18 @@ and a hint that can be typed.
 
 **Streams**: data goes to stdout, all else to stderr. Data is text from `sample` and `play`, figures
 from `eval`, `info` and `ls`, and with `--json` one object per line; `train` and `resume` have no
-other.
+other. A reader that closes stdout early, as `head` does, ends a command silently, with exit code 0;
+any other failure to write there is an error. What cannot be written to stderr is dropped.
+Characters that the encoding of stdout lacks are escaped, as `\\xe9`, and a note says so; text from
+`sample` is UTF-8 in a pipe or a file, whatever the locale.
+
+**Prompts**: without `--prompt` and `--prompt-file`, `sample` takes what is piped into stdin, if
+something is there when it begins to write, or a file that stdin was redirected from, if nobody read
+of it before; so `while read x; do textgen sample; done < names` leaves the names to `read`.
+`-f -` waits for stdin to end, and `-p ''` leaves it alone.
+
+**Texts**: pipes, `/dev/stdin` and `<(command)` can be prompts and texts to score, not a corpus: a
+run is resumed from its corpus. Devices are refused.
 
 **`--stop`** ends the text before a stop text. Of stop texts that overlap, the one that begins first
 counts. The state that `--save-state` keeps is that of the text written: no stop text is in it.

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +12,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: more threads would wait for 
 
 import textgen
 from textgen.events import Event
+
+if TYPE_CHECKING:
+    from faults.rot import Files
+    from faults.trials import Ground
 
 WORDS = "the a fox crow king said went old wise saw and then tail moon bread never".split()
 
@@ -31,6 +37,11 @@ def train(corpus: Path, checkpoints: Path, **choices: object) -> list[Event]:
     return list(textgen.train(corpus, checkpoints=checkpoints, **{**SMALL, **choices}))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--count", type=int, default=300, help="random faults of `-m faults`")
+    parser.addoption("--seed", type=int, default=1, help="of the random faults of `-m faults`")
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "tales.txt"
@@ -44,3 +55,22 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     train(corpus, checkpoints, steps=60, lr=0.02)
     return checkpoints / "tales"
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """For tests that do harm to training processes."""
+    from faults.processes import Server
+    from faults.trials import Ground
+
+    folder = tmp_path_factory.mktemp("faults")
+    with Server(folder) as server:
+        yield Ground(server, folder)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A run of the smallest size, for copies to be damaged; not to be changed."""
+    from faults.rot import small_files
+
+    return small_files(tmp_path_factory.mktemp("rot"))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from typing import Any, get_type_hints
 
 import pytest
@@ -35,27 +35,27 @@ def refused(owner: Any, name: str, value: object) -> UsageError:
     [
         (Choices, "time", [1e-3, 1, 9e8], [0, -1, 1e9]),
         (Choices, "epochs", [0.1, 1], [0, -1, 1e9]),
-        (Choices, "steps", [1, 10**9], [0, -1, 2.0]),
+        (Choices, "steps", [1, 10**12], [0, -1, 2.0, 10**25]),
         (Choices, "layers", [1, 64], [0, 65, 1.0]),
         (Choices, "embedding", [1, 65536], [0, 65537, 8.5]),
         (Choices, "dropout", [0, 0.0, 0.95], [-0.01, 0.96, 1]),
         (Choices, "weight_drop", [0, 0.95], [-0.01, 0.96]),
-        (Choices, "batch_size", [1], [0, 1.5]),
-        (Choices, "bptt", [1], [0, 1.5]),
+        (Choices, "batch_size", [1, 10**6], [0, 1.5, 10**25]),
+        (Choices, "bptt", [1, 10**6], [0, 1.5, 10**25]),
         (Choices, "lr", [1e-9, 1, 50.0], [0, -0.1]),
-        (Choices, "warmup", [0, 5], [-1, 0.5]),
+        (Choices, "warmup", [0, 5], [-1, 0.5, 10**25]),
         (Choices, "clip", [1e-9, 1], [0, -1]),
         (Choices, "weight_decay", [0, 0.5], [-0.1]),
         (Choices, "val_fraction", [0.001, 0.999], [0, 1, -0.1]),
-        (Choices, "eval_every", [1], [0, 1.5]),
-        (Choices, "save_every", [0.1, 30], [0, -1]),
-        (Choices, "sample_every", [0, 1], [-1, 0.5]),
+        (Choices, "eval_every", [1], [0, 1.5, 10**25]),
+        (Choices, "save_every", [0.1, 30], [0, -1, 1e25]),
+        (Choices, "sample_every", [0, 1], [-1, 0.5, 10**25]),
         (Choices, "seed", [0, 2**63 - 1], [-1, 2**63, 0.5]),
         (SamplingOptions, "temperature", [0, 0.8, 1e30], [-0.1]),
-        (SamplingOptions, "top_k", [0, 1], [-1, 1.5]),
+        (SamplingOptions, "top_k", [0, 1], [-1, 1.5, 10**25]),
         (SamplingOptions, "top_p", [0, 1], [-0.1, 1.1]),
         (SamplingOptions, "min_p", [0, 1], [-0.1, 1.1]),
-        (SamplingOptions, "length", [0, 500], [-1, 1.5]),
+        (SamplingOptions, "length", [0, 500], [-1, 1.5, 10**25]),
         (SamplingOptions, "seed", [0, 2**63 - 1], [-1, 2**63]),
     ],
 )
@@ -141,6 +141,9 @@ def test_what_was_decided_for_a_run_has_no_default(config: Any) -> None:
         (lambda _, **changes: CorpusConfig(**vars(FILES) | changes), "val_fraction", 1),
         (lambda _, **changes: CorpusConfig(**vars(FILES) | changes), "encoding", "base64"),
         (lambda _, **changes: CorpusConfig(**vars(FILES) | changes), "encoding", "undefined"),
+        (lambda _, **changes: CorpusConfig(**vars(FILES) | changes), "encoding", "idna"),
+        (lambda _, **changes: CorpusConfig(**vars(FILES) | changes), "encoding", "punycode"),
+        (lambda _, **changes: CorpusConfig(**vars(FILES) | changes), "encoding", "utf\0"),
     ],
 )
 def test_what_was_decided_is_checked_against_the_same_bounds(
@@ -148,6 +151,16 @@ def test_what_was_decided_is_checked_against_the_same_bounds(
 ) -> None:
     with pytest.raises(UsageError, match=f"^`{name}`"):
         make(9, **{name: value})
+
+
+@pytest.mark.parametrize("name", "utf-8 utf-8-sig utf-16 utf-32-be utf-7 cp500 gb18030".split())
+def test_an_encoding_of_texts_is_taken(name: str) -> None:
+    assert replace(FILES, encoding=name).encoding == name
+
+
+@pytest.mark.parametrize("stop", ["end", [""], ("a", "")])
+def test_stop_texts_are_several_and_not_empty(stop: Any) -> None:
+    assert "expected texts to end before" in refused(SamplingOptions, "stop", stop).message
 
 
 def test_one_budget_is_enough() -> None:

@@ -121,6 +121,15 @@ def test_the_code_of_the_page_compiles() -> None:
         compile(block, "docs/python.md", "exec")
 
 
+def test_every_promise_names_a_test_that_keeps_it() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = table(text, "what happens") + table(text, "promise")
+    tests = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests" / "faults").glob("*.py"))
+    for row in rows:
+        assert code(row[-1]), row
+        assert [name for name in code(row[-1]) if f"\ndef {name}(" not in tests] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_local_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))

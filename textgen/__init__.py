@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from textgen.errors import TextgenError
 
+TYPE_CHECKING = False  # that of `typing` would be imported
 if TYPE_CHECKING:  # the functions import what they need, so that `import textgen` is instant
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
     from textgen.events import Event
     from textgen.inference.text_model import TextModel
 
@@ -27,6 +29,8 @@ def load(path: str | Path) -> TextModel:
     path: a checkpoint file, or a run's folder (its best weights).
     Raises RunError or CheckpointError if there is none, or if it is damaged.
     """
+    from pathlib import Path
+
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import checkpoint_at
 
@@ -54,11 +58,13 @@ def train(
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
+    from pathlib import Path
+
     from textgen.config import Choices, CorpusConfig
     from textgen.store.checkpoint import read_header
     from textgen.store.runs import find_checkpoint, new_run
     from textgen.text.corpus import default_corpus
-    from textgen.training.loop import begin
+    from textgen.training.start import begin
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
@@ -74,6 +80,8 @@ def train(
     begun_from = None
     if base is not None:
         begun_from = read_header(find_checkpoint(str(base), Path(checkpoints)))
+    if not dry_run:
+        target.check_writable()
     loop = begin(target, corpus, chosen, began, begun_from)
     if dry_run:
         yield loop.planned()
@@ -91,25 +99,33 @@ def resume(
 ) -> Iterator[Event]:
     """Go on with a run (the latest, if none is named) from where it was last saved.
 
+    run: its name, its folder, or one of its files: `last`, `previous` or `best`.
     files, val_file: where the corpus is now, if it moved.
     choices: `time` (seconds), `epochs` or `steps`: train for so much more, instead of to the
         planned end; `device`: by default the one it was trained on.
     """
     began = clock.monotonic()
+    from pathlib import Path
+
     from textgen.config import Choices
     from textgen.errors import UsageError
-    from textgen.store.runs import find_run
-    from textgen.training.loop import resume as go_on
+    from textgen.store.runs import find_source
+    from textgen.training.start import resume as go_on
 
     if others := sorted(choices.keys() - {"time", "epochs", "steps", "device"}):
         raise UsageError(
             f"`{others[0]}` is given; expected no settings but time, epochs, steps and device",
             "to change a setting, train anew: textgen train",
         )
-    found = find_run(None if run is None else str(run), Path(checkpoints))
+    found = find_source(None if run is None else str(run), Path(checkpoints))
     now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
     yield from go_on(found, now, Choices(**choices), began).events()
 
 
 def _absolute(path: str | Path) -> str:
-    return str(Path(path).resolve())
+    from pathlib import Path
+
+    try:
+        return str(Path(path).resolve(strict=True))
+    except (OSError, RuntimeError):  # not there, a loop of links, or a pipe: it has no other name
+        return str(Path(path).absolute())

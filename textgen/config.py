@@ -5,10 +5,12 @@
 checkpoint, have no defaults, and are checked against the same bounds.
 """
 
+import codecs
 import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from textgen.errors import CorpusError, UsageError
@@ -22,7 +24,7 @@ UNKNOWN = ("error", "skip", "replace")
 BUDGETS = ("time", "epochs", "steps")
 DEFAULT_TIME = 300.0  # seconds, the budget where none is given
 SEEDS = 2**63  # seeds lie below it
-MOST = 10**12  # steps, and characters of a text that is written
+MOST = 10**12  # steps, texts, and characters of a text that is written
 MOST_LAYERS = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN = 40  # characters of a value that a message repeats
@@ -53,7 +55,8 @@ class Number:
         kind = "a whole number" if self.whole else "a finite number"
         if self.high < math.inf:
             excluded = ", both excluded" if self.open_ends else ""
-            return f"{kind} between {self.low:g} and {self.high:g}{excluded}"
+            high = f"{self.high:,}" if self.whole else f"{self.high:g}"
+            return f"{kind} between {self.low:g} and {high}{excluded}"
         return f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
 
 
@@ -112,6 +115,7 @@ def _above(low: float, high: float = math.inf, example: str = "") -> Number:
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), _whole(1, 65536, "256")
 _SEED = _whole(0, SEEDS - 1, "1")
 _MIXED = Number(0, 0.9, "0.1")
+TEXTS = _whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
 
@@ -196,8 +200,10 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check(self, SamplingOptions)
-        if isinstance(self.stop, str) or not all(self.stop):
-            raise UsageError(f"`stop` is {self.stop!r}; expected texts", "give `stop=TEXT`")
+        several = isinstance(self.stop, tuple | list)
+        if not several or not all(isinstance(text, str) and text for text in self.stop):
+            found = "holds an empty text" if several and "" in self.stop else f"is {self.stop!r}"
+            raise UsageError(f"`stop` {found}; expected texts to end before", "give `stop=TEXT`")
 
 
 @dataclass(frozen=True)
@@ -217,13 +223,26 @@ class CorpusConfig:
             if _CONTROL.search(path):
                 what = f"the path {path!r} holds a control character; expected none"
                 raise CorpusError(what, "rename the file")
-        try:
-            "".encode(self.encoding)
-        except (LookupError, UnicodeError):
+        if not _encodes_text(self.encoding):
             raise UsageError(
                 f"`encoding` is {self.encoding!r}; expected the name of a text encoding",
                 "try `encoding=utf-8`, or latin-1, cp1252, koi8-r, shift_jis",
-            ) from None
+            )
+
+
+@cache
+def _encodes_text(encoding: str) -> bool:
+    """Whether a text comes back when it is decoded byte by byte, as files are in blocks.
+
+    IDNA, Punycode and the codecs from bytes to bytes fail, each at another part of the text.
+    """
+    text = "One.. " * 16 + "o" * 80 + "\n"
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        parts = [decoder.decode(bytes((byte,))) for byte in text.encode(encoding)]
+        return "".join(parts) + decoder.decode(b"", True) == text
+    except (LookupError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,9 @@ def test_a_missing_validation_file(refused: Command, text: Path) -> None:
 
 
 def test_a_file_name_cannot_draw_on_the_terminal(refused: Command) -> None:
-    assert "\x1b" not in refused("train", "\x1b[31mred\n\x07.txt").err
+    name = "\x1b[31mred\n\x07.txt"
+    assert "\x1b" not in refused("train", name, "--run", "red").err
+    assert "\x1b" not in refused("train", name).err
 
 
 def test_a_missing_file_whose_name_is_not_utf_8(refused: Command) -> None:
@@ -268,6 +270,17 @@ def test_resume_refuses_to_go_on_for_nothing(refused: Command, unfinished: Path,
     assert flag in refused("resume", "tales", flag, "0", code=2).error
 
 
+@pytest.mark.parametrize("command", [train.train, resume.resume, sample.sample])
+def test_a_whole_number_of_26_digits_is_refused_by_name(
+    refused: Command, text: Path, finished: Path, command: Callable[..., None]
+) -> None:
+    hints = get_type_hints(command)
+    for name in (name for name, kind in hints.items() if kind in (int, int | None)):
+        flag = "--" + name.replace("_", "-")
+        subject = text if command is train.train else "tales"
+        assert flag in refused(command.__name__, subject, flag, "9" * 26, code=2).error
+
+
 def test_no_texts_at_all(refused: Command, finished: Path) -> None:
     assert "--num" in refused("sample", "tales", "--num", "0", code=2).error
 
@@ -327,7 +340,10 @@ def test_a_choice_that_is_not_offered(
     assert f"try {flag}" in result.hint
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "/", "a\\b"])
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".", "a/b", "/", "a\\b", "a\nb", "a\tb", "\x1b[2J", "\x85", "x" * 256, "\u65e5" * 86],
+)
 def test_a_run_name_that_is_no_folder_name(refused: Command, text: Path, name: str) -> None:
     assert "--run is" in refused("train", text, "--run", name, code=2).error
 
@@ -414,6 +430,15 @@ def test_a_text_to_score_with_characters_the_model_never_saw(
 
 def test_a_missing_text_to_score(refused: Command, finished: Path) -> None:
     assert "no such file: no.txt" in refused("eval", "no.txt").error
+
+
+def test_eval_takes_a_file_or_a_part_of_its_own_text(refused: Command, finished: Path) -> None:
+    error = refused("eval", "tales.txt", "--split", "val", code=2).error
+    assert error.startswith("error: --split val is a part of the run's own text, and a file is")
+
+
+def test_an_empty_stop_text(refused: Command, finished: Path) -> None:
+    assert "--stop holds an empty text" in refused("sample", "tales", "--stop", "", code=2).error
 
 
 def test_a_text_too_short_to_score(refused: Command, finished: Path, tmp_path: Path) -> None:
@@ -619,7 +644,7 @@ def test_a_device_that_is_not_there(
     assert result.hint == "hint: try --device auto"
 
 
-@pytest.mark.parametrize("device", ["banana", "", "cuda:x", "meta"])
+@pytest.mark.parametrize("device", ["banana", "", "cuda:x", "meta", "cpu:0", "mps:0"])
 def test_a_device_that_is_none(refused: Command, text: Path, device: str) -> None:
     assert "--device is" in refused("train", text, f"--device={device}", code=2).error
 
@@ -629,6 +654,13 @@ def test_resume_on_a_device_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "no device cuda" in refused("resume", "tales", "--device", "cuda").error
+
+
+@pytest.mark.parametrize("command", ["sample", "info", "resume"])
+def test_a_name_too_long_for_any_file(refused: Command, finished: Path, command: str) -> None:
+    error = refused(command, "x" * 5000).error
+    assert "File name too long" in error
+    assert len(error) < 500
 
 
 def test_a_precision_the_device_has_not(refused: Command, text: Path) -> None:
@@ -649,6 +681,15 @@ def test_a_file_where_the_runs_should_go(
     assert result.error.startswith("error: cannot save in taken/tales")
     assert "--checkpoints" in result.hint
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["resume", "sample", "play", "eval", "info", "ls"])
+def test_a_folder_of_runs_that_is_none(refused: Command, tmp_path: Path, command: str) -> None:
+    (tmp_path / "taken").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("taken", "loop", "/dev/null"):
+        result = refused(command, "--checkpoints", name)
+        assert result.error.startswith(f"error: cannot list the runs in {name}: ")
 
 
 def test_a_disk_that_is_full_from_the_start(
@@ -733,3 +774,11 @@ def test_an_unforeseen_exception_is_two_lines_that_say_how_to_see_it(
     monkeypatch.setenv("TEXTGEN_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         textgen_command("train", text)
+
+
+def test_a_state_is_not_saved_over_another_file_and_that_is_found_out_first(
+    refused: Command, finished: Path, text: Path
+) -> None:
+    for path in (text, finished / "best.safetensors", finished):
+        result = refused("sample", "tales", "--save-state", path)
+        assert f"cannot save the state in {path}" in result.error

@@ -206,6 +206,35 @@ def test_the_sample_is_shown_in_six_lines_and_cannot_draw_on_the_terminal() -> N
     assert "Once" not in frame(panel)
 
 
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (40, 6), (80, 24)])
+def test_on_a_small_terminal_the_sample_makes_room_for_the_figures(
+    clock: Clock, width: int, height: int
+) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+    panel = _Panel(console)
+    panel.show(PLAN)
+    panel.show(Sampled(1, "It was the fox who said so to the crow. " * 20))
+    panel.show(EVALUATED)
+    clock.now += 1
+    panel.show(Stepped(1201, 4000, 2.0, 0.01))
+    console.file = io.StringIO()
+    console.print(panel.frame())
+    text = shown(console)
+    assert "step 1,201" in text
+    assert "lr 1.0e-02" in " ".join(text.split())
+    assert len([line for line in text.splitlines() if line]) < max(height, 7)
+    assert ("it writes" in text) == (height >= 10)
+
+
+def test_the_time_that_the_process_was_suspended_is_left_out(clock: Clock) -> None:
+    panel = _Panel(screen())
+    panel.show(PLAN)
+    clock.now += 3600
+    panel.paused(3599)
+    panel.show(Stepped(1, 4000, 2.0, 0.01))
+    assert "2.05k chars/s" in frame(panel)
+
+
 @pytest.mark.parametrize(
     "text", ["[bold]Exeunt[/bold]", "[/x]", "[red]", "a :heart: beat", "[1] x"]
 )

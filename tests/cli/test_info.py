@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -67,3 +68,45 @@ def test_the_command_line_it_prints_trains_the_run_again(
     after = read_header(tmp_path / "checkpoints/it's one/last.safetensors")
     for name, array in read_arrays(after, "model")["model"].items():
         np.testing.assert_array_equal(array, before["model"][name])
+
+
+def test_no_name_or_path_forges_a_line(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "tales\nloss   0.0001\tnats"
+    shutil.copytree(trained, tmp_path / "checkpoints" / name)
+    assert run(monkeypatch, "ls") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert run(monkeypatch, "info", name) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert sum(row.startswith("loss ") for row in rows) == 1
+    assert run(monkeypatch, "info", name, "--command") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "--run=tales\\012loss   0.0001\\011nats" in line
+    assert run(monkeypatch, "resume", name) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["-x", "two  words", "$HOME", "it's"])
+def test_a_suggested_command_can_be_typed(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "train", corpus, f"--run={name}", "--steps=2", "--hidden=8") == 0
+    suggested = capsys.readouterr().err.splitlines()[-1]
+    words = shlex.split(suggested.removeprefix("write with it: "))
+    assert words[:2] == ["textgen", "sample"]
+    assert run(monkeypatch, *words[1:], "--length=9") == 0
+    assert run(monkeypatch, "resume", "--steps=1", *words[2:]) == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "resume", *words[2:]) == 1
+    suggested = capsys.readouterr().err.splitlines()[-1].removeprefix("hint: extend it: ")
+    assert run(monkeypatch, *shlex.split(suggested)[1:]) == 0

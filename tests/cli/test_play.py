@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import textgen
+from textgen.cli.play import play
 from textgen.cli.session import Session
 from textgen.cli.terminal import Output
-from textgen.errors import CheckpointError, UsageError
+from textgen.errors import CheckpointError, UnknownCharacters, UsageError
 
 
 @pytest.fixture
@@ -27,12 +29,15 @@ def session(trained: Path) -> Session:
 
 @pytest.fixture
 def turn(session: Session, capfdbinary: pytest.CaptureFixture[bytes]):
-    """Take a turn; what is written."""
+    """Take a turn; what is written after the text given."""
 
     def take(text: str) -> str:
         with Output() as output:
             session.turn(text, output)
-        return capfdbinary.readouterr().out.decode()
+        written = capfdbinary.readouterr().out.decode()
+        assert written.startswith(text)
+        assert written.endswith("\n")
+        return written[len(text) : -1]
 
     return take
 
@@ -115,6 +120,40 @@ def test_commands_that_make_no_sense_say_so_and_change_nothing(session: Session,
 def test_so_do_those_that_lack_what_they_need(session: Session, line: str) -> None:
     with pytest.raises(UsageError):
         session.command(line)
+
+
+def test_of_a_text_that_cannot_be_read_nothing_is_written(
+    session: Session, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with Output() as output, pytest.raises(UnknownCharacters):
+        session.turn("The \u20ac", output)
+    assert capfdbinary.readouterr().out == b""
+
+
+def test_after_whatever_goes_wrong_the_next_turn_is_taken(
+    trained: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Session, "_undo", broken)
+    nines = "9" * 5000
+    lines = [f"/seed {nines}", f"/seed {nines[:26]}", f"/top-k {nines[:26]}", f"/temp {nines}"]
+    lines += ["/length 5", "The", f"/save {tmp_path}", "/save a/b", "/load", "/load .", "/undo"]
+    lines += ["/load /dev/zero", "/load " + "x" * 300, "\u20ac", "The fox"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    play(str(trained))
+    out, err = capfd.readouterr()
+    assert [line[:-5] for line in out.splitlines()] == ["The", "The fox"]
+    found = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(found) == 12
+    assert [line for line in found if "unexpected" in line] == [
+        "error: unexpected ZeroDivisionError: division by zero"
+    ]
+    assert max(map(len, err.splitlines())) < 500
 
 
 def test_a_file_that_is_no_state_is_refused(session: Session, tmp_path: Path) -> None:

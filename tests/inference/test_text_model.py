@@ -88,7 +88,7 @@ def test_a_position_of_another_shape_is_refused(
 ) -> None:
     train(corpus, tmp_path, steps=1, hidden=(8,))
     other = textgen.load(tmp_path / "tales")
-    with pytest.raises(CheckpointError, match="another shape"):
+    with pytest.raises(CheckpointError, match="another model"):
         model.generate(position=other.generate(length=1).position)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import string
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from textgen.config import SamplingOptions
 from textgen.errors import CheckpointError
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Uniforms
-from textgen.inference.writer import GrowingText, Position, Writer
+from textgen.inference.writer import GrowingText, Position, Writer, check_target
 from textgen.model.network import CharModel
 from textgen.store.archive import pack
 from textgen.text.vocabulary import Vocabulary
@@ -329,3 +330,84 @@ def test_the_likelihood_is_of_all_that_was_drawn_unfiltered(letters: FoldedModel
     logits = oracle.run(model.config, weights(model), ids[:-1, None])[0][2:, 0]
     chosen = logits[np.arange(end + 4), ids[3:]]
     assert nats == pytest.approx((np.log(np.exp(logits).sum(axis=1)) - chosen).mean(), abs=1e-5)
+
+
+# Saved states that are not what they should be
+
+
+@pytest.fixture
+def state(trained: Path, tmp_path: Path) -> Path:
+    """A state that was saved."""
+    path = tmp_path / "state"
+    textgen.load(trained).generate(length=1, seed=0).position.save(path)
+    return path
+
+
+def test_a_changed_or_shortened_state_is_refused(state: Path) -> None:
+    whole = state.read_bytes()
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        for damaged in (data, whole[:place]):
+            state.write_bytes(damaged)
+            with pytest.raises(CheckpointError) as caught:
+                Position.load(state)
+            assert str(state) in caught.value.message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_state_that_is_not_finite_is_refused(state: Path, value: float) -> None:
+    position = Position.load(state)
+    position.arrays["0.hidden"][0] = value
+    position.save(state)
+    with pytest.raises(CheckpointError, match="not a saved state"):
+        Position.load(state)
+
+
+def test_a_state_of_other_types_is_refused(state: Path) -> None:
+    position = Position.load(state)
+    for dtype in (np.float64, np.int32, np.float16):
+        arrays = {name: array.astype(dtype) for name, array in position.arrays.items()}
+        replace(position, arrays=arrays).save(state)
+        with pytest.raises(CheckpointError, match="not a saved state"):
+            Position.load(state)
+
+
+def test_a_state_of_another_run_or_vocabulary_is_of_another_model(
+    trained: Path, state: Path
+) -> None:
+    model = textgen.load(trained)
+    position = Position.load(state)
+    assert "".join(model.generate(position=position, length=5))
+    for change in ({"identity": "f" * 32}, {"vocabulary": "f" * 64}):
+        with pytest.raises(CheckpointError, match="of another model"):
+            model.check_position(replace(position, **change))
+    older = replace(position, identity="", vocabulary="")  # an earlier version kept neither
+    assert "".join(model.generate(position=older, length=5))
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(CheckpointError, match=r"is not a saved state: .* expected a file"):
+            Position.load(path)
+
+
+def test_only_a_saved_state_is_replaced(trained: Path, state: Path, tmp_path: Path) -> None:
+    position = Position.load(state)
+    (tmp_path / "text").write_text("mine")
+    (tmp_path / "empty").touch()
+    (tmp_path / "best").write_bytes((trained / "best.safetensors").read_bytes())
+    (tmp_path / "link").symlink_to(state)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe")
+    names = ["text", "empty", "best", "link", "dangling", "pipe", ".", "no/folder", "x" * 300]
+    for path in [*(tmp_path / name for name in names), Path("/dev/null")]:
+        for refuse in (check_target, position.save):
+            with pytest.raises(CheckpointError, match="cannot save the state in"):
+                refuse(path)
+    assert (tmp_path / "text").read_text() == "mine"
+    assert not (tmp_path / "nothing").exists()
+    position.save(state)
+    position.save(tmp_path / "new")
+    assert Position.load(tmp_path / "new").place == Position.load(state).place

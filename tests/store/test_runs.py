@@ -8,7 +8,14 @@ import pytest
 
 import textgen
 from textgen.errors import CheckpointError, RunError, UsageError
-from textgen.store.runs import checkpoint_at, find_checkpoint, find_run, list_runs, new_run
+from textgen.store.runs import (
+    checkpoint_at,
+    find_checkpoint,
+    find_run,
+    find_source,
+    list_runs,
+    new_run,
+)
 
 
 @pytest.fixture
@@ -89,3 +96,48 @@ def test_a_path_is_taken_as_it_is_given(
     assert find_checkpoint("tunes", Path()) == Path("tunes/last.safetensors")
     with pytest.raises(RunError, match="no run 'poems'"):
         textgen.load("poems")
+
+
+def test_one_run_that_cannot_be_read_fails_no_other(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def forbidden(path: Path, **named: bool) -> os.stat_result:
+        if path.parent.name == "tunes":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **named)
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    skipped: list[RunError] = []
+    assert [run.name for run in list_runs(checkpoints, skipped.append)] == ["plays"]
+    assert "tunes: Permission denied" in skipped[0].message
+    assert find_run(None, checkpoints).name == "plays"
+    with pytest.raises(RunError, match="Permission denied"):
+        find_run("tunes", checkpoints)
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_named(checkpoints: Path) -> None:
+    with pytest.raises(RunError, match=r"notes\.txt: Not a directory"):
+        list_runs(checkpoints / "notes.txt")
+
+
+def test_names_that_no_file_can_have_are_refused(checkpoints: Path) -> None:
+    (checkpoints / "loop").symlink_to(checkpoints / "loop")
+    for name in ("x" * 300, "loop", "a\0b"):
+        with pytest.raises(RunError):
+            find_run(name, checkpoints)
+        with pytest.raises((RunError, CheckpointError)):
+            find_checkpoint(name, checkpoints)
+    assert len(list_runs(checkpoints)) == 2
+
+
+def test_a_run_is_resumed_from_last_or_from_the_file_named(checkpoints: Path) -> None:
+    folder = checkpoints / "tunes"
+    assert find_source("tunes", checkpoints) == folder / "last.safetensors"
+    assert find_source(str(folder / "best.safetensors"), Path()) == folder / "best.safetensors"
+    shutil.copy(folder / "last.safetensors", folder / "copy.safetensors")
+    with pytest.raises(RunError, match="expected last, previous or best"):
+        find_source(str(folder / "copy.safetensors"), Path())
+    with pytest.raises(CheckpointError, match="no such"):
+        find_source(str(folder / "absent.safetensors"), Path())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import prose
 
+import textgen
 from textgen.config import CorpusConfig
 from textgen.errors import CorpusError
 from textgen.text import corpus as corpus_module
@@ -324,6 +325,12 @@ def test_a_binary_file_is_refused_and_level_byte_suggested(file: Path) -> None:
     assert "`level=byte`" in error.hint
 
 
+def test_a_zero_byte_is_found_wherever_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks_of(64, monkeypatch)
+    file.write_bytes(TEXT.encode() + b"\0" + TEXT.encode())
+    assert f"zero byte at byte offset {len(TEXT)}" in refusal(file).message
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -384,6 +391,18 @@ def test_of_a_missing_file_the_one_with_the_nearest_name_is_suggested(
     assert error.hint == f"did you mean {file}"
 
 
+def test_neither_a_folder_nor_a_name_unlike_it_is_suggested(tmp_path: Path) -> None:
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "moptions").touch()
+    assert refusal(tmp_path / "optt").hint == "check the path"
+
+
+def test_a_suggested_name_is_quoted_as_a_shell_needs(tmp_path: Path) -> None:
+    (tmp_path / "two words.txt").touch()
+    hint = refusal(tmp_path / "two word.txt").hint
+    assert hint == f"did you mean '{tmp_path / 'two words.txt'}'"
+
+
 def test_a_missing_file_unlike_any_other_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "no" / "x.txt") in refusal(tmp_path / "no" / "x.txt").message
 
@@ -418,6 +437,31 @@ def test_a_pipe_is_refused_because_a_corpus_is_read_twice(tmp_path: Path) -> Non
         os.close(writer)
     assert "is a pipe" in error.message
     assert f"cat {pipe} > corpus.txt" in error.hint
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs names of descriptors")
+def test_a_pipe_by_the_name_of_its_descriptor_is_refused(tmp_path: Path) -> None:
+    ends = os.pipe()
+    try:
+        with pytest.raises(CorpusError, match=f"^/dev/fd/{ends[0]} is a pipe"):
+            next(textgen.train(f"/dev/fd/{ends[0]}", checkpoints=tmp_path, steps=1))
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs devices")
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_a_device_is_refused_before_it_is_opened(level: str) -> None:
+    for name in ("/dev/zero", "/dev/null", "/dev/urandom"):
+        assert refusal(Path(name), level=level).message == f"{name} is a device; expected a text"
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    with pytest.raises(CorpusError, match="symbolic links"):
+        next(textgen.train(tmp_path / "one", checkpoints=tmp_path / "runs", steps=1))
 
 
 # Encoding with the vocabulary of a model

@@ -15,41 +15,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, train
+from outcomes import assert_same
 
 import textgen
 from textgen.errors import CheckpointError, CorpusError, DeviceError, Diverged, RunError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
-from textgen.store import runs
+from textgen.store import run as run_module
 from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
 from textgen.store.contents import RESUMED
+from textgen.store.run import Run
 from textgen.training.step import Learner
 
 STEPS = 151
 RUN = {**SMALL, "steps": STEPS, "dropout": 0.3, "weight_drop": 0.2, "eval_every": 40}
-CLOCKS = {"identity", "seconds", "chars_per_second"}
-
-
-def outcome(folder: Path) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
-    """All that training leaves behind, but for what the clock said."""
-    header = read_header(folder / "last.safetensors")
-    arrays = {
-        f"{group}/{name}": array
-        for group, named in read_arrays(header, *RESUMED).items()
-        for name, array in named.items()
-    }
-    best = read_arrays(read_header(folder / "best.safetensors"), "model")["model"]
-    arrays |= {f"best/{name}": array for name, array in best.items()}
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["val_nats"] for line in lines] == [e.val_nats for e in header.record.history]
-    return arrays, [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    (arrays, metrics), (expected_arrays, expected_metrics) = outcome(one), outcome(other)
-    assert metrics == expected_metrics
-    assert arrays.keys() == expected_arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
 
 
 def flags(choices: dict[str, object]) -> list[str]:
@@ -197,7 +175,8 @@ def test_a_signal_at_a_random_moment_changes_nothing(
     stderr = process.communicate()[1]
     assert process.returncode == code, (moment, stderr)
     if code > 0:
-        assert stderr == "saved; go on with: textgen resume tales\n"
+        typed = Run(tmp_path / "tales").typed
+        assert stderr == f"saved; go on with: textgen resume {typed}\n"
     stopped = read_header(tmp_path / "tales" / "last.safetensors").record.step
     assert 0 < stopped < STEPS
     resume(tmp_path)
@@ -208,7 +187,9 @@ def test_a_finished_run_is_extended(corpus: Path, tmp_path: Path) -> None:
     train(corpus, tmp_path, steps=60, lr=0.02)
     with pytest.raises(RunError, match="finished") as caught:
         list(textgen.resume("tales", checkpoints=tmp_path))
-    assert caught.value.hint == "extend it: textgen resume tales --steps 60"
+    assert (
+        caught.value.hint == f"extend it: textgen resume {Run(tmp_path / 'tales').typed} --steps 60"
+    )
     resume(tmp_path, "--steps", 90)
     events = list(textgen.resume("tales", checkpoints=tmp_path, epochs=1.5))
     finished = events[-1]
@@ -318,7 +299,7 @@ def test_a_failed_save_is_told_and_tried_again(
 ) -> None:
     events = textgen.train(corpus, checkpoints=tmp_path, **{**RUN, "save_every": 1e-6})
     seen = []
-    write = runs.write_checkpoint
+    write = run_module.write_checkpoint
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -326,10 +307,10 @@ def test_a_failed_save_is_told_and_tried_again(
     for event in events:
         seen.append(event)
         if isinstance(event, Stepped) and event.step == 3:
-            monkeypatch.setattr(runs, "write_checkpoint", full)
+            monkeypatch.setattr(run_module, "write_checkpoint", full)
         if isinstance(event, Noticed):
             assert "No space left on device" in event.message
-            monkeypatch.setattr(runs, "write_checkpoint", write)
+            monkeypatch.setattr(run_module, "write_checkpoint", write)
     assert sum(isinstance(event, Noticed) for event in seen) == 1
     assert isinstance(seen[-1], Finished)
 

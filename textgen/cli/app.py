@@ -9,8 +9,7 @@ import typer
 
 import textgen
 from textgen.cli import eval, fill, info, ls, play, resume, sample, train
-from textgen.cli.terminal import report_error
-from textgen.errors import TextgenError
+from textgen.cli.terminal import report_error, report_exception
 
 # Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
 # short spin is as fast on an idle machine and many times faster on a busy one. It must be set
@@ -55,32 +54,25 @@ def main() -> None:
     """The entry point of the `textgen` command."""
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        expected = isinstance(error, (typer.TyperException, BrokenPipeError))
-        if os.environ.get("TEXTGEN_DEBUG") and not expected:
+        if os.environ.get("TEXTGEN_DEBUG") and not isinstance(error, typer.TyperException):
             raise
         code = _report(error)
-    gc.freeze()  # at its end Python would look for garbage in all of torch, for half a second
+    finally:
+        gc.freeze()  # at its end Python would look for garbage in all of torch, for half a second
     sys.exit(code)
 
 
 def _report(error: BaseException) -> int:
     """Say what went wrong; the exit code."""
     match error:
-        case TextgenError():
-            report_error(error.message, error.hint)
-            return error.exit_code
         case typer.TyperException():  # what the parser found
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "textgen"
             report_error(error.format_message(), f"{command} --help shows what it takes")
             return 2
-        case BrokenPipeError():  # the reader has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         case KeyboardInterrupt() | typer.Abort():
             print(file=sys.stderr)
             return 130  # 128 + SIGINT
-    what = f"unexpected {type(error).__name__}: {error}"
-    report_error(what, "TEXTGEN_DEBUG=1 shows where; please report it")
-    return 1
+    return report_exception(error)

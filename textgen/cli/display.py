@@ -8,14 +8,23 @@ from contextlib import contextmanager
 from math import log
 
 from rich.console import Console, Group
-from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from textgen.cli.info import settings_lines
-from textgen.cli.terminal import clock, harmless, looking, note, quiet_interrupt, short, spelled
+from textgen.cli.live import Display
+from textgen.cli.terminal import (
+    clock,
+    harmless,
+    looking,
+    note,
+    short,
+    spelled,
+    visible,
+)
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Stepped
 
 Show = Callable[[Event], None]
@@ -30,14 +39,18 @@ def reporter(as_json: bool) -> Iterator[Show]:
     elif looking(sys.stderr):
         console = Console(stderr=True, highlight=False)
         panel = _Panel(console)
-        live = Live(
-            console=console, refresh_per_second=8, redirect_stdout=False, get_renderable=panel.frame
-        )
-        with quiet_interrupt(), live:
-            try:
-                yield panel.show
-            finally:
-                live.transient = not panel.begun  # a plan alone leaves no bar
+        display = Display(console, panel.frame)
+
+        def show(event: Event) -> None:
+            panel.show(event)
+            if display.suspended:
+                panel.paused(display.pause())
+
+        display.start()
+        try:
+            yield show
+        finally:
+            display.stop(leave=panel.begun)  # a plan alone leaves no bar
     else:
         yield _show_plain
 
@@ -91,7 +104,7 @@ class _Panel:
         self._bar = Progress(*columns, console=console, expand=True)
         self._task = self._bar.add_task("", total=None, status="reading and planning", left="")
         self._sample = ""
-        self._figures = Text("", no_wrap=True, overflow="ellipsis")
+        self._figures = Text()
         self._train_nats: float | None = None  # smoothed
         self._val_nats: float | None = None
         self._updated = 0.0  # on time.monotonic
@@ -101,11 +114,21 @@ class _Panel:
         return bool(self._bar.tasks[0].completed)
 
     def frame(self) -> Group:
-        if not self._sample:
-            return Group(self._figures, self._bar)
-        text = Text(self._sample)  # a plain string would be read as markup
-        sample = Panel(text, title="it writes", title_align="left", border_style="dim")
-        return Group(sample, self._figures, self._bar)
+        width, height = self._console.size
+        figures = self._figures.wrap(self._console, width)
+        room = height - len(figures) - 4  # the bar, two borders, and a row above them
+        text = Text(self._sample).wrap(self._console, max(1, width - 4))[: max(0, min(6, room))]
+        below = Padding(Group(*figures), expand=True), self._bar
+        if not self._sample or not text:
+            return Group(*below)
+        lines = Text("\n").join(text)  # a plain string would be read as markup
+        return Group(
+            Panel(lines, title="it writes", title_align="left", border_style="dim"), *below
+        )
+
+    def paused(self, seconds: float) -> None:
+        """Leave the time that the process was suspended out of the figures."""
+        self._began += seconds
 
     def show(self, event: Event) -> None:
         match event:
@@ -117,8 +140,7 @@ class _Panel:
                 self._val_nats = event.val_nats
                 self._print(evaluation_line(event), "green" if event.best else "")
             case Sampled():
-                lines = harmless(event.text).strip("\n").split("\n")
-                self._sample = "\n".join(lines[:6])
+                self._sample = harmless(event.text).strip("\n")
             case Noticed():
                 self._print(f"note: {event.message}", "yellow")
             case Finished():
@@ -129,7 +151,7 @@ class _Panel:
     def _plan(self, plan: Planned) -> None:
         table = Table.grid(padding=(0, 2))
         for name, value in plan_lines(plan):
-            table.add_row(f"[bold]{name}[/]", Text(value))
+            table.add_row(f"[bold]{name}[/]", Text(visible(value)))
         self._console.print(table)
         for notice in plan.notices:
             self._print(f"note: {notice}", "yellow")
@@ -159,4 +181,4 @@ class _Panel:
         self._bar.update(self._task, total=steps, completed=step, status=status, left=left)
 
     def _print(self, line: str, style: str) -> None:
-        self._console.print(Text(harmless(spelled(line, {})), style=style))
+        self._console.print(Text(visible(spelled(line, {})), style=style))

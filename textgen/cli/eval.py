@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
-from textgen.cli.terminal import looking, note, spelling
+from textgen.cli.terminal import looking, note, spelling, visible
 from textgen.config import UNKNOWN, OneOf, SamplingOptions
+from textgen.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,11 +26,13 @@ CHECKPOINT = typer.Option(
     "--checkpoint", "-c", help="A run or a checkpoint file; else the latest run."
 )
 
+SPLIT = typer.Option(help="Which part of the run's text: train or val.", show_default="val")
+
 
 def evaluate(
     files: Annotated[list[Path] | None, FILES] = None,
     checkpoint: Annotated[str | None, CHECKPOINT] = None,
-    split: Annotated[str, typer.Option(help="Which part of the run's text: train or val.")] = "val",
+    split: Annotated[str | None, SPLIT] = None,
     unknown: Annotated[str, sampling("unknown", OUTPUT)] = SamplingOptions().unknown,
     checkpoints: Checkpoints = CHECKPOINTS,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
@@ -44,11 +47,14 @@ def evaluate(
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
 
-    OneOf(("train", "val")).check("split", split)
+    if split is not None and files:
+        what = f"`split={split}` is a part of the run's own text, and a file is given"
+        raise UsageError(f"{what}; expected one of the two", "leave out `split`")
+    OneOf(("val", "train")).check("split", split or "val")
     OneOf(UNKNOWN).check("unknown", unknown)
     model = TextModel(find_checkpoint(checkpoint, checkpoints))
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
-    texts = texts or [_own_text(model, split)]
+    texts = texts or [_own_text(model, split or "val")]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
         for name, text in texts:
@@ -60,7 +66,7 @@ def evaluate(
             figures |= {"bits_per_char": result.bits_per_char, "step": header.record.step}
             figures |= {"checkpoint": str(header.path)}
             units = f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
-            line = f"{units}  {result.characters:,} characters  {name}"
+            line = f"{units}  {result.characters:,} characters  {visible(name)}"
             print(jsonlib.dumps(figures) if json else line, flush=True)
 
 

@@ -2,19 +2,19 @@
 
 import dataclasses
 import json as jsonlib
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
-from textgen.cli.terminal import clock, harmless, note, short
+from textgen.cli.terminal import clock, note, short, visible
 from textgen.config import Choices
+from textgen.errors import quoted
 from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
-from textgen.store.runs import find_run
+from textgen.store.runs import find_run, is_file
 
 SHAPE = ("cell", "hidden", "embedding", "skip")
 COMMAND = typer.Option("--command", help="The command line that trains it again.")
@@ -27,18 +27,18 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Tell what a checkpoint is: its text, its settings, how far it has come."""
-    path = Path(run) if run and Path(run).is_file() else find_run(run, checkpoints).newest
+    path = Path(run) if run and is_file(run) else find_run(run, checkpoints).newest
     header = read_header(path)
     record = header.record
     if command:
         if record.training.segment_start:
             note("note: its steps were extended or fitted to a clock; this is one schedule of them")
-        print(harmless(command_line(record, header.path.parent.name)))
+        print(command_line(record, header.path.parent.name))
     elif json:
         print(jsonlib.dumps(facts(header)))
     else:
         for name, value in _rows(header):
-            print(f"{name:<6} {harmless(value)}")
+            print(f"{name:<6} {visible(value)}")
 
 
 def facts(header: Header) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def command_line(record: Record, run: str) -> str:
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             words.append(f"--{flag}={text}")
-    return shlex.join(words)
+    return quoted(*words)
 
 
 def _rows(header: Header) -> list[tuple[str, str]]:

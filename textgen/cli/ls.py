@@ -8,7 +8,7 @@ import typer
 
 from textgen.cli.info import facts
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
-from textgen.cli.terminal import harmless, note
+from textgen.cli.terminal import note, visible
 from textgen.errors import CheckpointError
 from textgen.store.checkpoint import read_header
 from textgen.store.runs import list_runs
@@ -19,7 +19,7 @@ def ls(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
 ) -> None:
     """List the runs, the latest first."""
-    runs = list_runs(checkpoints)
+    runs = list_runs(checkpoints, lambda error: note(f"note: {error.message}"))
     if not runs:
         note(f"no runs yet in {checkpoints}; begin one: textgen train corpus.txt")
     rows = []
@@ -43,4 +43,4 @@ def ls(
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = zip(row, sizes, strict=True)
-            print("  ".join(f"{harmless(cell):<{size}}" for cell, size in cells).rstrip())
+            print("  ".join(f"{visible(cell):<{size}}" for cell, size in cells).rstrip())

@@ -2,9 +2,11 @@
 
 import sys
 
+import typer
+
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
-from textgen.cli.terminal import Output, coloured, note, report_error, spelling
-from textgen.errors import TextgenError, UsageError
+from textgen.cli.terminal import Output, coloured, note, report_exception, spelling
+from textgen.errors import UsageError
 
 
 def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
@@ -34,14 +36,17 @@ def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
         try:
             with spelling(**SPELLINGS):
                 if line.startswith("/"):
-                    note(session.command(line))
+                    for part in session.command(line).split("\n"):
+                        note(part)
                 else:
                     with Output() as output:
-                        output.write(line)
                         session.turn(line, output)
-                        output.write("\n")
-        except TextgenError as error:
-            report_error(error.message, error.hint)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:  # while a file is read, or a long prompt
+            note("")
+        except Exception as error:  # whatever it is, it costs no more than this turn
+            report_exception(error)
 
 
 def _prompt() -> str:

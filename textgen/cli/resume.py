@@ -11,7 +11,9 @@ from textgen.cli.terminal import spelling
 from textgen.cli.train import DATA, DEFAULT, Device, Epochs, Json, Steps, Time, follow
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
-RUN = typer.Argument(help="A run's name or folder; none: the latest.", show_default=False)
+RUN = typer.Argument(
+    help="A run's name, folder or checkpoint file; none: the latest.", show_default=False
+)
 
 
 def resume(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
-import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
@@ -17,8 +14,9 @@ import typer
 
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
+from textgen.cli.stdio import piped_in, read_in
 from textgen.cli.terminal import Output, note
-from textgen.config import Number, SamplingOptions
+from textgen.config import TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ CHOICE, TEXT = "How characters are chosen", "What to go on from"
 DEFAULT = SamplingOptions()
 TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")
 PROMPT = option("Text to go on from; else what is piped in.", TEXT, "--prompt", "-p")
-PROMPT_FILE = option("File with text to go on from.", TEXT, "--prompt-file", "-f")
+PROMPT_FILE = option("File with text to go on from; -: stdin.", TEXT, "--prompt-file", "-f")
 LOAD = option("Go on exactly where this was saved.", TEXT)
 SAVE = option("Keep the state of the text written.", OUTPUT)
 BEFORE = option("Write what comes before this, with a model that reads backward.", TEXT)
@@ -69,23 +67,14 @@ def sample(
 
     given: dict[str, Any] = {f.name: context.params.get(f.name) for f in fields(SamplingOptions)}
     options = SamplingOptions(**given | {"temperature": temp, "stop": tuple(stop or ())})
-    Number(1, whole=True, example="3").check("num", num)
-    if prompt is not None and prompt_file is not None:
-        raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
-    if save_state is not None and num > 1:
-        what = f"--save-state keeps the state of one text, and --num is {num}"
-        raise UsageError(what, "leave out --num")
+    TEXTS.check("num", num)
+    if save_state is not None:
+        _check_target(save_state, num)
     model = TextModel(find_checkpoint(run, checkpoints))
     position = Position.load(load_state) if load_state else None
     if position is not None and position.digest() != model.digest:
         note(f"note: {load_state} was saved with other weights than {model.header.path}")
-    if model.backward:
-        prompt = _after(model, options, before, prompt is not None or prompt_file is not None)
-    elif before is not None:
-        what = f"--before is given, and {model.header.path} reads forward"
-        raise UsageError(what, "train a model that reads backward: textgen train --backward")
-    else:
-        prompt = _prompt(model, prompt_file) if prompt is None else prompt
+    prompt = _given(model, options, (prompt, prompt_file, before))
     keeps = position is not None or save_state is not None or length == 0
     streams = 64 if batch else 1
     if options.device == "auto":  # a seed that was given writes the same text on any machine
@@ -130,9 +119,21 @@ def sample(
                 raise typer.Exit(interrupts.exit_code)
 
 
-def _after(model: TextModel, options: SamplingOptions, before: str | None, prompted: bool) -> str:
-    """What a model that reads backward is given: what comes after the text to write."""
-    if prompted:
+def _given(
+    model: TextModel,
+    options: SamplingOptions,
+    texts: tuple[str | None, Path | None, str | None],
+) -> str:
+    """The text to go on from, or before; texts: --prompt, --prompt-file and --before."""
+    prompt, file, before = texts
+    if prompt is not None and file is not None:
+        raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
+    if not model.backward:
+        if before is not None:
+            what = f"--before is given, and {model.header.path} reads forward"
+            raise UsageError(what, "train a model that reads backward: textgen train --backward")
+        return _prompt(model, file) if prompt is None else prompt
+    if prompt is not None or file is not None:
         what = f"{model.header.path} reads backward, and text to go on from is given"
         raise UsageError(what, "give what comes after the text: --before TEXT")
     if not options.length:
@@ -160,6 +161,16 @@ def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[st
             return
 
 
+def _check_target(path: Path, num: int) -> None:
+    """Find out before anything is written whether the state can be kept."""
+    from textgen.inference.writer import check_target
+
+    if num > 1:
+        what = f"--save-state keeps the state of one text, and --num is {num}"
+        raise UsageError(what, "leave out --num")
+    check_target(path)
+
+
 def _save(position: Position, path: Path) -> None:
     try:
         position.save(path)
@@ -170,12 +181,6 @@ def _save(position: Position, path: Path) -> None:
 
 def _prompt(model: TextModel, file: Path | None) -> str:
     """The text of `file`, else what is piped or redirected into stdin, if anything is."""
-    if file is not None:
-        return model.reader().text(file)
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):  # there is no stdin
-        return ""
-    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
-        return ""
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    if file is None:
+        return piped_in()
+    return read_in() if str(file) == "-" else model.reader().text(file)

@@ -50,13 +50,17 @@ class Session:
         self._before: list[Position | None] = []
 
     def turn(self, text: str, output: Output) -> None:
-        """Write what follows `text`; Ctrl-C ends the turn."""
+        """Write `text`, once it is known to be readable, and what follows; Ctrl-C ends the turn."""
         writer = self.model.generate(text, self.options, position=self.position)
         with Interrupts() as interrupts:
-            for piece in writer:
-                output.write(piece)
-                if interrupts.signal is not None:
-                    break
+            output.write(text)
+            try:
+                for piece in writer:
+                    output.write(piece)
+                    if interrupts.signal is not None:
+                        break
+            finally:
+                output.write("\n")
         self._move(writer.position)
         if interrupts.signal not in (None, signal.SIGINT):
             raise typer.Exit(interrupts.exit_code)
@@ -110,6 +114,8 @@ class Session:
         if self.position is None or not value:
             what = "there is nothing to save, or no file named"
             raise UsageError(what, "/save FILE, after a turn")
+        if Path(value).is_dir():
+            raise UsageError(f"{value} is a folder; expected a file", "/save FILE")
         try:
             self.position.save(Path(value))
         except OSError as error:

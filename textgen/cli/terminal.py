@@ -12,9 +12,12 @@ from typing import Self
 from textgen.config import Choices, SamplingOptions
 from textgen.errors import TextgenError
 
+_FOLDS = re.compile(r"\s*[\t\n\r]\s*")
+_LONG_WORD = re.compile(r"(\S{100})\S{100,}(\S{100})")
 _SETTING = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _NAMES = {f.name for owner in (Choices, SamplingOptions) for f in fields(owner)}
-_NAMES |= {"files", "run", "checkpoints", "overwrite", "num", "split"}
+_FLAGS = {"base": "--from"}  # of those that are not called as they are in Python
+_NAMES |= {"files", "base", "run", "checkpoints", "overwrite", "num", "split"}
 
 
 def spelled(text: str, flags: Mapping[str, str]) -> str:
@@ -24,7 +27,7 @@ def spelled(text: str, flags: Mapping[str, str]) -> str:
         name, value = match.groups()
         if name not in _NAMES:
             return match[0]
-        flag = flags.get(name, "--" + name.replace("_", "-"))
+        flag = flags.get(name) or _FLAGS.get(name, "--" + name.replace("_", "-"))
         return flag if value is None else f"{flag} {value}"
 
     return _SETTING.sub(typed, text)
@@ -43,14 +46,36 @@ def spelling(**flags: str) -> Iterator[None]:
 def report_error(message: str, hint: str = "") -> None:
     """Two lines on stderr."""
     begin, end = ("\033[1;31m", "\033[0m") if coloured(sys.stderr) else ("", "")
-    print(f"{begin}error:{end} {_one_line(spelled(message, {}))}", file=sys.stderr)
+    message = _LONG_WORD.sub(r"\1...\2", _one_line(spelled(message, {})))
+    print(f"{begin}error:{end} {message}", file=sys.stderr)
     if hint:
         print(f"hint: {_one_line(spelled(hint, {}))}", file=sys.stderr)
 
 
+def report_exception(error: BaseException) -> int:
+    """Any exception in two lines; the exit code of a command that it ends."""
+    match error:
+        case TextgenError():
+            report_error(error.message, error.hint)
+            return error.exit_code
+        case OSError(strerror=str(why)):
+            where = f" {os.fsdecode(error.filename)}" if error.filename is not None else ""
+            report_error(
+                f"cannot use{where}: {why}" if where else why, "check names and permissions"
+            )
+            return 1
+        case UnicodeEncodeError():  # a name, in a locale of ASCII alone
+            what = f"cannot write {error.object!r} in this locale, {error.encoding}"
+            report_error(what, "choose another: LC_ALL=C.UTF-8 textgen ...")
+            return 1
+    what = f"unexpected {type(error).__name__}: {error}"
+    report_error(what, "TEXTGEN_DEBUG=1 shows where; please report it")
+    return 1
+
+
 def note(message: str) -> None:
     """One line on stderr."""
-    print(harmless(spelled(message, {})), file=sys.stderr)
+    print(visible(spelled(message, {})), file=sys.stderr)
 
 
 def coloured(stream: object) -> bool:
@@ -94,7 +119,7 @@ def _echo_control(on: bool) -> bool:
 
 
 def _one_line(text: str) -> str:
-    return harmless(" ".join(text.split()))
+    return visible(_FOLDS.sub(" ", text))
 
 
 _PICTURES = {c: 0x2400 + c for c in range(32) if c not in (9, 10)} | {127: 0x2421}
@@ -106,6 +131,11 @@ _PICTURES |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xF
 def harmless(text: str) -> str:
     """`text` with control characters as visible ones, ESC as U+241B; newlines and tabs stay."""
     return text.translate(_PICTURES)
+
+
+def visible(text: str) -> str:
+    """`text` on one line: harmless, with newlines and tabs as visible characters too."""
+    return harmless(text).translate({9: 0x2409, 10: 0x240A})
 
 
 class Output:

@@ -95,6 +95,7 @@ def follow(events: Iterator[Event], json: bool) -> None:
     """Show every event; at Ctrl-C or kill save and stop after the step."""
     from textgen.cli.display import reporter
     from textgen.events import Finished, Planned, Stepped
+    from textgen.store.run import Run
 
     with closing(cast(Any, events)), reporter(json) as show:
         plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
@@ -108,8 +109,9 @@ def follow(events: Iterator[Event], json: bool) -> None:
                 if interrupts.signal is not None and stoppable:
                     events.close()  # type: ignore[attr-defined]
                     break
+    run = Run(Path(plan.folder))
     if isinstance(event, Stepped):  # the last event of a whole run is Finished
-        note(f"saved; go on with: textgen resume {plan.run}")
+        note(f"saved; go on with: textgen resume {run.typed}")
         raise typer.Exit(interrupts.exit_code)
     if isinstance(event, Finished) and not json:
-        note(f"write with it: textgen sample {plan.run}")
+        note(f"write with it: textgen sample {run.typed}")

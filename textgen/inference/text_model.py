@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import Number, SamplingOptions
+from textgen.config import TEXTS, Number, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
 from textgen.inference.backward import (
     in_reading_order,
@@ -59,6 +59,10 @@ class TextModel:
         """Whether it reads from the end of a text to the beginning."""
         return self.header.record.corpus.backward
 
+    @property
+    def _as_written(self) -> Vocabulary:
+        return turned_vocabulary(self.vocabulary) if self.backward else self.vocabulary
+
     @cached_property
     def folded(self) -> FoldedModel:
         return fold(self.header.record.model, self.weights)
@@ -81,7 +85,7 @@ class TextModel:
             is written in NumPy; number: which of the texts of the seed; position: go on from there
             (`Writer.position`), with its sequence of draws too, unless `seed` or `number` asks for
             another; score: whether the writer's `nats_per_char` is wanted.
-        Raises UsageError, UnknownCharacters, or CheckpointError if `position` is of another shape.
+        Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
         options = replace(options or SamplingOptions(), **changes)
         seed = options.seed
@@ -101,6 +105,7 @@ class TextModel:
             backward=self.backward,
             position=position,
             digest=lambda: self.digest,
+            identity=self.header.record.identity,
             score=score,
         )
 
@@ -122,7 +127,7 @@ class TextModel:
         from textgen.model.device import pick_device, prepare_device, product_dtype
 
         options = replace(options or SamplingOptions(), **changes)
-        Number(1, whole=True, example="3").check("num", num)
+        TEXTS.check("num", num)
         Number(1, whole=True, example="500").check("length", options.length)
         seed = random_seed() if options.seed is None else options.seed
         vocabulary, level = self.vocabulary, self.vocabulary.level
@@ -174,13 +179,16 @@ class TextModel:
         return min(devices, key=devices.__getitem__)
 
     def check_position(self, position: Position) -> None:
-        """Raise CheckpointError if `position` is of a model of another shape."""
-        expected = {name: (axis.size,) for name, axis in self.header.record.model.state.items()}
-        found = {name: array.shape for name, array in position.arrays.items()}
-        if found != expected or not 0 <= position.pending < len(self.vocabulary):
-            misfit = f"the saved state does not fit {self.header.path}"
+        """Raise CheckpointError if `position` is of another model: run, vocabulary or shape."""
+        record = self.header.record
+        shapes = {name: (axis.size,) for name, axis in record.model.state.items()}
+        fits = shapes == {name: array.shape for name, array in position.arrays.items()}
+        fits = fits and 0 <= position.pending < len(self.vocabulary)
+        fits = fits and position.identity in ("", record.identity)
+        fits = fits and position.vocabulary in ("", self._as_written.digest)
+        if not fits:
             raise CheckpointError(
-                f"{misfit}: it is of a model of another shape",
+                f"the saved state does not fit {self.header.path}: it is of another model",
                 "name the run that it was saved from",
             )
 

@@ -1,6 +1,7 @@
 """Writing: an iterator of text that knows its position, and can be saved and continued."""
 
 import json
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import SEEDS, SamplingOptions
+from textgen.config import MOST_LAYERS, SEEDS, SamplingOptions
 from textgen.errors import CheckpointError
 from textgen.inference.folding import Array, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms, log_probability
 from textgen.inference.stepper import Stepper
-from textgen.store.archive import open_archive, pack, simple_json
-from textgen.store.files import write_file
+from textgen.store.archive import Damaged, open_archive, pack, simple_json
+from textgen.store.files import kind, write_file
 from textgen.text.vocabulary import Vocabulary
 
 
@@ -24,7 +25,8 @@ class Position:
     """Where a writer stands: enough to go on exactly.
 
     arrays: the state after every character but the last; pending: the id of the last, not read yet;
-    seed, number, place: of the next draw; digest: gives the SHA-256 of the checkpoint file.
+    seed, number, place: of the next draw; digest: gives the SHA-256 of the checkpoint file;
+    identity: of the run; vocabulary: its digest. A state of an earlier version has neither.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -33,32 +35,67 @@ class Position:
     number: int
     place: int
     digest: Callable[[], str]
+    identity: str = ""
+    vocabulary: str = ""
 
     def save(self, path: Path) -> None:
-        """Write to one safetensors file. Raises OSError, with what stood there untouched."""
+        """Write to one safetensors file.
+
+        Raises OSError, or CheckpointError as `check_target`, with what stood there untouched.
+        """
+        check_target(path)
         record = {name: value for name, value in vars(self).items() if name != "arrays"}
         record["digest"] = self.digest()
         write_file(path, pack(self.arrays, {_KEY: json.dumps(record)}))
 
     @classmethod
     def load(cls, path: Path) -> "Position":
-        """Raises CheckpointError if `path` is no saved state."""
+        """Raises CheckpointError if `path` is no saved state, or is damaged."""
         try:
             archive = open_archive(path)
             record = simple_json(archive.metadata[_KEY])
+            record["digest"] = partial(str, record["digest"])
+            if len(archive.arrays) > 2 * MOST_LAYERS or archive.bytes > _LARGEST:
+                raise ValueError
             arrays = {name: archive.read(name) for name in archive.arrays}
-            numbers = (record[name] for name in ("pending", "seed", "number", "place"))
+            position = cls(arrays, **record)
+            numbers = (position.pending, position.seed, position.number, position.place)
+            texts = (position.identity, position.vocabulary)
+            sealed = archive.digests is not None or texts == ("", "")
+            finite = all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays.values())
             if not all(type(n) is int and 0 <= n < SEEDS for n in numbers):
                 raise ValueError
-            record["digest"] = partial(str, record["digest"])
-            return cls(arrays, **record)
-        except FileNotFoundError:
-            raise CheckpointError(f"no such file: {path}", _HINT) from None
-        except (CheckpointError, KeyError, TypeError, ValueError, RecursionError):
-            raise CheckpointError(f"{path} is not a saved state", _HINT) from None
+            if not (sealed and finite and all(type(text) is str for text in texts)):
+                raise ValueError
+        except Damaged:
+            raise
+        except (CheckpointError, KeyError, TypeError, ValueError, RecursionError) as error:
+            if not os.path.lexists(path):
+                raise CheckpointError(f"no such file: {path}", _HINT) from None
+            why = f": {error.message}" if isinstance(error, CheckpointError) else ""
+            raise CheckpointError(f"{path} is not a saved state{why}", _HINT) from None
+        return position
+
+
+def check_target(path: Path) -> None:
+    """Raise CheckpointError if a state must not be saved there: only a saved state is replaced."""
+    hint = "name a file that does not exist, or a saved state"
+    try:
+        found = kind(path.lstat().st_mode)
+        if found is None and _KEY not in open_archive(path).metadata:
+            found = "no saved state"
+    except (FileNotFoundError, NotADirectoryError):
+        found = None if path.parent.is_dir() else f"in {path.parent}, which is no folder"
+    except CheckpointError:
+        found = "no saved state"
+    except (OSError, ValueError) as error:
+        found = f"no file that can be written ({getattr(error, 'strerror', None) or error})"
+    if found is not None:
+        raise CheckpointError(f"cannot save the state in {path}: it is {found}", hint)
 
 
 _KEY = "textgen-state"
+_LARGEST = 64_000_000  # bytes of a saved state: of the widest and deepest model 33 MB
 _HINT = "make one with: textgen sample --save-state FILE"
 
 
@@ -114,7 +151,7 @@ class Writer(Iterator[str]):
     """Iterate over it for the text, in pieces that are never empty; it may be left at any time.
 
     prompt: ids to read first; position: to go on from, instead of from zero state; digest: of the
-    checkpoint, for `position`; score: whether `nats_per_char` is wanted.
+    checkpoint and identity: of its run, for `position`; score: whether `nats_per_char` is wanted.
     """
 
     def __init__(
@@ -127,12 +164,14 @@ class Writer(Iterator[str]):
         prompt: NDArray,
         position: Position | None = None,
         digest: Callable[[], str] = str,
+        identity: str = "",
         score: bool = False,
     ) -> None:
         self._model = model
         self._sampler = Sampler(options)
         self._uniforms = uniforms
-        self._digest = digest
+        self._digest, self._identity = digest, identity
+        self._vocabulary = vocabulary.digest
         self._score = score
         self._log_probability = 0.0
         self._text = GrowingText(vocabulary, options)
@@ -179,7 +218,16 @@ class Writer(Iterator[str]):
             pending = self._read(stepper, [pending, *self._since[:count]])
             state, place = stepper.state, place + count
         draws = self._uniforms
-        return Position(state, pending, draws.seed, draws.number, place=place, digest=self._digest)
+        return Position(
+            state,
+            pending,
+            draws.seed,
+            draws.number,
+            place,
+            digest=self._digest,
+            identity=self._identity,
+            vocabulary=self._vocabulary,
+        )
 
     def _write(self) -> Generator[str]:
         text = self._text

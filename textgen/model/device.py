@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -21,11 +22,7 @@ def pick_device(name: str = "auto") -> torch.device:
     here = [*gpus, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
     if name == "auto" or name in here:
         return torch.device(here[0] if name == "auto" else name)
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda", "mps"):
+    if not re.fullmatch("cpu|cuda(:[0-9]+)?|mps", name):
         raise UsageError(f"`device` is {name!r}; expected auto, cpu, cuda, cuda:N or mps", _AUTO)
     raise DeviceError(f"no device {name} on this machine; it has {', '.join(here)}", _AUTO)
 

@@ -76,8 +76,11 @@ def read_arrays(header: Header, *groups: str) -> dict[str, dict[str, NDArray]]:
 
 
 def write_checkpoint(
-    path: Path, record: Record, groups: Mapping[str, Mapping[str, NDArray]]
+    path: Path,
+    record: Record,
+    groups: Mapping[str, Mapping[str, NDArray]],
+    keep: Path | None = None,
 ) -> None:
-    """Write arrays, by group and name, and the record. Raises OSError as `write_file` does."""
+    """Write arrays, by group and name, and the record; `keep` and errors as of `write_file`."""
     arrays = {f"{group}/{name}": a for group, named in groups.items() for name, a in named.items()}
-    write_file(path, pack(arrays, {_KEY: to_json(record)}))
+    write_file(path, pack(arrays, {_KEY: to_json(record)}), keep)

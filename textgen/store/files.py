@@ -15,7 +15,7 @@ except ImportError:  # not POSIX
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".textgen-{}.partial"
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {
     stat.S_ISDIR: "a folder",
     stat.S_ISLNK: "a symbolic link",
@@ -45,10 +45,11 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-def write_file(path: Path, data: Iterable[bytes | memoryview]) -> None:
+def write_file(path: Path, data: Iterable[bytes | memoryview], keep: Path | None = None) -> None:
     """Replace a file atomically. Raises OSError; the old file is then untouched.
 
-    What a process that died left half written in the folder is removed.
+    keep: another name for the old file, from then on. What a process that died left half written
+    in the folder is removed.
     """
     remove_partial(path.parent)
     partial, descriptor = _create(path.parent)
@@ -57,6 +58,8 @@ def write_file(path: Path, data: Iterable[bytes | memoryview]) -> None:
             file.writelines(data)
             file.flush()
             os.fsync(descriptor)
+            if keep is not None:
+                replace_by_link(keep, path)
             os.replace(partial, path)
     except BaseException:  # Ctrl-C too
         partial.unlink(missing_ok=True)
@@ -68,7 +71,7 @@ def _create(folder: Path) -> tuple[Path, int]:
     """A new file under a temporary name, and its descriptor, locked where that is possible."""
     while True:
         path = folder / _PARTIAL.format(secrets.token_hex(8))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
         if try_lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return path, descriptor
         os.close(descriptor)  # another process took it for one that was left behind
@@ -111,7 +114,7 @@ def remove_partial(folder: Path, *, dry_run: bool = False) -> int:
 
 
 def _remove_stale(path: Path, dry_run: bool) -> int:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NO_LINK)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | NO_LINK)
     try:
         found = os.fstat(descriptor)
         if kind(found.st_mode) is not None or try_lock(descriptor) is not True:

@@ -1,126 +1,60 @@
-"""A run is a folder: `last` to resume from, `best` to sample from, `metrics.jsonl` to read."""
-
-from __future__ import annotations
+"""Runs found by name, by folder or by file, and what to go on from."""
 
 import difflib
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from textgen.errors import RunError, UsageError
-from textgen.events import Evaluated
+from textgen.errors import RunError, UsageError, quoted
 from textgen.store.archive import SEE_RUNS, missing
-from textgen.store.checkpoint import write_checkpoint
-from textgen.store.files import write_file
-from textgen.store.record import Record
-
-if TYPE_CHECKING:  # info and ls do not import NumPy
-    from numpy.typing import NDArray
-
-    Arrays = Mapping[str, NDArray]
+from textgen.store.run import Run
 
 
-class Run:
-    """A run's folder; it need not exist."""
+def list_runs(checkpoints: Path, skipped: Callable[[RunError], object] | None = None) -> list[Run]:
+    """The runs under `checkpoints`, the latest first.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = folder.name
-        self.last = folder / "last.safetensors"
-        self.best = folder / "best.safetensors"
-        self.metrics = folder / "metrics.jsonl"
-
-    @property
-    def newest(self) -> Path:
-        """The checkpoint with the most steps."""
-        return self.last if self.last.exists() else self.best
-
-    def exists(self) -> bool:
-        return self.newest.exists()
-
-    def changed(self) -> float:
-        return max(p.stat().st_mtime for p in (self.last, self.best) if p.exists())
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder, and keep other processes from training this run; else RunError."""
-        with self._folder_made():
-            lock = os.open(self.folder, os.O_RDONLY) if os.name == "posix" else None
-        try:
-            if lock is not None:
-                _lock(lock, self.name)
-            yield
-        finally:
-            if lock is not None:
-                os.close(lock)
-
-    def save(self, record: Record, arrays: Mapping[str, Arrays], best: Arrays | None) -> None:
-        """Write `best`, if it is given, the metrics, and `last`; arrays by group and name.
-
-        Raises RunError; what was saved before is then whole.
-        """
-        with self._folder_made():
-            if best is not None and record.best is not None:
-                of_best = replace(record, kind="best", step=record.best.step)
-                write_checkpoint(self.best, of_best, {"model": best})
-            write_file(
-                self.metrics, [_line(event, record.identity).encode() for event in record.history]
-            )
-            write_checkpoint(self.last, record, arrays)
-            if record.best is None:  # an old one is of the run that was started over
-                self.best.unlink(missing_ok=True)
-
-    @contextmanager
-    def _folder_made(self) -> Iterator[None]:
-        """Make the folder to write in; an OSError is raised as RunError."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            yield
-        except OSError as error:
-            raise RunError(
-                f"cannot save in {self.folder}: {error.strerror or error}",
-                "make room or give leave to write there, or choose another folder with"
-                " `checkpoints`; what was saved before is whole",
-            ) from None
-
-
-def _line(event: Evaluated, identity: str) -> str:
-    fields = event.to_json() | {"identity": identity}
-    del fields["event"]
-    return json.dumps(fields) + "\n"
-
-
-def _lock(descriptor: int, run: str) -> None:
-    import fcntl  # POSIX only
-
+    skipped: called with the error of each folder that cannot be read. Raises RunError if
+    `checkpoints` itself is no folder, or cannot be read.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        hint = "wait for it, stop it, or give another name: `run=NAME`"
-        raise RunError(f"run {run!r} is being trained by another process", hint) from None
-
-
-def list_runs(checkpoints: Path) -> list[Run]:
-    """The runs under `checkpoints`, the latest first."""
-    if not checkpoints.is_dir():
+        with os.scandir(checkpoints) as entries:
+            folders = [Path(entry.path) for entry in entries if _is_folder(entry)]
+    except FileNotFoundError:
         return []
-    runs = [Run(f) for f in checkpoints.iterdir() if f.is_dir()]
-    return sorted((r for r in runs if r.exists()), key=Run.changed, reverse=True)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        hint = "name a folder that holds runs: `checkpoints=FOLDER`"
+        raise RunError(f"cannot list the runs in {checkpoints}: {why}", hint) from None
+    runs = []
+    for run in map(Run, folders):
+        try:
+            if run.exists():
+                runs.append(run)
+        except RunError as error:
+            if skipped is not None:
+                skipped(error)
+    return sorted(runs, key=Run.changed, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
     """A run to begin, or UsageError for a name that is no folder name, RunError if it exists."""
-    if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise UsageError(f"`run` is {name!r}; expected a plain folder name", "try `run=plays`")
+    plain = name not in ("", ".", "..") and not {"/", "\\"} & {*name}
+    controls = any(c < " " or "\x7f" <= c < "\xa0" for c in name)
+    if not plain or controls or len(os.fsencode(name)) > 255:
+        what = "expected a plain folder name of at most 255 bytes"
+        raise UsageError(f"`run` is {name!r}; {what}", "try `run=plays`")
     run = Run(checkpoints / name)
     if run.exists() and not overwrite:
         raise RunError(
             f"run {name!r} exists already in {checkpoints}",
-            f"go on with it: textgen resume {name}; or start it over: add `overwrite`;"
+            f"go on with it: textgen resume {run.typed}; or start it over: add `overwrite`;"
             " or give another name: `run=NAME`",
         )
     return run
@@ -141,26 +75,50 @@ def find_run(name: str | None, checkpoints: Path) -> Run:
 
 def find_checkpoint(name: str | None, checkpoints: Path) -> Path:
     """The file to sample from: a checkpoint file as it is, else a run's best, else its last."""
-    if name and (Path(name).is_file() or name.endswith(".safetensors")):
+    if name and is_file(name):
         return checkpoint_at(Path(name))
     return checkpoint_at(find_run(name, checkpoints).folder)
 
 
 def checkpoint_at(path: Path) -> Path:
-    """The checkpoint to sample from: `path` itself, or of a run's folder best, else last."""
-    if path.is_file():
+    """The checkpoint to sample from: `path` itself, or of a run's folder best, else last.
+
+    Raises RunError if best and last are of different runs.
+    """
+    if is_file(str(path)):
+        if not os.path.lexists(path):
+            raise missing(path)
         return path
-    if path.suffix == ".safetensors":
-        raise missing(path)
     run = Run(path)
     if not run.exists():
         raise _no_run(run.name, path.parent)
-    return run.best if run.best.exists() else run.last
+    return run.to_sample()
+
+
+def find_source(name: str | None, checkpoints: Path) -> Path:
+    """The file to resume from: a run's last, or the file named, one of those in a run's folder."""
+    if not (name and is_file(name)):
+        run = find_run(name, checkpoints)
+        return run.last
+    path = Path(name)
+    if not os.path.lexists(path):
+        raise missing(path)
+    if path not in Run(path.parent).checkpoints:
+        raise RunError(
+            f"{path} is no file of a run's folder; expected last, previous or best.safetensors",
+            "name a run: textgen resume RUN",
+        )
+    return path
+
+
+def is_file(name: str) -> bool:
+    """Whether a checkpoint file is named, not a run; never raises."""
+    return name.endswith(".safetensors") or os.path.isfile(name)  # noqa: PTH113 (which can raise)
 
 
 def _no_run(name: str, checkpoints: Path) -> RunError:
     names = [run.name for run in list_runs(checkpoints)]
     hint = SEE_RUNS if names else "there are none yet; begin one: textgen train corpus.txt"
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
-        hint = f"did you mean {near[0]}? {SEE_RUNS}"
+        hint = f"did you mean {quoted(near[0])}? {SEE_RUNS}"
     return RunError(f"no run {name!r} in {checkpoints}", hint)

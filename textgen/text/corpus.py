@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
-from textgen.errors import ChangedCorpus, CorpusError
-from textgen.text.decoding import Reader, codes_of, text_of
+from textgen.errors import ChangedCorpus, CorpusError, quoted
+from textgen.text.decoding import Reader, codes_of, special, text_of
 from textgen.text.vocabulary import Unknown, Vocabulary, name_character
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
@@ -70,10 +70,10 @@ def read_corpus(
     size = train_size = 0
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as decoded:
         for number, path in enumerate(files + held_out):
-            if path.is_fifo():
-                what = "is a pipe; expected a file, for a run is resumed from its corpus"
-                save = f"save it first, for example: cat {path} > corpus.txt"
-                raise CorpusError(f"{path} {what}", save)
+            if (what := special(path)) in ("a pipe", "a socket"):
+                what += "; expected a file, for a run is resumed from its corpus"
+                save = f"save it first, for example: cat {quoted(path)} > corpus.txt"
+                raise CorpusError(f"{path} is {what}", save)
             for symbols in reader.symbols(path):
                 seen[symbols] = True
                 size += len(symbols)

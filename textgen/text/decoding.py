@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.errors import CorpusError
+from textgen.errors import CorpusError, quoted
 
 READ = 1 << 22  # bytes read at a time
 _ODD = {"\r": "CR", "\r\n": "CRLF"}  # line ends that become LF
@@ -34,8 +35,11 @@ class Reader:
     def symbols(self, path: Path) -> Iterator[NDArray]:
         """A file in blocks: code points, uint32, or bytes, uint8; BOM left out, newlines as LF.
 
-        Raises CorpusError for a file that cannot be read, is binary, or is not in the encoding.
+        Raises CorpusError for a file that cannot be read, is binary, or is not in the encoding,
+        and for a device, which may have no end.
         """
+        if special(path) == "a device":
+            raise CorpusError(f"{path} is a device; expected a text", "name a file, or a pipe")
         try:
             with open(path, "rb") as file:
                 blocks = self._hashed(iter(lambda: file.read(READ), b""))
@@ -64,8 +68,8 @@ class Reader:
         taken = lines = 0
         begun = marked = final = False
         block = next(blocks, b"")
-        _refuse_binary(block, path, self.encoding)
         while not final:
+            _refuse_binary(block, path, self.encoding, taken)
             following = next(blocks, b"")
             final = not following
             try:
@@ -114,29 +118,42 @@ def codes_of(text: bytes, level: str = "char") -> NDArray:
     return np.frombuffer(text, np.uint32)
 
 
+def special(path: Path) -> str:
+    """`a pipe`, `a socket` or `a device` where `path` is one, else nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing there, or a name that no file can have
+        return ""
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else ""
+
+
 def _unreadable(path: Path, error: OSError) -> CorpusError:
     match error:
         case FileNotFoundError():
             names: list[str] = []
             with suppress(OSError):
                 names = os.listdir(path.parent)
-            near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-            hint = f"did you mean {path.parent / near[0]}" if near else "check the path"
+            close = difflib.get_close_matches(path.name, names)
+            near = [found for n in close if (found := path.parent / n).is_file()]
+            hint = f"did you mean {quoted(near[0])}" if near else "check the path"
             return CorpusError(f"no such file: {path}; expected a text file", hint)
         case IsADirectoryError():
-            hint = f"name the files in it: {path}/*.txt"
+            hint = f"name the files in it: {quoted(path)}/*.txt"
             return CorpusError(f"{path} is a folder; expected a text file", hint)
         case PermissionError():
-            return CorpusError(f"no permission to read {path}", f"chmod u+r {path}")
+            return CorpusError(f"no permission to read {path}", f"chmod u+r {quoted(path)}")
     return CorpusError(f"cannot read {path}: {error.strerror or error}", "check the path")
 
 
-def _refuse_binary(block: bytes, path: Path, encoding: str) -> None:
+def _refuse_binary(block: bytes, path: Path, encoding: str, taken: int) -> None:
+    """Look for zero bytes in a block with `taken` bytes before it."""
     wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
     if wide or (offset := block.find(0)) < 0:
         return
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if taken == 0 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         found = f"begins with a UTF-16 byte-order mark; expected {encoding}"
         raise CorpusError(f"{path} {found}", "try `encoding=utf-16`")
-    found = f"looks like a binary file: a zero byte at byte offset {offset}; expected text"
+    found = f"looks like a binary file: a zero byte at byte offset {taken + offset}; expected text"
     raise CorpusError(f"{path} {found}", "`level=byte` models any file at all")

@@ -1,6 +1,7 @@
 """The symbols a model knows; from text to ids and back, without loss."""
 
 import codecs
+import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +32,11 @@ class Vocabulary:
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         return np.dtype(np.min_scalar_type(len(self) - 1))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the level and the characters."""
+        return hashlib.sha256(f"{self.level}\n{self.characters}".encode()).hexdigest()
 
     @cached_property
     def _table(self) -> NDArray[np.int32]:

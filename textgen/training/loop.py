@@ -1,10 +1,8 @@
 """A training run: steps, validations, samples and saves, reported as events."""
 
 import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,105 +11,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from textgen.config import Choices, CorpusConfig, SamplingOptions
-from textgen.errors import CheckpointError, Diverged, RunError, TextgenError, UsageError
+from textgen.config import CorpusConfig, SamplingOptions
+from textgen.errors import Diverged, RunError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.inference.backward import writer
 from textgen.inference.evaluation import validate
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Uniforms
-from textgen.model.device import autocast, pick_device
+from textgen.model.device import autocast
 from textgen.model.network import CharModel
-from textgen.store.checkpoint import Header, read_header
-from textgen.store.contents import moved, read_resumed, reread_corpus
+from textgen.store.checkpoint import read_header
+from textgen.store.contents import read_resumed
 from textgen.store.record import LONGEST_HISTORY, Ancestor, Record, new_identity
-from textgen.store.runs import Run
-from textgen.text.corpus import Corpus, read_corpus
-from textgen.training import tuning
+from textgen.store.run import Run
+from textgen.text.corpus import Corpus
 from textgen.training.pace import Decisions
-from textgen.training.planning import EVALUATED, Plan, evaluation_worth, extended, plan
-from textgen.training.step import Learner, first_network
+from textgen.training.planning import EVALUATED, Plan, evaluation_worth
+from textgen.training.step import Learner
 
-Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation
 SAMPLE = 240  # characters of a sample shown while training
 SETBACKS = 3  # times that a diverged run goes back to its last save
 LOWER = 3  # what the rate is divided by each time
-
-
-def begin(
-    run: Run,
-    corpus_config: CorpusConfig,
-    choices: Choices,
-    began: float,
-    base: Header | None = None,
-) -> "Loop":
-    """A run from its first step.
-
-    began: when a budget's clock began, on `time.monotonic`; base: a checkpoint whose weights it
-    begins with, instead of random ones.
-    """
-    device = pick_device(choices.device)
-    if base is None:
-        if choices.keep_mixing:
-            what = "`keep_mixing` is given, and no run to begin from"
-            raise UsageError(what, "name the run with `base=RUN`")
-        corpus = read_corpus(corpus_config)
-        planned = plan(choices, corpus, device, began)
-        network = first_network(planned.model, corpus.train, planned.training.seed)
-        learner = Learner(network, planned.training, corpus.train, device)
-        return Loop(run, corpus, corpus_config, planned, learner, began=began)
-    corpus_config = tuning.check_base(base, choices, corpus_config)
-    corpus = read_corpus(corpus_config, known=base.record.vocabulary)
-    shape = tuning.shape_of(base, corpus.vocabulary)
-    planned = plan(choices, corpus, device, began, shape)
-    network = first_network(planned.model, corpus.train, planned.training.seed)
-    tuning.carry_over(base, network, corpus.vocabulary)
-    from_ = tuning.ancestors(base)
-    mixed = tuning.read_mixed(from_, planned.training, corpus.vocabulary)
-    learner = Learner(network, planned.training, corpus.train, device, mixed)
-    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
-    loop.ancestors, loop.mixed = from_, mixed
-    return loop
-
-
-def resume(run: Run, files: Files, choices: Choices, began: float) -> "Loop":
-    """A run from where it was last saved; `files`: where its corpus is now, if it moved.
-
-    choices: its budget, to go on for so much from here; its device, auto is the one trained on.
-    Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
-    """
-    header = read_header(run.last)
-    record = header.record
-    if record.kind != "last":
-        raise CheckpointError(
-            f"{run.last} holds weights alone; expected a checkpoint to resume from",
-            f"name a run: textgen resume {run.name}",
-        )
-    evaluated = bool(record.history) and record.history[-1].step >= record.step
-    if choices.budget is None and record.step >= record.training.steps and evaluated:
-        raise RunError(
-            f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
-            f"extend it: textgen resume {run.name} --steps {record.training.steps}",
-        )
-    device = _same_device(choices.device, record.device)
-    most = max(torch.get_num_threads(), os.cpu_count() or 1)
-    torch.set_num_threads(min(record.threads, most))
-    now = moved(record.corpus, *files) if any(files) else None
-    corpus, corpus_config = reread_corpus(header, now), now or record.corpus
-    planned = extended(record, choices, corpus, device, began)
-    mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
-    learner = Learner(CharModel(planned.model), planned.training, corpus.train, device, mixed)
-    learner.restore(read_resumed(header), record.step)
-    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
-    loop.history, loop.seconds = list(record.history), record.seconds
-    loop.identity, loop.ancestors, loop.mixed = record.identity, record.ancestors, mixed
-    return loop
-
-
-def _same_device(name: str, trained_on: str) -> torch.device:
-    with suppress(TextgenError):  # for auto, that device may not be on this machine
-        return pick_device(trained_on if name == "auto" else name)
-    return pick_device(name)
 
 
 @dataclass
@@ -129,7 +49,7 @@ class Loop:
     seconds: float = 0.0  # spent before this process began
     ancestors: tuple[Ancestor, ...] = ()
     mixed: NDArray | None = None  # the text that a share of the streams reads beside its own
-    _best: dict[str, NDArray] | None = None  # weights not yet written to `best`
+    best: Mapping[str, NDArray] | None = None  # the weights of the best evaluation, if known
     _setbacks: int = 0
     _since: float = field(default_factory=time.monotonic)
 
@@ -186,9 +106,13 @@ class Loop:
             yield self._step()
             suspended = decide.did("step")
             self._since, since = self._since + suspended, (since[0], since[1] + suspended)
-            yield from (Noticed(message) for message in learner.notices)
-            learner.notices.clear()
+            yield from self._notices()
         yield self._save()
+        yield from self._notices()
+
+    def _notices(self) -> Iterator[Noticed]:
+        yield from map(Noticed, self.learner.notices)
+        self.learner.notices.clear()
 
     def _back(self, error: Diverged) -> Noticed:
         """Go on from the last save at a lower rate, or raise `error` after SETBACKS such tries.
@@ -206,7 +130,7 @@ class Loop:
         network, device = CharModel(self.plan.model), self.learner.device
         self.learner = Learner(network, config, self.corpus.train, device, self.mixed)
         self.learner.restore(read_resumed(header), record.step)
-        self.history, self._best = list(record.history), None
+        self.history, self.best = list(record.history), self.run.read_best(record)
         return Noticed(f"{error.message}; going back to step {record.step}, to `lr={config.lr:g}`")
 
     def _step(self) -> Stepped:
@@ -284,7 +208,7 @@ class Loop:
             del self.history[self.history[0].val_nats <= min(e.val_nats for e in self.history)]
         self.history.append(event)
         if event.best:
-            self._best = learner.weights()
+            self.best = learner.weights()
         return event
 
     def _sample(self) -> str:
@@ -322,6 +246,6 @@ class Loop:
             ancestors=self.ancestors,
             **self._facts(),
         )
-        self.run.save(record, self.learner.arrays(), self._best)
-        self._best = None
+        if notice := self.run.save(record, self.learner.arrays(), self.best):
+            self.learner.notices.append(notice)
         return Saved(record.step, str(self.run.last), round(time.monotonic() - begin, 4))

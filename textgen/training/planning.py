@@ -36,7 +36,7 @@ PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
 TUNING_RATE = 0.3  # of it, where the weights are there already
 REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
-    (4, 0.0, 0.0, 0.1),
+    (4, 0.0, 0.0, 0.2),
     (8, 0.05, 0.0, 0.2),
     (14, 0.1, 0.1, 0.3),
     (28, 0.1, 0.3, 0.3),

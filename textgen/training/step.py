@@ -211,6 +211,14 @@ class Learner:
         self.grad_norm = tensors["losses"]["grad_norm"].to(self.device)
         self.step = step
 
+    def restart(self, weights: dict[str, NDArray], step: int) -> None:
+        """Go on from weights alone, as after `step` steps: without moments, from zero state."""
+        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+        self.network.load_state_dict(tensors)
+        if self._average is not None:
+            self._average = self._copied()
+        self.step = step
+
     def _check(self, arrays: Arrays, step: int) -> None:
         """Raise CheckpointError, naming the first array that is missing, misshapen or not ours."""
         expected = {

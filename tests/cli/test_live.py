@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from textgen.cli.live import Display
+
+UP = "\x1b[1A"
+
+
+@pytest.mark.parametrize(("width", "rows"), [(80, 2), (41, 5), (40, 5), (20, 11), (120, 2)])
+def test_all_rows_that_a_narrower_terminal_folds_are_erased(width: int, rows: int) -> None:
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=80, height=40)
+    display = Display(console, lambda: Text("\n".join("-" * console.width for _ in range(3))))
+    display.start()
+    try:
+        display._live.refresh()
+        with display._live._lock:  # nothing else draws
+            drawn.truncate(0)
+            console.width = width
+            display._live.refresh()
+            assert drawn.getvalue().count(UP) == rows
+            display._live.refresh()
+            assert drawn.getvalue().count(UP) == rows + 2
+    finally:
+        display.stop(leave=True)
+
+
+def test_ctrl_z_clears_the_display_and_going_on_draws_it_anew(corpus: Path, tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    small = "--hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32 --steps 1000000"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textgen", "train", corpus, *small.split()],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"},
+    )
+
+    def until(text: bytes) -> None:
+        seen = b""
+        while text not in seen:
+            seen += os.read(leader, 65536)
+
+    until(b"chars/s")
+    until(b"left")
+    process.send_signal(signal.SIGTSTP)
+    until(b"\x1b[?25h")  # the cursor is shown
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    process.send_signal(signal.SIGCONT)
+    until(b"\x1b[?25l")
+    until(b"left")
+    process.send_signal(signal.SIGINT)
+    until(b"saved; go on with")
+    assert process.wait(timeout=60) == 130
+    os.close(leader)
+    os.close(follower)

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+ENTRY = shlex.join([sys.executable, "-c", "from textgen.__main__ import main; main()"])
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+Shell = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def shell(trained: Path, tmp_path: Path) -> Shell:
+    """Run a line in bash, in an empty folder; `textgen` is the command, `run` the trained run."""
+
+    def run(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        begin = f'set -o pipefail; run={trained}; textgen() {{ {ENTRY} "$@"; }}; '
+        return subprocess.run(
+            ["bash", "-c", begin + line],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+WRITERS = ["sample $run --seed 1", "info $run", "ls --checkpoints $run/..", "--help"]
+
+
+@pytest.mark.parametrize("command", WRITERS)
+@pytest.mark.parametrize(("to", "why"), [("/dev/full", "No space left"), ("&-", "it is closed")])
+def test_a_stdout_that_takes_nothing_is_one_error(
+    shell: Shell, command: str, to: str, why: str
+) -> None:
+    done = shell(f"textgen {command} >{to}")
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error.startswith(f"error: cannot write to stdout: {why}")
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize("command", [*WRITERS, "eval -c $run", "info $run --json"])
+def test_a_reader_that_leaves_ends_a_command_silently(shell: Shell, command: str) -> None:
+    done = shell(f"textgen {command} | true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_of_events_that_leaves_ends_training_and_the_run_is_saved(
+    shell: Shell, corpus: Path
+) -> None:
+    small = "--hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32 --steps 1000000"
+    done = shell(f"textgen train {corpus} {small} --json | head -n 3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shell("textgen info").returncode == 0
+
+
+def test_messages_that_cannot_be_written_are_dropped(shell: Shell) -> None:
+    for to in ("/dev/full", ">(true)"):
+        done = shell(f"textgen sample $run --length 9 -p x --unknown skip 2> {to}")
+        assert (done.returncode, len(done.stdout), done.stderr) == (0, 10, "")
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(shell: Shell) -> None:
+    done = shell("textgen sample $run --length 9 <&- 2>&- --save-state state; echo; wc -c <state")
+    assert done.returncode == 0
+    assert done.stdout[9] == "\n"
+    assert int(done.stdout[10:]) > 100
+    assert shell("textgen sample $run --length 9 <&- >&- 2>&-").returncode == 1
+
+
+# Locales
+
+
+def test_what_ascii_lacks_is_escaped_and_noted(shell: Shell, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "caf\u00e9.txt").write_bytes(corpus.read_bytes())
+    done = shell("textgen eval -c $run caf*.txt", **ASCII)
+    assert done.returncode == 0
+    assert done.stdout.endswith(r"caf\ufffd\ufffd.txt" + "\n")
+    assert done.stderr == "note: ascii lacks some characters; they are escaped, as \\xe9 is\n"
+    assert shell("textgen --help", **ASCII).stderr == ""
+
+
+def test_a_path_that_the_locale_cannot_write_is_one_error(shell: Shell) -> None:
+    done = shell("textgen info $'caf\\xc3\\xa9' --checkpoints $'caf\\xc3\\xa9'", **ASCII)
+    assert done.returncode == 1
+    assert "unexpected" not in done.stderr
+
+
+# Prompts
+
+
+def written(shell: Shell, line: str) -> str:
+    done = shell(line)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+SAMPLE = "textgen sample $run --length 5 --seed 1"
+
+
+def test_a_pipe_that_is_idle_is_left_alone_and_that_is_noted(shell: Shell) -> None:
+    done = shell(f"{SAMPLE} < <(sleep 30 & echo $! > pid; wait); kill $(cat pid)")
+    assert len(done.stdout) == 5
+    assert done.stderr.startswith("note: nothing is in the pipe yet; -f - waits for it")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"printf 'The fox' | {SAMPLE}",
+        f"(sleep 1; printf 'The fox') | {SAMPLE} -f -",
+        f"printf 'The fox' | {SAMPLE} -f /dev/stdin",
+        f"{SAMPLE} -f <(printf 'The fox')",
+        f"printf 'The fox' > file; {SAMPLE} < file",
+        f"printf 'The fox' > file; {SAMPLE} -f - < file",
+    ],
+)
+def test_a_prompt_is_read_from_wherever_it_comes(shell: Shell, line: str) -> None:
+    assert written(shell, line) == written(shell, f"{SAMPLE} -p 'The fox'")
+
+
+def test_a_loop_keeps_the_lines_that_it_reads(shell: Shell) -> None:
+    loop = f"while read x; do echo $x; {SAMPLE} --no-echo; echo; done < names"
+    out = written(shell, f"printf 'one\\ntwo\\n' > names; {loop}")
+    assert out.splitlines()[::2] == ["one", "two"]
+
+
+def test_a_text_to_score_may_come_from_a_pipe(shell: Shell, corpus: Path) -> None:
+    out = written(shell, f"textgen eval -c $run {corpus} <(cat {corpus}) /dev/stdin < {corpus}")
+    assert len(out.splitlines()) == 3
+    assert len({line.rpartition("  ")[0] for line in out.splitlines()}) == 1
+
+
+def test_a_line_that_is_not_utf_8_is_a_turn_like_any_other(shell: Shell) -> None:
+    done = shell("printf '/length 5\\n\\xff\\nThe\\n' | textgen play $run")
+    assert (done.returncode, len(done.stdout)) == (0, 9)
+    assert "error: the prompt has a character the model never saw" in done.stderr
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'textgen.cli.app':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from textgen.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_ctrl_c_five_times_when_a_run_is_saved_ends_with_the_code_of_one(
+    corpus: Path, tmp_path: Path
+) -> None:
+    small = "--hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32 --steps 1000000"
+    process = subprocess.Popen(
+        [*shlex.split(ENTRY), "train", corpus, *small.split(), "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    for _ in range(3):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    assert "saved; go on with" in process.stderr.readline()
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 130
+    assert rest.strip() == ""

@@ -1,0 +1,39 @@
+"""Others read a run's files while training writes them at every step."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from faults.trials import Ground
+
+READERS = 2  # at once
+
+
+def read(ground: Ground, checkpoints: Path, times: int) -> None:
+    """So many reads of `last` and of `best`, of which each must find whole files."""
+    trial = ground.trial(random.Random(), checkpoints)
+    writer = trial.train("--steps", "1000000")
+    writer.wait_until(lambda: len(writer.events("saved")) > 8)  # there is a `best` too
+    readers = [ground.server.start("read", trial.folder, times // READERS) for _ in range(READERS)]
+    try:
+        steps = []
+        for reader in readers:
+            assert reader.wait() == 0, reader.printed
+            steps += reader.lines
+        assert len(steps) == times // READERS * READERS
+        assert len(set(steps)) > 1  # it did write meanwhile
+        assert writer.code is None, writer.printed
+    finally:
+        writer.stop()
+    print(f"\n{len(steps)} reads, of {len(set(steps))} saves")
+
+
+def test_readers_beside_a_writer(ground: Ground, tmp_path: Path) -> None:
+    read(ground, tmp_path, times=40)
+
+
+@pytest.mark.faults
+def test_many_reads(ground: Ground, tmp_path: Path) -> None:
+    read(ground, tmp_path, times=2000)

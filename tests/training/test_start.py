@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+
+import textgen
+from textgen.errors import CheckpointError, RunError
+from textgen.events import Finished, Planned, Saved, Stepped
+from textgen.store.checkpoint import read_arrays, read_header
+
+RUN = {**SMALL, "steps": 40, "lr": 0.02, "eval_every": 20, "save_every": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def stopped(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was left after step 30; not to be changed."""
+    checkpoints = tmp_path_factory.mktemp("stopped")
+    events = textgen.train(corpus, checkpoints=checkpoints, **RUN)
+    for event in events:
+        if isinstance(event, Stepped) and event.step == 30:
+            events.close()
+    return checkpoints / "tales"
+
+
+@pytest.fixture
+def run(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "tales"))
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def hint(run: Path) -> str:
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged") as caught:
+        next(textgen.resume("tales", checkpoints=run.parent))
+    return caught.value.hint
+
+
+def test_a_damaged_last_is_told_and_what_there_is_instead_is_offered(run: Path) -> None:
+    damage(run / "last.safetensors")
+    previous, best = run / "previous.safetensors", run / "best.safetensors"
+    assert hint(run) == f"go on from step 29: textgen resume {previous}"
+    damage(previous)
+    found = "go on from step 20, with the optimizer and the streams' state begun anew"
+    assert hint(run) == f"{found}: textgen resume {best}"
+    best.unlink()
+    assert "copy" in hint(run)
+
+
+def test_going_on_from_previous_comes_to_the_same_end(run: Path, tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(run, tmp_path / "whole" / "tales"))
+    damage(run / "last.safetensors")
+    for source in (run / "previous.safetensors", whole / "last.safetensors"):
+        assert isinstance(list(textgen.resume(source))[-1], Finished)
+    expected = read_arrays(read_header(whole / "last.safetensors"), "model", "optimizer")
+    found = read_arrays(read_header(run / "last.safetensors"), "model", "optimizer")
+    for group, named in expected.items():
+        for name, array in named.items():
+            np.testing.assert_array_equal(array, found[group][name])
+
+
+def test_from_best_the_optimizer_begins_anew_with_a_notice(run: Path) -> None:
+    damage(run / "last.safetensors")
+    identity = read_header(run / "best.safetensors").record.identity
+    events = textgen.resume(run / "best.safetensors")
+    planned = next(events)
+    assert isinstance(planned, Planned)
+    assert planned.step == 20
+    assert "begin anew" in planned.notices[-1]
+    assert isinstance(list(events)[-1], Finished)
+    record = read_header(run / "last.safetensors").record
+    assert (record.step, record.identity) == (40, identity)
+    assert [event.step for event in record.history] == [20, 40]
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_corpus_is_read(
+    run: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr("textgen.training.start.reread_corpus", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("textgen.training.start.read_corpus", lambda *_: pytest.fail("read"))
+    with pytest.raises(RunError, match="no leave to write"):
+        next(textgen.resume("tales", checkpoints=run.parent))
+    with pytest.raises(RunError, match="no leave to write"):
+        next(textgen.train(corpus, checkpoints=run.parent, run="new", **RUN))
+
+
+def test_a_folder_removed_while_training_is_made_anew_with_the_best(run: Path) -> None:
+    events = textgen.resume("tales", checkpoints=run.parent)
+    for event in events:
+        if isinstance(event, Stepped) and event.step == 32:
+            shutil.rmtree(run)
+        if isinstance(event, Saved) and 32 < event.step < 40:
+            assert read_header(run / "best.safetensors").record.step == 20
+    assert read_header(run / "last.safetensors").record.step == 40
+    textgen.load(run)
+
+
+def test_threads_are_no_more_than_the_machine_has(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", seen.append)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    next(textgen.resume("tales", checkpoints=run.parent))
+    assert seen[0] == 1

@@ -1,0 +1,72 @@
+"""A live display that leaves no stale rows where a terminal is resized or the process suspended."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from rich.console import Console, ConsoleRenderable, RenderableType
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
+
+from textgen.cli.terminal import quiet_interrupt
+
+_ERASE = (ControlType.ERASE_IN_LINE, 2)
+_UP = (ControlType.CURSOR_UP, 1)
+
+
+class Display:
+    """Draws what `frame` returns, between `start` and `stop`.
+
+    frame: of rows as wide as the console. Ctrl-Z is noted in `suspended`; `pause` follows it
+    between two steps, when nothing is being drawn.
+    """
+
+    def __init__(self, console: Console, frame: Callable[[], RenderableType]) -> None:
+        self._console, self._frame = console, frame
+        self._stack = ExitStack()
+        self.suspended = False
+
+    def start(self) -> None:
+        self.suspended = False
+        if hasattr(signal, "SIGTSTP") and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+            signal.signal(signal.SIGTSTP, self._note)
+            self._stack.callback(signal.signal, signal.SIGTSTP, signal.SIG_DFL)
+        self._stack.enter_context(quiet_interrupt())
+        self._live = self._stack.enter_context(_Refolding(self._console, self._frame))
+
+    def stop(self, leave: bool) -> None:
+        """leave: whether the last frame stays on the screen."""
+        self._live.transient = not leave
+        self._stack.close()
+
+    def pause(self) -> float:
+        """Suspend the process until it is continued; the seconds it took."""
+        self.stop(leave=False)
+        began = time.monotonic()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.start()
+        return time.monotonic() - began
+
+    def _note(self, *_: object) -> None:
+        self.suspended = True
+
+
+class _Refolding(Live):
+    """Erases all rows of the last frame where a terminal that became narrower folded them."""
+
+    def __init__(self, console: Console, frame: Callable[[], RenderableType]) -> None:
+        options: dict[str, Any] = {"refresh_per_second": 8, "redirect_stdout": False}
+        super().__init__(console=console, get_renderable=frame, **options)
+        self._width = console.width
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        with self._lock:
+            before, self._width = self._width, self.console.width
+            folds = (before - 1) // self._width  # of each row, one below the other
+            more = folds * self._live_render.last_render_height
+            erase = Control(*(_ERASE, _UP) * more)
+            return [erase, *super().process_renderables(renderables)]

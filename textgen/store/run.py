@@ -1,0 +1,228 @@
+"""A run is a folder: `last` to resume from, `best` to sample from, `metrics.jsonl` to read.
+
+`previous` is what `last` was before the newest save.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textgen.errors import CheckpointError, RunError, quoted
+from textgen.events import Evaluated
+from textgen.store.archive import Damaged
+from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
+from textgen.store.files import write_file
+from textgen.store.lock import Lock
+from textgen.store.record import Record
+
+if TYPE_CHECKING:  # info and ls do not import NumPy
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray]
+
+
+class Run:
+    """A run's folder; it need not exist."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+        self.last = folder / "last.safetensors"
+        self.previous = folder / "previous.safetensors"
+        self.best = folder / "best.safetensors"
+        self.metrics = folder / "metrics.jsonl"
+        self._lock: Lock | None = None
+        self._saved = False  # by this process, so that `last` is of this run
+        self._best_step: int | None = (
+            None  # of the evaluation whose weights `best` is known to hold
+        )
+
+    @property
+    def checkpoints(self) -> tuple[Path, Path, Path]:
+        """The files to go on from, the most complete first."""
+        return self.last, self.previous, self.best
+
+    @property
+    def newest(self) -> Path:
+        """The checkpoint with the most steps, of those there are."""
+        return next(filter(_is_there, self.checkpoints), self.best)
+
+    @property
+    def typed(self) -> str:
+        """How the run is named on a command line."""
+        name = quoted(self.name if not self.name.startswith("-") else f"./{self.name}")
+        folder = self.folder.parent
+        return name if folder == Path("checkpoints") else f"{name} --checkpoints {quoted(folder)}"
+
+    def exists(self) -> bool:
+        """Whether it has a checkpoint. Raises RunError if that cannot be found out."""
+        return _is_there(self.newest)
+
+    def changed(self) -> float:
+        """When it was last saved, in seconds since the epoch; 0 if it is gone meanwhile."""
+        times = [0.0]
+        for path in self.checkpoints:
+            with suppress(OSError):
+                times.append(path.stat().st_mtime)
+        return max(times)
+
+    def check_writable(self) -> None:
+        """Raise RunError if the folder is known to be one that cannot be made or written."""
+        there = next(path for path in (self.folder, *self.folder.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise self._cannot_save(f"{there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise self._cannot_save(f"there is no leave to write in {there}")
+
+    def check_identity(self, header: Header) -> None:
+        """Raise RunError if a file beside this checkpoint is of another run.
+
+        A best of another run beside a last that was never validated is only left over: the run was
+        started over, and stopped before it was removed.
+        """
+        for path in self.checkpoints:
+            with suppress(CheckpointError):
+                other = read_header(path).record
+                left_over = path == self.best and header.record.best is None
+                if other.identity != header.record.identity and not left_over:
+                    raise RunError(
+                        f"{header.path} and {path} are of different runs",
+                        f"move one of them to another folder: mkdir other && mv {quoted(path)}"
+                        " other/",
+                    )
+
+    def to_sample(self) -> Path:
+        """The checkpoint to sample from: best, else the newest. Raises as `check_identity`."""
+        if not _is_there(self.best):
+            return self.newest
+        try:
+            newest = read_header(self.newest)
+        except CheckpointError:  # best may be whole
+            return self.best
+        self.check_identity(newest)
+        return self.newest if newest.record.best is None else self.best
+
+    def read_best(self, record: Record) -> Arrays | None:
+        """The weights of the best evaluation in `record`, if the folder holds them."""
+        try:
+            header = read_header(self.best)
+            found = header.record
+            if record.best is None or found.identity != record.identity:
+                return None
+            weights = read_arrays(header, "model")["model"]
+        except CheckpointError:
+            return None
+        self._best_step = found.step
+        return weights if found.step == record.best.step else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from training this run; else RunError.
+
+        Folders that were made for a run of which nothing was saved are removed.
+        """
+        made = [f for f in (self.folder, self.folder.parent) if not f.exists()]
+        with self._writing():
+            self._lock = Lock(self.folder)
+        try:
+            yield
+        finally:
+            self._lock.release()
+            self._lock = None
+            with suppress(OSError, RunError):
+                if made and not self.exists():
+                    (self.folder / ".lock").unlink()
+                    for folder in made:
+                        folder.rmdir()
+
+    def save(self, record: Record, arrays: Mapping[str, Arrays], best: Arrays | None) -> str | None:
+        """Write `best`, if it changed, the metrics, and `last`; arrays by group and name.
+
+        best: the weights of the best evaluation, if they are known. A notice is returned if the
+        folder was gone and a new one was made. Raises RunError; what was saved before is then
+        whole.
+        """
+        with self._writing():
+            notice = self._relocked()
+            if not _is_there(self.best):
+                self._best_step = None
+            if best is not None and record.best and record.best.step != self._best_step:
+                of_best = replace(record, kind="best", step=record.best.step)
+                write_checkpoint(self.best, of_best, {"model": best})
+                self._best_step = record.best.step
+            write_file(self.metrics, [_line(e, record.identity).encode() for e in record.history])
+            ours = _is_there(self.last) and (self._saved or self._is_ours(self.last, record))
+            write_checkpoint(self.last, record, arrays, self.previous if ours else None)
+            if not self._saved:  # what is left of a run that was started over
+                for path in (self.previous, self.best):
+                    if _is_there(path) and not self._is_ours(path, record, unreadable=True):
+                        path.unlink()
+            self._saved = True
+            return notice
+
+    @staticmethod
+    def _is_ours(path: Path, record: Record, *, unreadable: bool = False) -> bool:
+        """Whether it is a checkpoint of this run; `unreadable` is the answer if it is not known."""
+        try:
+            return read_header(path).record.identity == record.identity
+        except Damaged:
+            return False
+        except CheckpointError:
+            return unreadable
+
+    def _relocked(self) -> str | None:
+        """Lock the folder again if it is not the one that was locked; a notice if it was gone."""
+        if self._lock is None or self._lock.is_held():
+            return None
+        gone = not self._lock.has_folder()
+        if gone and os.path.lexists(self.folder):
+            raise RunError(
+                f"{self.folder} was replaced by another while it was trained in; nothing is saved",
+                f"put the run's folder back, then: textgen resume {self.typed}",
+            )
+        self._lock.release()
+        self._lock = None
+        self._lock = Lock(self.folder)
+        if not gone:
+            return None
+        self._saved, self._best_step = False, None
+        return f"{self.folder} was removed or renamed; the run is saved in a new one of that name"
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """An OSError is raised as RunError."""
+        try:
+            yield
+        except OSError as error:
+            raise self._cannot_save(error.strerror or str(error)) from None
+
+    def _cannot_save(self, why: str) -> RunError:
+        return RunError(
+            f"cannot save in {self.folder}: {why}",
+            "make room or give leave to write there, or choose another folder with"
+            " `checkpoints`; what was saved before is whole",
+        )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is a file. Raises RunError if that cannot be found out."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RunError(f"cannot read {path.parent}: {why}", "name another run or folder") from None
+    return True
+
+
+def _line(event: Evaluated, identity: str) -> str:
+    fields = event.to_json() | {"identity": identity}
+    del fields["event"]
+    return json.dumps(fields) + "\n"

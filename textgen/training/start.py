@@ -1,0 +1,133 @@
+"""A training run begun, or taken up where it was saved."""
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from textgen.config import Choices, CorpusConfig
+from textgen.errors import CheckpointError, RunError, TextgenError, UsageError, quoted
+from textgen.model.device import pick_device
+from textgen.model.network import CharModel
+from textgen.store.checkpoint import Header, read_arrays, read_header
+from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
+from textgen.store.run import Run
+from textgen.text.corpus import read_corpus
+from textgen.training import tuning
+from textgen.training.loop import Loop
+from textgen.training.planning import extended, plan
+from textgen.training.step import Arrays, Learner, first_network
+
+Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation
+_WEIGHTS_ALONE = "it holds weights alone, so the optimizer and the streams' state begin anew"
+
+
+def begin(
+    run: Run,
+    corpus_config: CorpusConfig,
+    choices: Choices,
+    began: float,
+    base: Header | None = None,
+) -> Loop:
+    """A run from its first step.
+
+    began: when a budget's clock began, on `time.monotonic`; base: the checkpoint whose weights it
+    begins with, instead of random ones.
+    """
+    device = pick_device(choices.device)
+    if base is not None:
+        corpus_config = tuning.check_base(base, choices, corpus_config)
+    elif choices.keep_mixing:
+        what = (
+            "`keep_mixing` is given, and no run to begin from; expected one whose text is mixed in"
+        )
+        raise UsageError(what, "name the run: `base=RUN`")
+    corpus = read_corpus(corpus_config, known=base.record.vocabulary if base else "")
+    shape = tuning.shape_of(base, corpus.vocabulary) if base else None
+    planned = plan(choices, corpus, device, began, shape)
+    network = first_network(planned.model, corpus.train, planned.training.seed)
+    ancestors = tuning.ancestors(base) if base else ()
+    if base is not None:
+        tuning.carry_over(base, network, corpus.vocabulary)
+    mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary)
+    learner = Learner(network, planned.training, corpus.train, device, mixed)
+    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
+    loop.ancestors, loop.mixed = ancestors, mixed
+    return loop
+
+
+def resume(source: Path, files: Files, choices: Choices, began: float) -> Loop:
+    """A run from where it was saved; `files`: where its corpus is now, if it moved.
+
+    source: a run's last, previous or best, from which the optimizer begins anew.
+    choices: its budget, to go on for so much from here; its device, auto is the one trained on.
+    Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
+    """
+    run = Run(source.parent)
+    run.check_writable()
+    header, arrays = _read(run, source)
+    run.check_identity(header)
+    record = header.record
+    evaluated = bool(record.history) and record.history[-1].step >= record.step
+    if choices.budget is None and record.step >= record.training.steps and evaluated:
+        raise RunError(
+            f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
+            f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
+        )
+    device = _same_device(choices.device, record.device)
+    most = max(torch.get_num_threads(), os.cpu_count() or 1)
+    torch.set_num_threads(min(record.threads, most))
+    now = moved(record.corpus, *files) if any(files) else None
+    corpus, corpus_config = reread_corpus(header, now), now or record.corpus
+    planned = extended(record, choices, corpus, device, began)
+    if record.kind == "best":
+        planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))
+    mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
+    learner = Learner(CharModel(planned.model), planned.training, corpus.train, device, mixed)
+    if record.kind == "best":
+        learner.restart(arrays["model"], record.step)
+    else:
+        learner.restore(arrays, record.step)
+    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
+    loop.history = [event for event in record.history if event.step <= record.step]
+    loop.seconds, loop.identity = record.seconds, record.identity
+    loop.best, loop.ancestors, loop.mixed = run.read_best(record), record.ancestors, mixed
+    return loop
+
+
+def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
+    """The checkpoint to resume from; if `last` is damaged, the hint says what else there is."""
+    try:
+        header = read_header(source)
+        if header.record.kind == "best" and source != run.best:
+            raise CheckpointError(
+                f"{source} holds weights alone; expected a checkpoint to resume from",
+                f"name a run: textgen resume {run.typed}",
+            )
+        if header.record.kind == "best":
+            return header, {"model": read_weights(header)}
+        return header, read_resumed(header)
+    except CheckpointError as error:
+        hint = _others(run, source) or error.hint
+        raise CheckpointError(error.message, hint) from None
+
+
+def _others(run: Run, source: Path) -> str:
+    """What can be resumed from instead of `source`, and what is lost then; empty if nothing."""
+    lost = {run.previous: "", run.best: ", with the optimizer and the streams' state begun anew"}
+    for path in run.checkpoints[1:]:
+        if path != source:
+            with suppress(CheckpointError):
+                header = read_header(path)
+                read_arrays(header, *{name.partition("/")[0] for name in header.arrays})
+                step = f"{header.record.step:,}"
+                return f"go on from step {step}{lost[path]}: textgen resume {quoted(path)}"
+    return ""
+
+
+def _same_device(name: str, trained_on: str) -> torch.device:
+    with suppress(TextgenError):  # for auto, that device may not be on this machine
+        return pick_device(trained_on if name == "auto" else name)
+    return pick_device(name)
