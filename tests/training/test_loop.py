@@ -185,7 +185,9 @@ def test_a_finished_run_is_extended(corpus: Path, tmp_path: Path) -> None:
     train(corpus, tmp_path, steps=60, lr=0.02)
     with pytest.raises(RunError, match="finished") as caught:
         list(textgen.resume("tales", checkpoints=tmp_path))
-    assert caught.value.hint == f"extend it: textgen resume {Run(tmp_path / 'tales').typed} --steps 60"
+    assert (
+        caught.value.hint == f"extend it: textgen resume {Run(tmp_path / 'tales').typed} --steps 60"
+    )
     resume(tmp_path, "--steps", 90)
     events = list(textgen.resume("tales", checkpoints=tmp_path, epochs=1.5))
     finished = events[-1]
