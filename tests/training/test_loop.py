@@ -23,6 +23,7 @@ from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled
 from textgen.store import run as run_module
 from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
 from textgen.store.contents import RESUMED
+from textgen.store.run import Run
 from textgen.training.step import Learner
 
 STEPS = 151
