@@ -27,7 +27,9 @@ RECORD = Record(
     kind="last",
     model=model_config(3, "gru", (8, 4), dropout=0.25),
     training=training_config(100, segment_start=40, segment_progress=0.4, seed=2**63 - 1),
-    corpus=CorpusConfig(("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None, False),
+    corpus=CorpusConfig(
+        ("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None, "lf", "none", 1, False
+    ),
     vocabulary="\nÆ🦊",
     fingerprint="0123abcd",
     train_characters=2560,
@@ -41,7 +43,11 @@ RECORD = Record(
     identity="0123456789abcdef" * 2,
     ancestors=(
         Ancestor(
-            "plays", "ab" * 16, 7, CorpusConfig(("c",), "char", "utf-8", 0.1, None, False), "9"
+            "plays",
+            "ab" * 16,
+            7,
+            CorpusConfig(("c",), "char", "utf-8", 0.1, None, "lf", "none", 1, False),
+            "9",
         ),
     ),
 )
@@ -53,7 +59,9 @@ def version_3(text: str) -> str:
     record = json.loads(text)
     for name in ("identity", "ancestors"):
         del record[name]
-    del record["corpus"]["backward"], record["training"]["keep_mixing"]
+    for name in ("newlines", "normalize", "min_count", "backward"):
+        del record["corpus"][name]
+    del record["training"]["keep_mixing"]
     return json.dumps({**record, "version": 3})
 
 
@@ -147,7 +155,7 @@ def test_a_record_of_an_older_format_is_brought_up_to_date(
     in_order = replace(RECORD, training=replace(RECORD.training, **as_it_was))
     in_order = replace(in_order, identity=found[1].identity, ancestors=())
     assert found == (version, in_order)
-    assert from_json(to_json(found[1])) == (4, in_order)
+    assert from_json(to_json(found[1])) == (VERSION, in_order)
 
 
 def test_the_files_of_an_older_run_have_the_same_identity() -> None:

@@ -114,6 +114,9 @@ def from_json(text: str) -> tuple[int, Record]:
         raise ValueError(f"format version {version!r}")
     if version > VERSION:
         raise NewerFormat(version)
+    if version < 4:  # texts were read in one way
+        read = {"newlines": "lf", "normalize": "none", "min_count": 1, "backward": False}
+        data["corpus"] = {**read, **data["corpus"]}
     if version < 3:  # streams read on for ever, no weights were averaged
         data["training"] = {**data["training"], "block": 0, "floor": 0.01, "average": 0.0}
     if version == 1:  # had no choice of skips, and other names for the schedule's segment
@@ -121,8 +124,7 @@ def from_json(text: str) -> tuple[int, Record]:
         training = data["training"]
         training["segment_start"] = training.pop("start")
         training["segment_progress"] = training.pop("progress")
-    if version < 4:  # had no identity, and read forward
-        data["corpus"] = {**data["corpus"], "backward": False}
+    if version < 4:  # had no identity, and began at random
         data["training"] = {**data["training"], "keep_mixing": 0.0}
         data["ancestors"] = []
         data["identity"] = _derived_identity(data)

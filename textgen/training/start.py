@@ -14,7 +14,7 @@ from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header, read_arrays, read_header
 from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
 from textgen.store.run import Run
-from textgen.text.corpus import read_corpus
+from textgen.text.corpus import Progress, read_corpus
 from textgen.training import tuning
 from textgen.training.loop import Loop
 from textgen.training.planning import extended, plan
@@ -29,7 +29,9 @@ def begin(
     corpus_config: CorpusConfig,
     choices: Choices,
     began: float,
+    *,
     base: Header | None = None,
+    progress: Progress | None = None,
 ) -> Loop:
     """A run from its first step.
 
@@ -40,14 +42,18 @@ def begin(
     if base is not None:
         corpus_config = tuning.check_base(base, choices, corpus_config)
     elif choices.keep_mixing:
-        what = (
-            "`keep_mixing` is given, and no run to begin from; expected one whose text is mixed in"
-        )
+        what = "`keep_mixing` is given, and no run to begin from; expected one whose text is read"
         raise UsageError(what, "name the run: `base=RUN`")
-    corpus = read_corpus(corpus_config, known=base.record.vocabulary if base else "")
-    shape = tuning.shape_of(base, corpus.vocabulary) if base else None
+    corpus = read_corpus(corpus_config, cache=choices.cache, progress=progress)
+    shape = None
+    if base is not None:
+        joined = tuning.joined(base, corpus.vocabulary)
+        if joined != corpus.vocabulary:
+            corpus = read_corpus(corpus_config, joined, cache=False, progress=progress)
+        shape = tuning.shape_of(base, joined)
     planned = plan(choices, corpus, device, began, shape)
-    network = first_network(planned.model, corpus.train, planned.training.seed)
+    seed, counts = planned.training.seed, corpus.train_counts
+    network = first_network(planned.model, corpus.train, seed, counts=counts)
     ancestors = tuning.ancestors(base) if base else ()
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
@@ -58,7 +64,9 @@ def begin(
     return loop
 
 
-def resume(source: Path, files: Files, choices: Choices, began: float) -> Loop:
+def resume(
+    source: Path, files: Files, choices: Choices, began: float, progress: Progress | None = None
+) -> Loop:
     """A run from where it was saved; `files`: where its corpus is now, if it moved.
 
     source: a run's last, previous or best, from which the optimizer begins anew.
@@ -80,7 +88,8 @@ def resume(source: Path, files: Files, choices: Choices, began: float) -> Loop:
     most = max(torch.get_num_threads(), os.cpu_count() or 1)
     torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
-    corpus, corpus_config = reread_corpus(header, now), now or record.corpus
+    corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
+    corpus_config = now or record.corpus
     planned = extended(record, choices, corpus, device, began)
     if record.kind == "best":
         planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))

@@ -37,7 +37,15 @@ def check_base(base: Header, choices: Choices, corpus: CorpusConfig) -> CorpusCo
         if asked not in (there, getattr(default, name)):
             what = f"`{name}={asked}` is given, and {base.path} was trained with {name} {there}"
             raise UsageError(what, f"leave out `{name}`, or name another run to begin from")
-    return replace(corpus, level=of_base.level, backward=of_base.backward)
+    min_count = corpus.min_count if corpus.min_count > 1 else of_base.min_count
+    return replace(corpus, level=of_base.level, backward=of_base.backward, min_count=min_count)
+
+
+def joined(base: Header, found: Vocabulary) -> Vocabulary:
+    """The characters of `base` and those of a text, and the unknown symbol if either has it."""
+    before = read_vocabulary(base)
+    characters = "".join(sorted({*before.characters, *found.characters}))
+    return Vocabulary(found.level, characters, before.has_unknown or found.has_unknown)
 
 
 def shape_of(base: Header, vocabulary: Vocabulary) -> ModelConfig:
@@ -51,8 +59,9 @@ def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None
     A row of a character is carried over by the character; the rows of new ones stay as they are.
     """
     before = read_vocabulary(base)
-    symbols = _symbols(before)
-    rows = torch.from_numpy(vocabulary.lookup(symbols).astype("int64"))
+    found = vocabulary.lookup(_symbols(before)).tolist()
+    unknown = [vocabulary.unknown] if before.has_unknown else []
+    rows = torch.tensor([*found, *unknown])
     weights = read_weights(base)
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
