@@ -7,7 +7,8 @@ import pytest
 from networks import model_config, training_config
 
 from textgen.architecture import ModelConfig
-from textgen.config import Choices, CorpusConfig, Number, OneOf, SamplingOptions, TrainingConfig
+from textgen.bounds import Number, OneOf
+from textgen.config import Choices, CorpusConfig, SamplingOptions, TrainingConfig
 from textgen.errors import UsageError
 
 INF, NAN = float("inf"), float("nan")

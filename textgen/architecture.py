@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from textgen.config import MOST_LAYERS, Choices, Number, check
+from textgen.bounds import Number, check
+from textgen.config import MOST_LAYERS, Choices
 from textgen.errors import UsageError
 
 

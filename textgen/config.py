@@ -6,13 +6,12 @@ checkpoint, have no defaults, and are checked against the same bounds.
 """
 
 import codecs
-import math
 import re
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
+from textgen.bounds import Number, OneOf, above, check, setting, whole
 from textgen.errors import CorpusError, UsageError
 
 CELLS = ("lstm", "gru", "rnn")
@@ -29,95 +28,12 @@ SEEDS = 2**63  # seeds lie below it
 MOST = 10**12  # steps, texts, and characters of a text that is written
 MOST_LAYERS = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SHOWN = 40  # characters of a value that a message repeats
 
 
-@dataclass(frozen=True)
-class Number:
-    """Finite numbers from `low` to `high`, without these two if `open_ends`."""
-
-    low: float
-    high: float = math.inf
-    example: str = ""
-    whole: bool = False
-    open_ends: bool = False
-
-    def check(self, name: str, value: object) -> None:
-        """Raise UsageError unless `value`, of the setting `name`, is one of them."""
-        kinds = (int,) if self.whole else (int, float)
-        with suppress(OverflowError):  # an int too large for a float
-            if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
-                inside = self.low < value < self.high
-                if inside or (not self.open_ends and value in (self.low, self.high)):
-                    return
-        hint = f"try `{name}={self.example}`" if self.example else f"give `{name}` {self}"
-        raise UsageError(f"`{name}` is {_shown(value)}; expected {self}", hint)
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a finite number"
-        if self.high < math.inf:
-            excluded = ", both excluded" if self.open_ends else ""
-            high = f"{self.high:,}" if self.whole else f"{self.high:g}"
-            return f"{kind} between {self.low:g} and {high}{excluded}"
-        return f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
-        return "a number of more than 40 digits"
-    text = str(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """One of a few words."""
-
-    words: tuple[str, ...]
-
-    def check(self, name: str, value: object) -> None:
-        if value not in self.words:
-            raise UsageError(
-                f"`{name}` is {value!r}; expected one of {', '.join(self.words)}",
-                f"try `{name}={self.words[0]}`",
-            )
-
-
-def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any = None) -> Any:
-    """A dataclass field with its help and its bounds."""
-    return field(default=default, metadata={"help": help_text, "bounds": bounds})
-
-
-def help_of(owner: type, name: str) -> str:
-    """The help of a field."""
-    return str(next(f for f in fields(owner) if f.name == name).metadata["help"])
-
-
-def check(config: Any, declared: type) -> None:
-    """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
-
-    None is not checked, and of a tuple each element is.
-    """
-    bounds = {f.name: f.metadata["bounds"] for f in fields(declared) if f.metadata.get("bounds")}
-    for name in (f.name for f in fields(config) if f.name in bounds):
-        value = getattr(config, name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if one is not None:
-                bounds[name].check(name, one)
-
-
-def _whole(low: float, high: float, example: str) -> Number:
-    return Number(low, high, whole=True, example=example)
-
-
-def _above(low: float, high: float = math.inf, example: str = "") -> Number:
-    return Number(low, high, open_ends=True, example=example)
-
-
-_SHARE, _WIDTH = Number(0, 0.95, example="0.2"), _whole(1, 65536, "256")
-_SEED = _whole(0, SEEDS - 1, "1")
+_SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
+_SEED = whole(0, SEEDS - 1, "1")
 _MIXED = Number(0, 0.9, "0.1")
-TEXTS = _whole(1, MOST, "3")  # how many are written
+TEXTS = whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
 
@@ -125,36 +41,36 @@ _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 class Choices:
     """What a person chose for training; None leaves it to the planner."""
 
-    time: float | None = setting("Train this long: 90s, 3m, 1h30m.", _above(0, 1e9, "300"))
-    epochs: float | None = setting("Train for this many passes.", _above(0, 1e9, "10"))
-    steps: int | None = setting("Train for this many steps.", _whole(1, MOST, "2000"))
+    time: float | None = setting("Train this long: 90s, 3m, 1h30m.", above(0, 1e9, "300"))
+    epochs: float | None = setting("Train for this many passes.", above(0, 1e9, "10"))
+    steps: int | None = setting("Train for this many steps.", whole(1, MOST, "2000"))
     cell: str = setting("Recurrent cell: lstm, gru or rnn.", OneOf(CELLS), "lstm")
-    layers: int | None = setting("Number of layers.", _whole(1, MOST_LAYERS, "2"))
+    layers: int | None = setting("Number of layers.", whole(1, MOST_LAYERS, "2"))
     hidden: tuple[int, ...] | None = setting("Hidden width: 256, or 128,64 per layer.", _WIDTH)
     embedding: int | None = setting("Embedding width.", _WIDTH)
     skip: bool = setting("Skip connections between layers of equal width.", default=True)
     dropout: float | None = setting("Dropout of activations, 0 to 0.95.", _SHARE)
     weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
-    batch_size: int | None = setting("Streams read in parallel.", _whole(1, 10**6, "32"))
-    bptt: int | None = setting("Characters per step and stream.", _whole(1, 10**6, "64"))
+    batch_size: int | None = setting("Streams read in parallel.", whole(1, 10**6, "32"))
+    bptt: int | None = setting("Characters per step and stream.", whole(1, 10**6, "64"))
     optimizer: str = setting("adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS), "adamw")
-    lr: float | None = setting("Peak learning rate.", _above(0, example="0.004"))
+    lr: float | None = setting("Peak learning rate.", above(0, example="0.004"))
     schedule: str = setting("linear, cosine or constant.", OneOf(SCHEDULES), "linear")
-    warmup: int | None = setting("Steps of warm-up to the peak.", _whole(0, MOST, "20"))
-    clip: float = setting("Largest gradient norm.", _above(0, example="1.0"), 0.5)
+    warmup: int | None = setting("Steps of warm-up to the peak.", whole(0, MOST, "20"))
+    clip: float = setting("Largest gradient norm.", above(0, example="1.0"), 0.5)
     weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
     level: str = setting("Model each char or each byte.", OneOf(LEVELS), "char")
     encoding: str = setting("Encoding of the files.", default="utf-8")
     newlines: str = setting("lf turns CR and CRLF into LF; or keep.", OneOf(NEWLINES), "lf")
     normalize: str = setting("Unicode normal form: none, nfc or nfkc.", OneOf(FORMS), "none")
-    min_count: int = setting("Rarer characters become unknown.", _whole(1, MOST, "2"), 1)
+    min_count: int = setting("Rarer characters become unknown.", whole(1, MOST, "2"), 1)
     cache: bool = setting("Keep the encoded text for the next run.", default=True)
-    val_fraction: float = setting("End of the text held out.", _above(0, 1, "0.1"), 0.1)
+    val_fraction: float = setting("End of the text held out.", above(0, 1, "0.1"), 0.1)
     val_file: str | None = setting("Validate on this file instead.")
     backward: bool = setting("Read from the end to the beginning.", default=False)
-    eval_every: int | None = setting("Steps between validations.", _whole(1, MOST, "200"))
-    save_every: float = setting("Time between saves.", _above(0, 1e9, "30"), 30.0)
-    sample_every: int | None = setting("Steps between samples; 0: none.", _whole(0, MOST, "500"))
+    eval_every: int | None = setting("Steps between validations.", whole(1, MOST, "200"))
+    save_every: float = setting("Time between saves.", above(0, 1e9, "30"), 30.0)
+    sample_every: int | None = setting("Steps between samples; 0: none.", whole(0, MOST, "500"))
     keep_mixing: float = setting("Share of streams on the old run's text.", _MIXED, 0.0)
     seed: int = setting("The same seed trains the same model.", _SEED, 0)
     device: str = setting(_DEVICE, default="auto")
@@ -195,10 +111,10 @@ class SamplingOptions:
     """How text is written; the filters apply in the order of their fields."""
 
     temperature: float = setting("0: likeliest; 1: as learned.", Number(0, example="0.8"), 0.8)
-    top_k: int = setting("Only the k likeliest; 0: off.", _whole(0, MOST, "40"), 0)
+    top_k: int = setting("Only the k likeliest; 0: off.", whole(0, MOST, "40"), 0)
     top_p: float = setting("Only the likeliest that reach p; 1: off.", Number(0, 1, "0.95"), 1.0)
     min_p: float = setting("Only this share of the likeliest; 0: off.", Number(0, 1, "0.05"), 0.0)
-    length: int = setting("Characters to write; 0: until stopped.", _whole(0, MOST, "500"), 500)
+    length: int = setting("Characters to write; 0: until stopped.", whole(0, MOST, "500"), 500)
     stop: tuple[str, ...] = setting("End before this text; repeatable.", default=())
     unknown: str = setting("Unknown characters: error, skip or replace.", OneOf(UNKNOWN), "error")
     seed: int | None = setting("Repeats a text exactly; random if not given.", _SEED)
@@ -239,8 +155,7 @@ class CorpusConfig:
                 raise CorpusError(what, "rename the file")
         for name, value in (("normalize", self.normalize), ("min_count", self.min_count)):
             if self.level == "byte" and value not in ("none", 1):
-                found = f"`level` is byte, `{name}` is {value}"
-                raise UsageError(f"{found}; expected level char", f"leave out `{name}`")
+                raise UsageError(f"`{name}` is {value}; expected level char", "try `level=char`")
         if not _encodes_text(self.encoding):
             raise UsageError(
                 f"`encoding` is {self.encoding!r}; expected the name of a text encoding",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from textgen.bounds import OneOf
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
 from textgen.cli.terminal import looking, note, spelling, visible
-from textgen.config import UNKNOWN, OneOf, SamplingOptions
+from textgen.config import UNKNOWN, SamplingOptions
 from textgen.errors import UsageError
 
 if TYPE_CHECKING:

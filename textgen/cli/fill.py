@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from textgen.bounds import Number
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
 from textgen.cli.terminal import Output, note
-from textgen.config import Number, SamplingOptions
+from textgen.config import SamplingOptions
 
 CHOICE, MODELS = "How characters are chosen", "Models"
 DEFAULT = SamplingOptions()

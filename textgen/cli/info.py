@@ -81,8 +81,12 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     record = header.record
     training, corpus, best = record.training, record.corpus, record.best
     held_out = corpus.val_file or f"the last {corpus.val_fraction:g}"
-    data = f"level {corpus.level}, {corpus.encoding}, held out {held_out}, seed {training.seed}"
-    data += ", read backward" if corpus.backward else ""
+    way = "backward" if corpus.backward else "forward"
+    how = f"newlines {corpus.newlines}, normalize {corpus.normalize}, min-count {corpus.min_count}"
+    how += f", read {way}"
+    data = (
+        f"level {corpus.level}, {corpus.encoding}, {how}, held out {held_out}, seed {training.seed}"
+    )
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
     saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
     at_best = best and f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
@@ -102,7 +106,9 @@ def _rows(header: Header) -> list[tuple[str, str]]:
 def _came_from(record: Record) -> list[tuple[str, str]]:
     """The runs that its weights came from, the latest first, where it did not begin at random."""
     runs = [f"{run.run} at step {run.step:,}" for run in reversed(record.ancestors)]
-    return [("from", ", before that ".join(runs))] if runs else []
+    share = record.training.keep_mixing
+    mixed = f"; {share:g} of the streams read its text" if share else ""
+    return [("from", ", before that ".join(runs) + mixed)] if runs else []
 
 
 def alphabet_line(alphabet: dict[str, int]) -> str:

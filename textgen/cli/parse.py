@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from textgen.config import Choices, SamplingOptions, help_of
+from textgen.bounds import help_of
+from textgen.config import Choices, SamplingOptions
 from textgen.errors import UsageError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}  # seconds

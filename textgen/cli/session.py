@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
+from textgen.bounds import Number
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.terminal import Output
-from textgen.config import Number, SamplingOptions
+from textgen.config import SamplingOptions
 from textgen.errors import UsageError
 from textgen.inference.sampling import random_seed
 from textgen.inference.text_model import TextModel

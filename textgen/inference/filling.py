@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import log_softmax
 
-from textgen.config import Number, SamplingOptions
+from textgen.bounds import Number
+from textgen.config import SamplingOptions
 from textgen.errors import UsageError
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import first_id

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import TEXTS, Number, SamplingOptions
+from textgen.bounds import Number
+from textgen.config import TEXTS, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
 from textgen.inference.backward import (
     in_reading_order,

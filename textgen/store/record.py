@@ -12,7 +12,8 @@ from typing import Any, Literal
 import msgspec
 
 from textgen.architecture import ModelConfig
-from textgen.config import MOST, CorpusConfig, Number, TrainingConfig
+from textgen.bounds import Number
+from textgen.config import MOST, CorpusConfig, TrainingConfig
 from textgen.events import Evaluated
 from textgen.store.archive import simple_json
 

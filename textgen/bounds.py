@@ -1,0 +1,94 @@
+"""What a setting may be: its bounds, its help, and the error for a value beyond them."""
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from textgen.errors import UsageError
+
+_SHOWN = 40  # characters of a value that a message repeats
+
+
+@dataclass(frozen=True)
+class Number:
+    """Finite numbers from `low` to `high`, without these two if `open_ends`."""
+
+    low: float
+    high: float = math.inf
+    example: str = ""
+    whole: bool = False
+    open_ends: bool = False
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UsageError unless `value`, of the setting `name`, is one of them."""
+        kinds = (int,) if self.whole else (int, float)
+        with suppress(OverflowError):  # an int too large for a float
+            if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
+                inside = self.low < value < self.high
+                if inside or (not self.open_ends and value in (self.low, self.high)):
+                    return
+        hint = f"try `{name}={self.example}`" if self.example else f"give `{name}` {self}"
+        raise UsageError(f"`{name}` is {_shown(value)}; expected {self}", hint)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a finite number"
+        if self.high < math.inf:
+            excluded = ", both excluded" if self.open_ends else ""
+            high = f"{self.high:,}" if self.whole else f"{self.high:g}"
+            return f"{kind} between {self.low:g} and {high}{excluded}"
+        return f"{kind} above {self.low:g}" if self.open_ends else f"{kind}, {self.low:g} or more"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return "a number of more than 40 digits"
+    text = str(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def check(self, name: str, value: object) -> None:
+        if value not in self.words:
+            raise UsageError(
+                f"`{name}` is {value!r}; expected one of {', '.join(self.words)}",
+                f"try `{name}={self.words[0]}`",
+            )
+
+
+def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any = None) -> Any:
+    """A dataclass field with its help and its bounds."""
+    return field(default=default, metadata={"help": help_text, "bounds": bounds})
+
+
+def help_of(owner: type, name: str) -> str:
+    """The help of a field."""
+    return str(next(f for f in fields(owner) if f.name == name).metadata["help"])
+
+
+def check(config: Any, declared: type) -> None:
+    """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
+
+    None is not checked, and of a tuple each element is.
+    """
+    bounds = {f.name: f.metadata["bounds"] for f in fields(declared) if f.metadata.get("bounds")}
+    for name in (f.name for f in fields(config) if f.name in bounds):
+        value = getattr(config, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None:
+                bounds[name].check(name, one)
+
+
+def whole(low: float, high: float, example: str) -> Number:
+    """Whole numbers from `low` to `high`."""
+    return Number(low, high, whole=True, example=example)
+
+
+def above(low: float, high: float = math.inf, example: str = "") -> Number:
+    """Finite numbers between `low` and `high`, both excluded."""
+    return Number(low, high, open_ends=True, example=example)
