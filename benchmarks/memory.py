@@ -49,7 +49,7 @@ class Tenths:
 
 
 def train(corpus: Path, folder: str, steps: int) -> None:
-    never = {"eval_every": 10**9, "sample_every": 0, "save_every": 1e9}
+    never = {"eval_every": 10**9, "sample_every": 0, "save_every": 1e8}
     tenths = Tenths(f"training for {steps:,} steps", steps)
     for event in textgen.train(
         corpus, run="tiny", checkpoints=folder, steps=steps, **MODEL, **never

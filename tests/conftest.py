@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: more threads would wait for each other
+os.environ["TEXTGEN_CACHE"] = tempfile.mkdtemp(prefix="textgen-cache-")
 
 import textgen
 from textgen.events import Event
@@ -27,6 +30,13 @@ def prose(characters: int, seed: int = 0) -> str:
     while len(text) < characters:
         text += " ".join(rng.choices(WORDS, k=rng.randint(3, 9))).capitalize() + ".\n"
     return text[:characters]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache() -> Iterator[None]:
+    """Tests leave the user's cache alone, and their own behind nobody."""
+    yield
+    shutil.rmtree(os.environ["TEXTGEN_CACHE"], ignore_errors=True)
 
 
 SMALL = {"hidden": (12, 12), "embedding": 6, "batch_size": 4, "bptt": 16, "precision": "fp32"}

@@ -14,6 +14,7 @@ from textgen.events import (
     Finished,
     Noticed,
     Planned,
+    Reading,
     Sampled,
     Saved,
     Stepped,
@@ -46,6 +47,7 @@ EVALUATED = Evaluated(
 )
 FINISHED = Finished(500, 10, 2 * math.log(2), "runs/tales", 60.0)
 EVENTS = [
+    Reading(10, 500),
     PLANNED,
     Stepped(3, 500, None, 0.01),
     EVALUATED,

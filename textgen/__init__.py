@@ -12,11 +12,11 @@ from textgen.errors import TextgenError
 
 TYPE_CHECKING = False  # that of `typing` would be imported
 if TYPE_CHECKING:  # the functions import what they need, so that `import textgen` is instant
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
-    from textgen.events import Event
+    from textgen.events import Event, Reading
     from textgen.inference.text_model import TextModel
 
 __version__ = "0.1.0"
@@ -43,6 +43,7 @@ def train(
     checkpoints: str | Path = "checkpoints",
     overwrite: bool = False,
     dry_run: bool = False,
+    progress: Callable[[Reading], None] | None = None,
     **choices: Any,
 ) -> Iterator[Event]:
     """Train on files (with none, on the bundled fables); an iterator of events.
@@ -51,35 +52,41 @@ def train(
     run is saved, to go on with `resume`.
 
     run: its name, by default the first file's; overwrite: start over a run that exists;
-    dry_run: stop after the first event, the plan; nothing is written.
+    dry_run: stop after the first event, the plan; nothing is written; progress: is called with how
+        much of the text was read, before the first event.
     choices: the fields of `textgen.config.Choices`; the planner decides on those left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
+    from contextlib import ExitStack
     from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     from textgen.config import Choices, CorpusConfig
     from textgen.store.runs import new_run
     from textgen.text.corpus import default_corpus
+    from textgen.text.pipes import kept
+    from textgen.text.sources import title
     from textgen.training.start import begin
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
-    corpus = CorpusConfig(  # absolute paths, so that the run can be resumed from another folder
-        files=tuple(map(_absolute, paths)),
-        level=chosen.level,
-        encoding=chosen.encoding,
-        val_fraction=chosen.val_fraction,
-        val_file=None if chosen.val_file is None else _absolute(chosen.val_file),
-    )
-    target = new_run(run or paths[0].stem, Path(checkpoints), overwrite or dry_run)
+    held_out = [] if chosen.val_file is None else [Path(chosen.val_file)]
+    target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run)
     if not dry_run:
         target.check_writable()
-    loop = begin(target, corpus, chosen, began)
-    if dry_run:
-        yield loop.planned()
-    else:
-        yield from loop.events()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else target.folder
+        with kept([*paths, *held_out], folder) as now:
+            # absolute paths, so that the run can be resumed from another folder
+            absolute = tuple(map(_absolute, now))
+            validation = absolute[-1] if held_out else None
+            corpus = CorpusConfig.of(chosen, absolute[: len(paths)], validation)
+            loop = begin(target, corpus, chosen, began, progress)
+        if dry_run:
+            yield loop.planned()
+        else:
+            yield from loop.events()
 
 
 def resume(
@@ -88,14 +95,15 @@ def resume(
     checkpoints: str | Path = "checkpoints",
     files: tuple[str | Path, ...] = (),
     val_file: str | Path | None = None,
+    progress: Callable[[Reading], None] | None = None,
     **choices: Any,
 ) -> Iterator[Event]:
     """Go on with a run (the latest, if none is named) from where it was last saved.
 
     run: its name, its folder, or one of its files: `last`, `previous` or `best`.
-    files, val_file: where the corpus is now, if it moved.
+    files, val_file: where the corpus is now, if it moved; progress: as for `train`.
     choices: `time` (seconds), `epochs` or `steps`: train for so much more, instead of to the
-        planned end; `device`: by default the one it was trained on.
+        planned end; `device`: by default the one it was trained on; `cache`.
     """
     began = clock.monotonic()
     from pathlib import Path
@@ -105,14 +113,14 @@ def resume(
     from textgen.store.runs import find_source
     from textgen.training.start import resume as go_on
 
-    if others := sorted(choices.keys() - {"time", "epochs", "steps", "device"}):
+    if others := sorted(choices.keys() - {"time", "epochs", "steps", "device", "cache"}):
         raise UsageError(
-            f"`{others[0]}` is given; expected no settings but time, epochs, steps and device",
+            f"`{others[0]}` is given; expected none but time, epochs, steps, device and cache",
             "to change a setting, train anew: textgen train",
         )
     found = find_source(None if run is None else str(run), Path(checkpoints))
     now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
-    yield from go_on(found, now, Choices(**choices), began).events()
+    yield from go_on(found, now, Choices(**choices), began, progress).events()
 
 
 def _absolute(path: str | Path) -> str:

@@ -19,6 +19,8 @@ CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 LEVELS = ("char", "byte")
+NEWLINES = ("lf", "keep")
+FORMS = ("none", "nfc", "nfkc")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNKNOWN = ("error", "skip", "replace")
 BUDGETS = ("time", "epochs", "steps")
@@ -142,6 +144,10 @@ class Choices:
     weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
     level: str = setting("Model each char or each byte.", OneOf(LEVELS), "char")
     encoding: str = setting("Encoding of the files.", default="utf-8")
+    newlines: str = setting("lf turns CR and CRLF into LF; or keep.", OneOf(NEWLINES), "lf")
+    normalize: str = setting("Unicode normal form: none, nfc or nfkc.", OneOf(FORMS), "none")
+    min_count: int = setting("Rarer characters become unknown.", _whole(1, MOST, "2"), 1)
+    cache: bool = setting("Keep the encoded text for the next run.", default=True)
     val_fraction: float = setting("End of the text held out.", _above(0, 1, "0.1"), 0.1)
     val_file: str | None = setting("Validate on this file instead.")
     eval_every: int | None = setting("Steps between validations.", _whole(1, MOST, "200"))
@@ -212,6 +218,14 @@ class CorpusConfig:
     encoding: str
     val_fraction: float
     val_file: str | None
+    newlines: str
+    normalize: str
+    min_count: int
+
+    @classmethod
+    def of(cls, choices: Choices, files: tuple[str, ...], val_file: str | None) -> "CorpusConfig":
+        chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
+        return cls(**chosen | {"files": files, "val_file": val_file})
 
     def __post_init__(self) -> None:
         check(self, Choices)
@@ -219,6 +233,10 @@ class CorpusConfig:
             if _CONTROL.search(path):
                 what = f"the path {path!r} holds a control character; expected none"
                 raise CorpusError(what, "rename the file")
+        for name, value in (("normalize", self.normalize), ("min_count", self.min_count)):
+            if self.level == "byte" and value not in ("none", 1):
+                found = f"`level` is byte, `{name}` is {value}"
+                raise UsageError(f"{found}; expected level char", f"leave out `{name}`")
         if not _encodes_text(self.encoding):
             raise UsageError(
                 f"`encoding` is {self.encoding!r}; expected the name of a text encoding",

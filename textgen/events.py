@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from textgen.architecture import ModelConfig
@@ -15,6 +15,14 @@ class Event:
     def to_json(self) -> dict[str, Any]:
         name = type(self).__name__.lower()
         return {"event": name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Reading(Event):
+    """How many bytes of the text were read from disk, of how many."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class Planned(Event):
     step: int
     notices: tuple[str, ...]
     chars_per_second: float | None  # as measured, if it was
+    texts: int = 1
+    alphabet: dict[str, int] = field(default_factory=dict)  # distinct characters by script
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ PLAN = Planned(
     step=0,
     notices=("`batch_size=32` became 4",),
     chars_per_second=45_600.0,
+    texts=3,
+    alphabet={"Latin": 60, "Digit": 10},
 )
 EVALUATED = Evaluated(1200, 9, 0.5, 1.25, math.log(4), 0.01, 0.7, 1.5, 45_600.0, True)
 FINISHED = Finished(4000, 1200, math.log(4), "runs/tales", 3700.0)
@@ -91,6 +93,7 @@ def test_the_plan_says_what_will_be_done_in_lines_of_80_columns() -> None:
     lines = dict(plan_lines(PLAN))
     told = {
         "run": ["runs/tales"],
+        "text": ["3 texts: Latin 60, Digit 10"],
         "chars": ["1,024,000", "99,000", "97 distinct"],
         "model": ["gru 2 x 256", "embedding 128", f"{PLAN.model.parameters / 1e3:.3g}k parameters"],
         "drop": ["dropout 0,", "weight-drop 0.3", "decay 0.01"],

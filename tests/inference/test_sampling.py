@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from textgen.config import SamplingOptions
 from textgen.errors import UsageError
@@ -115,3 +116,17 @@ def test_log_probability_is_that_of_the_softmax() -> None:
 def test_values_out_of_range_name_their_flag(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="`" + next(iter(values))):
         SamplingOptions(**values)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_never_to_be_drawn_is_not(temperature: float) -> None:
+    sampler = Sampler(SamplingOptions(temperature=temperature, top_k=2), never=1)
+    logits = np.array([1.0, 9.0, 0.5, 0.0], np.float32)
+    expected = {0.0: [1, 0, 0, 0], 1.0: [0.6225, 0, 0.3775, 0]}[temperature]
+    assert sampler.distribution(logits) == pytest.approx(expected, abs=1e-4)
+    uniforms = np.linspace(0, 0.999, 50)
+    drawn = {sampler.draw(logits, u) for u in uniforms}
+    assert drawn == ({0} if temperature == 0 else {0, 2})
+    many = torch.from_numpy(logits)[None].expand(50, 4)
+    assert {*sampler.draw_many(many, torch.from_numpy(uniforms)).tolist()} == drawn
+    assert logits[1] == 9

@@ -12,9 +12,11 @@ from conftest import prose
 
 import textgen
 from textgen.config import CorpusConfig
-from textgen.errors import CorpusError
-from textgen.text import corpus as corpus_module
+from textgen.errors import CorpusError, UsageError
+from textgen.events import Reading
 from textgen.text import decoding as decoding_module
+from textgen.text import encoding as encoding_module
+from textgen.text import sources as sources_module
 from textgen.text.corpus import Corpus, default_corpus, read_corpus
 from textgen.text.decoding import Reader
 from textgen.text.vocabulary import Vocabulary
@@ -33,6 +35,7 @@ def read(*files: Path, **settings: Any) -> Corpus:
 
 def corpus_config(*files: Path, **settings: Any) -> CorpusConfig:
     others = {"level": "char", "encoding": "utf-8", "val_fraction": 0.1, "val_file": None}
+    others |= {"newlines": "lf", "normalize": "none", "min_count": 1}
     return CorpusConfig(tuple(map(str, files)), **(others | settings))
 
 
@@ -172,7 +175,7 @@ def test_a_large_text_lives_in_a_memory_map_with_the_same_ids(
 ) -> None:
     file.write_text(TEXT, encoding="utf-8")
     small = read(file)
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", len(TEXT) - 1)
+    monkeypatch.setattr(encoding_module, "IN_MEMORY", len(TEXT) - 1)
     large = read(file)
     assert isinstance(large.train, np.memmap)
     assert isinstance(large.validation, np.memmap)
@@ -199,7 +202,7 @@ def test_each_file_is_read_once_so_it_cannot_change_in_between(
         opened.append(path)
         return path.open(mode)
 
-    monkeypatch.setattr(decoding_module, "open", counted, raising=False)
+    monkeypatch.setattr(sources_module, "open", counted, raising=False)
     read(file, val_file=str(held_out))
     assert opened == [file, held_out]
 
@@ -238,7 +241,9 @@ def test_several_files_are_read_one_after_the_other(tmp_path: Path) -> None:
         path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     corpus = read(*files)
     assert text_of(corpus) == "".join(texts)
-    assert len(corpus.notices) == 3
+    assert corpus.lengths == (100, 100, 100)
+    marks = f"{files[0]} and 2 more: left out the byte-order mark at its start"
+    assert corpus.notices == (marks,)
 
 
 def test_a_line_end_is_not_formed_across_two_files(tmp_path: Path) -> None:
@@ -308,12 +313,14 @@ def test_text_that_is_not_in_the_encoding_named_is_refused_and_utf_8_suggested(f
     assert "`encoding=utf-8`" in error.hint
 
 
-@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
-def test_utf_16_is_recognised_and_its_flag_suggested(file: Path, order: str) -> None:
-    file.write_bytes(("\ufeff" + TEXT).encode(order))
-    error = refusal(file)
-    assert "UTF-16" in error.message
-    assert error.hint == "try `encoding=utf-16`"
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_byte_order_mark_decides_on_the_encoding_and_it_is_said(
+    file: Path, encoding: str
+) -> None:
+    file.write_bytes(("\ufeff" + TEXT).encode(encoding))
+    corpus = read(file)
+    assert text_of(corpus) == TEXT
+    assert corpus.notices == (f"{file}: read as {encoding[:6]}, as its byte-order mark says",)
 
 
 def test_a_binary_file_is_refused_and_level_byte_suggested(file: Path) -> None:
@@ -406,12 +413,6 @@ def test_a_missing_file_unlike_any_other_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "no" / "x.txt") in refusal(tmp_path / "no" / "x.txt").message
 
 
-def test_a_folder_is_refused_and_its_files_suggested(tmp_path: Path) -> None:
-    error = refusal(tmp_path)
-    assert "is a folder" in error.message
-    assert f"{tmp_path}/*.txt" in error.hint
-
-
 def test_a_file_without_leave_to_read_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,7 +420,7 @@ def test_a_file_without_leave_to_read_is_refused(
         raise PermissionError(13, "Permission denied")
 
     file.write_text("text", encoding="utf-8")
-    monkeypatch.setattr(decoding_module, "open", forbidden, raising=False)
+    monkeypatch.setattr(sources_module, "open", forbidden, raising=False)
     error = refusal(file)
     assert error.message == f"no permission to read {file}"
     assert error.hint == f"chmod u+r {file}"
@@ -438,17 +439,6 @@ def test_a_pipe_is_refused_because_a_corpus_is_read_twice(tmp_path: Path) -> Non
     assert f"cat {pipe} > corpus.txt" in error.hint
 
 
-@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs names of descriptors")
-def test_a_pipe_by_the_name_of_its_descriptor_is_refused(tmp_path: Path) -> None:
-    ends = os.pipe()
-    try:
-        with pytest.raises(CorpusError, match=f"^/dev/fd/{ends[0]} is a pipe"):
-            next(textgen.train(f"/dev/fd/{ends[0]}", checkpoints=tmp_path, steps=1))
-    finally:
-        for end in ends:
-            os.close(end)
-
-
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs devices")
 @pytest.mark.parametrize("level", ["char", "byte"])
 def test_a_device_is_refused_before_it_is_opened(level: str) -> None:
@@ -461,6 +451,54 @@ def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(tmp_path / "one")
     with pytest.raises(CorpusError, match="symbolic links"):
         next(textgen.train(tmp_path / "one", checkpoints=tmp_path / "runs", steps=1))
+
+
+# Rare characters
+
+
+def test_rarer_characters_become_the_unknown_symbol(file: Path) -> None:
+    file.write_text("ab" * 50 + "cc" + "d" + "ab" * 50, encoding="utf-8")
+    corpus = read(file, min_count=2)
+    assert corpus.vocabulary == Vocabulary("char", "abc", has_unknown=True)
+    assert text_of(corpus) == "ab" * 50 + "cc" + "\ufffd" + "ab" * 50
+    assert corpus.counts.tolist() == [100, 100, 2, 1]
+    again = read_corpus(corpus_config(file, min_count=2), corpus.vocabulary, corpus.fingerprint)
+    assert text_of(again) == text_of(corpus)
+
+
+def test_a_text_of_rare_characters_alone_is_refused(file: Path) -> None:
+    file.write_text(TEXT, encoding="utf-8")
+    assert "`min_count=1000` leaves 0 distinct characters" in refusal(file, min_count=1000).message
+
+
+@pytest.mark.parametrize("setting", [{"min_count": 2}, {"normalize": "nfc"}], ids=str)
+def test_what_reads_characters_is_refused_at_level_byte(
+    file: Path, setting: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="`level` is byte"):
+        corpus_config(file, level="byte", **setting)
+
+
+def test_more_characters_than_a_byte_counts_widen_the_ids(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_of(300, monkeypatch)
+    text = TEXT + "".join(map(chr, range(0x4E00, 0x4E00 + 700))) + TEXT
+    file.write_text(text, encoding="utf-8")
+    corpus = read(file)
+    assert text_of(corpus) == text
+    assert corpus.train.dtype == np.uint16
+    assert corpus.counts.tolist() == [text.count(c) for c in corpus.vocabulary.characters]
+
+
+def test_how_much_was_read_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks_of(64, monkeypatch)
+    file.write_text(TEXT, encoding="utf-8")
+    told: list[Reading] = []
+    read_corpus(corpus_config(file), progress=told.append)
+    assert {event.total for event in told} == {len(TEXT)}
+    assert told[0].done == 64
+    assert told[-1].done == len(TEXT)
 
 
 # Encoding with the vocabulary of a model

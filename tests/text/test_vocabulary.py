@@ -4,9 +4,10 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from textgen.errors import UnknownCharacters
-from textgen.text.decoding import codes_of
 from textgen.text.vocabulary import Unknown, Vocabulary
 
 SMALL = Vocabulary("char", " abcdef")
@@ -15,6 +16,12 @@ BYTES = Vocabulary("byte")
 
 def vocabulary_of(text: str) -> Vocabulary:
     return Vocabulary("char", "".join(sorted(set(text))))
+
+
+def codes_of(text: str, level: str) -> np.ndarray:
+    if level == "byte":
+        return np.frombuffer(text.encode(), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 def any_text(rng: random.Random, length: int) -> str:
@@ -139,6 +146,23 @@ def test_replace_takes_the_nearest_known_form(known: str, text: str, expected: s
     assert vocabulary.decode(vocabulary.encode(text, "replace")) == expected
 
 
+def test_the_unknown_symbol_is_the_last_id_and_takes_what_is_replaced() -> None:
+    vocabulary = Vocabulary("char", " abe", has_unknown=True)
+    assert (len(vocabulary), vocabulary.unknown, SMALL.unknown) == (5, 4, None)
+    assert vocabulary.encode("aÉx", "replace").tolist() == [1, 4, 4]
+    assert vocabulary.encode("aÉx", "skip").tolist() == [1]
+    with pytest.raises(UnknownCharacters):
+        vocabulary.encode("aÉx")
+    assert vocabulary.decode([1, 4, 2]) == "a\ufffdb"
+
+
+@settings(deadline=None)
+@given(text=st.text(min_size=1))
+def test_any_text_of_its_own_characters_comes_back(text: str) -> None:
+    vocabulary = vocabulary_of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_replace_keeps_known_characters_and_writes_no_other(seed: int) -> None:
     text = any_text(random.Random(seed), 500)
@@ -151,7 +175,7 @@ def test_what_is_unknown_is_said_only_where_something_is() -> None:
     def unknown(vocabulary: Vocabulary, text: str) -> str:
         lacking = Unknown(vocabulary)
         for begin in range(0, len(text), 3):
-            lacking.add(codes_of(text[begin : begin + 3].encode(), vocabulary.level))
+            lacking.add(codes_of(text[begin : begin + 3], vocabulary.level))
         return str(lacking)
 
     assert unknown(SMALL, "a bad café").startswith("a character the model never saw: 'é'")

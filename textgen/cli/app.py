@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import textgen
-from textgen.cli import eval, info, ls, play, resume, sample, train
+from textgen.cli import cache, eval, info, ls, play, resume, sample, stats, train
 from textgen.cli.terminal import report_error, report_exception
 
 # Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
@@ -31,6 +31,8 @@ app.command("play")(play.play)
 app.command("eval")(eval.evaluate)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
+app.command("stats")(stats.stats)
+app.command("cache")(cache.cache)
 
 
 def _version(asked: bool) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import log
+from textwrap import shorten
 
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from textgen.cli.info import settings_lines
+from textgen.cli.info import alphabet_line, settings_lines
 from textgen.cli.live import Display
 from textgen.cli.terminal import (
     clock,
@@ -25,7 +26,7 @@ from textgen.cli.terminal import (
     spelled,
     visible,
 )
-from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Stepped
+from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Reading, Sampled, Stepped
 
 Show = Callable[[Event], None]
 REFRESH = 0.1  # seconds between two updates of the live figures
@@ -59,7 +60,9 @@ def plan_lines(plan: Planned) -> list[tuple[str, str]]:
     """Names and values of the plan, to print."""
     rate = f", about {short(plan.chars_per_second)} chars/s" if plan.chars_per_second else ""
     device = f"{plan.device} in {plan.training.precision}{rate}"
-    return [("run", plan.folder), *settings_lines(plan), ("on", device)]
+    texts = f"{plan.texts:,} texts: " if plan.texts > 1 else ""
+    text = shorten(texts + alphabet_line(plan.alphabet), 72, placeholder=" ...")
+    return [("run", plan.folder), ("text", text), *settings_lines(plan), ("on", device)]
 
 
 def evaluation_line(event: Evaluated) -> str:
@@ -132,6 +135,15 @@ class _Panel:
 
     def show(self, event: Event) -> None:
         match event:
+            case Reading():
+                size = f"{short(event.done)}B of {short(event.total)}B"
+                self._bar.update(
+                    self._task,
+                    total=max(1, event.total),
+                    completed=min(event.done, event.total),
+                    status="reading" if event.done < event.total else "planning",
+                    left=size,
+                )
             case Planned():
                 self._plan(event)
             case Stepped():

@@ -73,10 +73,11 @@ def evaluate(
 def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
     """The length of a text, if known; reports characters that the model never saw."""
     from textgen.text.corpus import unknown_in
+    from textgen.text.sources import special
 
     if not isinstance(text, Path):
         return len(text)
-    if not text.is_file():  # a pipe is read once
+    if special(text):  # a pipe is read once
         return None
     lacking = unknown_in(text, model.reader(), model.vocabulary)
     if unknown == "error":

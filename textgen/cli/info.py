@@ -93,6 +93,11 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     ]
 
 
+def alphabet_line(alphabet: dict[str, int]) -> str:
+    """`Latin 52, Punctuation 12, Digit 10`: distinct characters by script; or `bytes`."""
+    return ", ".join(f"{script} {count}" for script, count in alphabet.items()) or "bytes"
+
+
 def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     """Names and values of the settings of a run, to print."""
     model, training, size = run.model, run.training, run.train_characters

@@ -8,7 +8,8 @@ import typer
 
 from textgen.cli.info import facts
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
-from textgen.cli.terminal import note, visible
+from textgen.cli.table import table
+from textgen.cli.terminal import note
 from textgen.errors import CheckpointError
 from textgen.store.checkpoint import read_header
 from textgen.store.runs import list_runs
@@ -40,7 +41,5 @@ def ls(
         rows.append((run.name, model, steps, loss, saved))
     if rows:
         rows.insert(0, ("RUN", "MODEL", "STEPS", "VAL NATS", "SAVED"))
-        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = zip(row, sizes, strict=True)
-            print("  ".join(f"{visible(cell):<{size}}" for cell, size in cells).rstrip())
+        for line in table(rows):
+            print(line)

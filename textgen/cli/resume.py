@@ -1,5 +1,6 @@
 """textgen resume."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 import textgen
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, duration, option
 from textgen.cli.terminal import spelling
-from textgen.cli.train import DATA, DEFAULT, Device, Epochs, Json, Steps, Time, follow
+from textgen.cli.train import DATA, DEFAULT, Cache, Device, Epochs, Json, Steps, Time, follow
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
 RUN = typer.Argument(
@@ -23,6 +24,7 @@ def resume(
     steps: Steps = None,
     corpus: Annotated[list[Path] | None, CORPUS] = None,
     val_file: Annotated[Path | None, option("Where the validation file is now.", DATA)] = None,
+    cache: Cache = DEFAULT.cache,
     checkpoints: Checkpoints = CHECKPOINTS,
     device: Device = DEFAULT.device,
     json: Json = False,
@@ -33,8 +35,6 @@ def resume(
     """
     files = tuple(corpus or ())
     budget = {"time": duration("time", time), "epochs": epochs, "steps": steps}
-    events = textgen.resume(
-        run, checkpoints=checkpoints, files=files, val_file=val_file, device=device, **budget
-    )
+    start = partial(textgen.resume, run, checkpoints=checkpoints, files=files, val_file=val_file)
     with spelling(files="--corpus"):
-        follow(events, json)
+        follow(partial(start, device=device, cache=cache, **budget), json)

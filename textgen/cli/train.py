@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -26,7 +27,11 @@ Epochs = Annotated[float | None, training("epochs", BUDGET)]
 Steps = Annotated[int | None, training("steps", BUDGET)]
 Device = Annotated[str, training("device", OPTIMISATION)]
 Json = Annotated[bool, option("One JSON object per event on stdout.", OUTPUT, "--json")]
-CORPUS = typer.Argument(help="Text files; none: the bundled fables.", show_default=False)
+Cache = Annotated[bool, training("cache", DATA)]
+CORPUS = typer.Argument(
+    help="Text files, folders, archives, or - for stdin; none: the bundled fables.",
+    show_default=False,
+)
 OVERWRITE = option("Start over a run that exists.", OUTPUT, "--overwrite")
 DRY_RUN = option("Show the plan and stop.", BUDGET, "--dry-run")
 
@@ -58,7 +63,11 @@ def train(
     val_fraction: Annotated[float, training("val_fraction", DATA)] = DEFAULT.val_fraction,
     val_file: Annotated[Path | None, training("val_file", DATA)] = None,
     encoding: Annotated[str, training("encoding", DATA)] = DEFAULT.encoding,
+    newlines: Annotated[str, training("newlines", DATA)] = DEFAULT.newlines,
+    normalize: Annotated[str, training("normalize", DATA)] = DEFAULT.normalize,
+    min_count: Annotated[int, training("min_count", DATA)] = DEFAULT.min_count,
     level: Annotated[str, training("level", DATA)] = DEFAULT.level,
+    cache: Cache = DEFAULT.cache,
     eval_every: Annotated[int | None, training("eval_every", OUTPUT)] = None,
     save_every: Annotated[str, training("save_every", OUTPUT)] = f"{DEFAULT.save_every:g}s",
     sample_every: Annotated[int | None, training("sample_every", OUTPUT)] = None,
@@ -77,16 +86,22 @@ def train(
     given = {name: context.params[name] for name in names}
     given["time"], given["save_every"] = duration("time", time), duration("save_every", save_every)
     given["hidden"] = widths(hidden)
-    follow(textgen.train(*(corpus or []), **given), json)
+    follow(partial(textgen.train, *(corpus or []), **given), json)
 
 
-def follow(events: Iterator[Event], json: bool) -> None:
-    """Show every event; at Ctrl-C or kill save and stop after the step."""
+def follow(start: Callable[..., Iterator[Event]], json: bool) -> None:
+    """Show every event; at Ctrl-C or kill save and stop after the step.
+
+    start: makes the iterator of events, given where to tell how much of the text was read.
+    """
     from textgen.cli.display import reporter
     from textgen.events import Finished, Planned, Stepped
     from textgen.store.run import Run
 
-    with closing(cast(Any, events)), reporter(json) as show:
+    with (
+        reporter(json) as show,
+        closing(cast(Any, start(progress=None if json else show))) as events,
+    ):
         plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
         show(plan)
         event: Event = plan
@@ -96,7 +111,7 @@ def follow(events: Iterator[Event], json: bool) -> None:
                 # at the last step the rest is soon done
                 stoppable = isinstance(event, Stepped) and event.step < event.steps
                 if interrupts.signal is not None and stoppable:
-                    events.close()  # type: ignore[attr-defined]
+                    events.close()
                     break
     run = Run(Path(plan.folder))
     if isinstance(event, Stepped):  # the last event of a whole run is Finished

@@ -6,6 +6,7 @@ the same whatever else is written.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,9 +72,10 @@ FILTERS = {  # by the name of their option, in the order in which they apply
 
 
 class Sampler:
-    """Draws characters as `options` say."""
+    """Draws characters as `options` say; never the id `never`."""
 
-    def __init__(self, options: SamplingOptions) -> None:
+    def __init__(self, options: SamplingOptions, never: int | None = None) -> None:
+        self._never = never
         values = ((filter, getattr(options, name)) for name, filter in FILTERS.items())
         self._filters = [(filter, value) for filter, value in values if value != filter.off]
         self._temperature = options.temperature
@@ -82,6 +84,7 @@ class Sampler:
     def distribution(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """What the next character is drawn from: probabilities (V,) for logits (V,)."""
         if self._greedy:
+            logits = self._allowed(logits)
             p = np.zeros(len(logits))
             p[logits.argmax()] = 1.0
             return p
@@ -92,12 +95,19 @@ class Sampler:
     def draw(self, logits: NDArray[np.float32], u: float) -> int:
         """The id that `u`, uniform in [0, 1), picks from `distribution`, by inverting its sum."""
         if self._greedy:
-            return int(logits.argmax())
+            return int(self._allowed(logits).argmax())
         reached = self._kept(logits).cumsum()
         return int(reached.searchsorted(min(u, _BELOW_ONE) * reached[-1], side="right"))
 
+    def _allowed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._never is not None:
+            logits = logits.copy()
+            logits[self._never] = -np.inf
+        return logits
+
     def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities relative to the likeliest, 0 for those filtered out; not normalised."""
+        logits = self._allowed(logits)
         p: NDArray[np.float64] = np.multiply(
             logits - logits.max(), 1.0 / self._temperature, dtype=np.float64
         )
@@ -108,6 +118,9 @@ class Sampler:
 
     def draw_many(self, logits: Tensor, u: Tensor) -> Tensor:
         """`draw` for B texts: the ids (B,) that `u` (B,) picks for logits (B, V)."""
+        if self._never is not None:
+            logits = logits.clone()
+            logits[:, self._never] = -math.inf
         if self._greedy:
             return logits.argmax(dim=1)
         p = ((logits - logits.amax(dim=1, keepdim=True)) / self._temperature).exp()

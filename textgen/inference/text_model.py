@@ -111,7 +111,7 @@ class TextModel:
         device = pick_device(options.device)
         prepare_device(device)
         stepper = BatchStepper(self.folded, device, product_dtype(device), streams)
-        writer = BatchWriter(stepper, Sampler(options), ids)
+        writer = BatchWriter(stepper, Sampler(options, self.vocabulary.unknown), ids)
         for begin in range(0, num, streams):
             sources = [Uniforms(seed, n) for n in range(begin, min(num, begin + streams))]
             texts = [GrowingText(self.vocabulary, options) for _ in sources]
@@ -192,8 +192,7 @@ class TextModel:
 
     def reader(self) -> Reader:
         """Reads files as the model's corpus was read."""
-        corpus = self.header.record.corpus
-        return Reader(corpus.level, corpus.encoding)
+        return Reader.of(self.header.record.corpus)
 
     def network(self) -> CharModel:
         """The model as a torch module, on the CPU, in evaluation mode."""

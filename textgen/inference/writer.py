@@ -168,7 +168,7 @@ class Writer(Iterator[str]):
         score: bool = False,
     ) -> None:
         self._model = model
-        self._sampler = Sampler(options)
+        self._sampler = Sampler(options, vocabulary.unknown)
         self._uniforms = uniforms
         self._digest, self._identity = digest, identity
         self._vocabulary = vocabulary.digest

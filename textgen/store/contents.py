@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ def read_vocabulary(header: Header) -> Vocabulary:
     ascending = all(a < b for a, b in pairwise(characters))
     if not ascending or any("\ud800" <= c < "\ue000" for c in characters):
         raise damaged(header.path, "its vocabulary is not in order")
-    vocabulary = Vocabulary(header.record.corpus.level, characters)
+    corpus = header.record.corpus
+    vocabulary = Vocabulary(corpus.level, characters, corpus.min_count > 1)
     if len(vocabulary) != size:
         raise damaged(header.path, f"{len(vocabulary)} characters for a model of {size}")
     return vocabulary
@@ -59,14 +61,16 @@ def read_resumed(header: Header) -> dict[str, dict[str, NDArray]]:
     return arrays
 
 
-def reread_corpus(header: Header, now: CorpusConfig | None = None) -> Corpus:
+def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: Any) -> Corpus:
     """The corpus of a checkpoint, from where it was, or from `now`.
 
+    reading: `cache` and `progress` of `read_corpus`.
     Raises CorpusError if it cannot be read, ChangedCorpus if it is not the same.
     """
     config = now or header.record.corpus
     try:
-        return read_corpus(config, read_vocabulary(header), header.record.fingerprint)
+        fingerprint = header.record.fingerprint
+        return read_corpus(config, read_vocabulary(header), fingerprint, **reading)
     except ChangedCorpus:
         raise
     except CorpusError as error:

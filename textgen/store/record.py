@@ -102,6 +102,9 @@ def from_json(text: str) -> tuple[int, Record]:
         raise ValueError(f"format version {version!r}")
     if version > VERSION:
         raise NewerFormat(version)
+    if version < 4:  # texts were read in one way
+        read = {"newlines": "lf", "normalize": "none", "min_count": 1}
+        data["corpus"] = {**read, **data["corpus"]}
     if version < 3:  # streams read on for ever, no weights were averaged
         data["training"] = {**data["training"], "block": 0, "floor": 0.01, "average": 0.0}
     if version == 1:  # had no choice of skips, and other names for the schedule's segment

@@ -1,14 +1,11 @@
-"""From files to ids: decoded once, counted, and laid out in one array.
+"""A text as ids, in two parts: read from its files, or taken from the cache."""
 
-Memory does not grow with the input: the decoded blocks and the ids of a large text are in nameless
-temporary files.
-"""
-
-import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +13,27 @@ from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
 from textgen.errors import ChangedCorpus, CorpusError, quoted
-from textgen.text.decoding import Reader, codes_of, special, text_of
+from textgen.events import Reading
+from textgen.text.cache import FOLDER, Cache, place_of
+from textgen.text.decoding import Reader
+from textgen.text.encoding import (
+    IN_MEMORY,
+    Encoded,
+    Numbered,
+    in_order,
+    number_texts,
+    room_for,
+    vocabulary_of,
+)
+from textgen.text.sources import Sources, special
 from textgen.text.vocabulary import Unknown, Vocabulary, name_character
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
-IN_MEMORY = 1 << 26  # bytes of text, and of ids, above which they go to a temporary file
-CODE_POINTS = 0x110000
+WORTH = 1.0  # seconds that encoding takes, above which the ids are kept
 _ANEW = "train anew: textgen train --run NAME"
+_MORE_ROOM = "name a folder with more room: TMPDIR=FOLDER textgen ..."
+_OTHER_CACHE = f"name a folder with more room: {FOLDER}=FOLDER textgen ...; or `cache=False`"
+Progress = Callable[[Reading], None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,8 @@ class Corpus:
     """A text as ids, cut into the part for training and the part for validation.
 
     train, validation: shapes (N,) and (M,), in the vocabulary's dtype; fingerprint: SHA-256 of the
-    bytes of all files; notices: what was changed on the way in, one line each.
+    bytes of all texts, unpacked; notices: what was changed on the way in, one line each; counts:
+    how often each id occurs in both parts, shape (V,); lengths: of each text.
     """
 
     train: NDArray
@@ -38,6 +50,8 @@ class Corpus:
     vocabulary: Vocabulary
     fingerprint: str
     notices: tuple[str, ...] = ()
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    lengths: tuple[int, ...] = ()
 
 
 def default_corpus() -> Path:
@@ -48,64 +62,126 @@ def default_corpus() -> Path:
 
 
 def read_corpus(
-    config: CorpusConfig, vocabulary: Vocabulary | None = None, fingerprint: str | None = None
+    config: CorpusConfig,
+    vocabulary: Vocabulary | None = None,
+    fingerprint: str | None = None,
+    *,
+    cache: bool = True,
+    progress: Progress | None = None,
 ) -> Corpus:
-    """Read, check and encode the files of `config`.
+    """Read, check and encode the texts of `config`.
 
-    vocabulary: to encode with, by default of the characters found; fingerprint: to be expected.
+    vocabulary: to encode with, by default of the characters found; fingerprint: to be expected;
+    cache: whether to take the ids from the cache, and to keep them there; progress: is told how
+        much was read.
     Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from;
     ChangedCorpus: files of another fingerprint.
     """
-    files = [Path(f) for f in config.files]
-    held_out = [Path(config.val_file)] if config.val_file else []
-    where = ", ".join(map(str, files))
-    reader = Reader(config.level, config.encoding)
-    seen = np.zeros(CODE_POINTS, np.bool_)
-    blocks: list[int] = []  # the length of each decoded block, in bytes
-    size = train_size = 0
-    with tempfile.SpooledTemporaryFile(IN_MEMORY) as decoded:
-        for number, path in enumerate(files + held_out):
-            if (what := special(path)) in ("a pipe", "a socket"):
-                what += "; expected a file, for a run is resumed from its corpus"
-                save = f"save it first, for example: cat {quoted(path)} > corpus.txt"
-                raise CorpusError(f"{path} is {what}", save)
-            for symbols in reader.symbols(path):
-                seen[symbols] = True
-                size += len(symbols)
-                with _room_for(size):
-                    blocks.append(decoded.write(text_of(symbols)))
-            if number < len(files):
-                train_size = size
-        found = reader.digest.hexdigest()
-        if fingerprint not in (None, found):
-            raise ChangedCorpus(
-                f"the corpus changed: {where} has fingerprint {found[:16]}; expected"
-                f" {str(fingerprint)[:16]}, that of the text the run was trained on",
-                f"put the old text back, or say where it is: `files=FILE`; or {_ANEW}",
-            )
-        distinct = np.flatnonzero(seen).astype("<u4")
-        if vocabulary is None:
-            _check_rich_enough(train_size, distinct, where)
-            characters = "" if config.level == "byte" else distinct.tobytes().decode("utf-32-le")
-            vocabulary = Vocabulary(config.level, characters)
-        elif vocabulary.lookup(distinct).min(initial=0) < 0:
-            raise CorpusError(f"{where} has characters that are not in the run's vocabulary", _ANEW)
-        ids = _allocate(size, vocabulary.dtype)
-        decoded.seek(0)
-        end = 0
-        for length in blocks:
-            block = codes_of(decoded.read(length), config.level)
-            ids[end : end + len(block)] = vocabulary.lookup(block)
-            end += len(block)
-    cut = train_size if held_out else int(train_size * (1 - config.val_fraction))
-    if len(ids[:cut]) < 2 or len(ids[cut:]) < 2:
-        name = "val_file" if held_out else "val_fraction"
+    for path in _paths(config):
+        if (what := special(path)) in ("a pipe", "a socket"):
+            what += "; expected a file, for a run is resumed from its corpus"
+            save = f"save it first, for example: cat {quoted(path)} > corpus.txt"
+            raise CorpusError(f"{path} is {what}", save)
+    place = place_of(config, time.time()) if cache else ""
+    found = Cache().find(place) if place else None
+    if found is None or vocabulary not in (None, found.vocabulary):
+        found = _encode(config, vocabulary, fingerprint, place if cache else None, progress)
+    _check_unchanged(config, fingerprint, found.fingerprint)
+    training = sum(found.lengths[: found.training])
+    cut = training if config.val_file else int(training * (1 - config.val_fraction))
+    train, validation = found.ids[:cut], found.ids[cut:]
+    if len(train) < 2 or len(validation) < 2:
+        name = "val_file" if config.val_file else "val_fraction"
         raise CorpusError(
             f"`{name}={getattr(config, name)}` leaves {cut:,} characters for training and"
-            f" {size - cut:,} for validation, of {where}; expected 2 or more of each",
-            "name a longer text with `val_file`" if held_out else "try `val_fraction=0.1`",
+            f" {len(validation):,} for validation, of {_where(config)}; expected 2 or more of each",
+            "name a longer text with `val_file`" if config.val_file else "try `val_fraction=0.1`",
         )
-    return Corpus(ids[:cut], ids[cut:], vocabulary, found, tuple(reader.notices))
+    facts = found.vocabulary, found.fingerprint, found.notices
+    return Corpus(train, validation, *facts, counts=found.counts, lengths=found.lengths)
+
+
+def _encode(
+    config: CorpusConfig,
+    vocabulary: Vocabulary | None,
+    fingerprint: str | None,
+    place: str | None,
+    progress: Progress | None,
+) -> Encoded:
+    """Read the texts; place: by which the cache finds them again, None to do without it."""
+    began = time.monotonic()
+    reader = Reader.of(config, _counted(config, progress) if progress else None)
+    with (
+        room_for(tempfile.gettempdir(), _MORE_ROOM),
+        tempfile.SpooledTemporaryFile(IN_MEMORY) as file,
+    ):
+        numbered = Numbered(file)
+        lengths, texts = number_texts(_paths(config), reader, numbered)
+        found, training = reader.digest.hexdigest(), sum(texts[: len(config.files)])
+        _check_unchanged(config, fingerprint, found)
+        if vocabulary is None:
+            _check_rich_enough(sum(lengths[:training]), numbered.codes, _where(config))
+        of_text = vocabulary_of(numbered, config.level, config.min_count)
+        vocabulary = vocabulary or of_text
+        if vocabulary.has_unknown and len(vocabulary) < 3:
+            what = (
+                f"`min_count={config.min_count}` leaves {len(vocabulary) - 1} distinct characters"
+            )
+            raise CorpusError(f"{what} of {_where(config)}; expected two or more", "lower it")
+        if vocabulary.lookup(numbered.codes).min(initial=0) < 0 and not vocabulary.has_unknown:
+            what = f"{_where(config)} has characters that are not in the run's vocabulary"
+            raise CorpusError(what, _ANEW)
+
+        def encoded(file: Path | None) -> Encoded:
+            ids, counts = in_order(numbered, vocabulary, file)
+            made = partial(Encoded, fingerprint=found, notices=tuple(reader.notices))
+            return made(ids, vocabulary, counts, lengths, training)
+
+        if place is None or time.monotonic() - began < WORTH or vocabulary != of_text:
+            return encoded(None)
+        cache = Cache()
+        with room_for(cache.folder, _OTHER_CACHE):
+            try:
+                with cache.scratch() as scratch:
+                    kept = encoded(scratch / "ids")
+                    cache.keep(scratch, kept, config, place)
+                    return kept
+            except PermissionError as error:
+                without = encoded(None)
+                why = f"{cache.folder} cannot be written: {error.strerror}"
+                notice = f"the encoded text is not kept, for the cache folder {why}"
+                return replace(without, notices=(*without.notices, notice))
+
+
+def _counted(config: CorpusConfig, progress: Progress) -> Callable[[int], None]:
+    """A function that is told how many bytes more were read, for `progress`."""
+    files = chain.from_iterable(map(Sources().files, _paths(config)))
+    done, total = 0, sum(file.stat().st_size for file in files if file.exists())
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(Reading(done, total))
+
+    return count
+
+
+def _paths(config: CorpusConfig) -> list[Path]:
+    """Of the files for training, and of the one for validation."""
+    return [Path(f) for f in (*config.files, *([config.val_file] if config.val_file else []))]
+
+
+def _where(config: CorpusConfig) -> str:
+    return ", ".join(config.files)
+
+
+def _check_unchanged(config: CorpusConfig, expected: str | None, found: str) -> None:
+    if expected not in (None, found):
+        raise ChangedCorpus(
+            f"the corpus changed: {_where(config)} has fingerprint {found[:16]}; expected"
+            f" {str(expected)[:16]}, that of the text the run was trained on",
+            f"put the old text back, or say where it is: `files=FILE`; or {_ANEW}",
+        )
 
 
 def file_ids(
@@ -115,7 +191,7 @@ def file_ids(
 
     With `error` a regular file is read to its end first, so that all of them are named.
     """
-    if unknown == "error" and path.is_file():
+    if unknown == "error" and not special(path):
         unknown_in(path, reader(), vocabulary).refuse(str(path))
     for symbols in reader().symbols(path):
         if unknown == "error":
@@ -143,24 +219,3 @@ def _check_rich_enough(size: int, distinct: NDArray, where: str) -> None:
         return
     hint = "name a longer text, or none at all to train on the bundled fables"
     raise CorpusError(f"{where} {what}", hint)
-
-
-def _allocate(size: int, dtype: np.dtype) -> NDArray:
-    bytes_needed = size * dtype.itemsize
-    if bytes_needed <= IN_MEMORY:
-        return np.empty(size, dtype)
-    with _room_for(bytes_needed), tempfile.TemporaryFile() as file:  # the mapping outlives it
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a signal later
-            os.posix_fallocate(file.fileno(), 0, bytes_needed)
-        return np.memmap(file, dtype, "r+", shape=(size,))
-
-
-@contextmanager
-def _room_for(size: int) -> Iterator[None]:
-    """Turn OSError into CorpusError: no room for `size` bytes of temporary files."""
-    try:
-        yield
-    except OSError as error:
-        where, why = tempfile.gettempdir(), error.strerror or error
-        hint = "name a folder with more room: TMPDIR=FOLDER textgen ..."
-        raise CorpusError(f"no room for {size:,} bytes in {where}: {why}", hint) from None

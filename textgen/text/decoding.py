@@ -5,88 +5,138 @@ import difflib
 import hashlib
 import io
 import os
-import stat
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.config import CorpusConfig
 from textgen.errors import CorpusError, quoted
+from textgen.text.sources import Sources, Stream, special
 
-READ = 1 << 22  # bytes read at a time
+READ = 1 << 18  # bytes read at a time: few enough to stay in a processor's cache
 _ODD = {"\r": "CR", "\r\n": "CRLF"}  # line ends that become LF
+_MARKS = {  # byte-order marks; UTF-32 first, for its mark begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @dataclass
 class Reader:
     """Reads files of one level and encoding.
 
-    digest: SHA-256 of all bytes read; notices: what was changed, one line each.
+    encoding: with utf-8, a byte-order mark of UTF-16 or UTF-32 decides for its file; newlines: lf
+    or keep; normalize: none, nfc or nfkc; progress: called with the number of bytes read from disk;
+    digest: SHA-256 of the bytes of all texts, unpacked.
     """
 
     level: str = "char"
     encoding: str = "utf-8"
+    newlines: str = "lf"
+    normalize: str = "none"
+    progress: Callable[[int], None] | None = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    notices: list[str] = field(default_factory=list)
+    _changed: dict[str, list[str]] = field(default_factory=dict)  # names by what was changed
+    _skipped: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, corpus: CorpusConfig, progress: Callable[[int], None] | None = None) -> "Reader":
+        """As the files of `corpus` are read."""
+        return cls(corpus.level, corpus.encoding, corpus.newlines, corpus.normalize, progress)
+
+    @property
+    def notices(self) -> list[str]:
+        """What was changed and what was left out, one line each."""
+        lines = list(self._skipped)
+        for what, names in self._changed.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            lines.append(f"{names[0]}{more}: {what}")
+        return lines
 
     def symbols(self, path: Path) -> Iterator[NDArray]:
-        """A file in blocks: code points, uint32, or bytes, uint8; BOM left out, newlines as LF.
+        """All texts of a path in blocks, one after the other: see `texts`."""
+        for _, blocks in self.texts(path):
+            yield from blocks
 
-        Raises CorpusError for a file that cannot be read, is binary, or is not in the encoding,
-        and for a device, which may have no end.
+    def texts(self, path: Path) -> Iterator[tuple[str, Iterator[NDArray]]]:
+        """The texts of a path: each by name, and in blocks, to be read before the next.
+
+        A block is of code points, uint32 (or uint8 where all are ASCII), or of bytes, uint8. A
+        byte-order mark is left out. Raises CorpusError for what cannot be read, is binary, or is
+        not in the encoding, for a device, which may have no end, and for a folder without text.
         """
         if special(path) == "a device":
             raise CorpusError(f"{path} is a device; expected a text", "name a file, or a pipe")
+        sources, found = Sources(self.progress), False
         try:
-            with open(path, "rb") as file:
-                blocks = self._hashed(iter(lambda: file.read(READ), b""))
-                if self.level == "byte":
-                    for block in blocks:
-                        yield np.frombuffer(block, np.uint8)
-                else:
-                    for text in self._decoded(blocks, path):
-                        yield np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+            for name, stream in sources.texts(path):
+                first = stream.read(READ)
+                if path.is_dir() and self.level == "char" and (not first or self._binary(first)):
+                    sources.skipped["binary" if first else "empty"] += 1
+                    continue
+                found = True
+                yield name, self._symbols(name, first, stream)
         except OSError as error:
             raise _unreadable(path, error) from None
+        left_out = [f"{count} {what}" for what, count in sources.skipped.items() if count]
+        if path.is_dir() and left_out:
+            self._skipped.append(f"{path}: left out {', '.join(left_out)}")
+        if not found:
+            raise _nothing(path, left_out)
 
     def text(self, path: Path) -> str:
         """A whole file; at level byte, bytes that are not UTF-8 as lone surrogates (PEP 383)."""
         raw = b"".join(map(text_of, self.symbols(path)))
         return raw.decode("utf-8", "surrogateescape" if self.level == "byte" else "surrogatepass")
 
+    def _symbols(self, name: str, first: bytes, stream: Stream) -> Iterator[NDArray]:
+        blocks = self._hashed(chain([first], iter(lambda: stream.read(READ), b"")))
+        if self.level == "byte":
+            for block in blocks:
+                if block:
+                    yield np.frombuffer(block, np.uint8)
+            return
+        texts = self._decoded(blocks, name)
+        for text in _normalized(texts, self.normalize):
+            if text.isascii():
+                yield np.frombuffer(text.encode("ascii"), np.uint8)
+            else:
+                yield np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
     def _hashed(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:
             self.digest.update(block)
             yield block
 
-    def _decoded(self, blocks: Iterator[bytes], path: Path) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder(self.encoding)()
-        newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
+        block = next(blocks, b"")
+        encoding = self._encoding_of(block)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        newlines = io.IncrementalNewlineDecoder(None, translate=self.newlines == "lf")
         taken = lines = 0
         begun = marked = final = False
-        block = next(blocks, b"")
         while not final:
-            _refuse_binary(block, path, self.encoding, taken)
+            if not _wide(encoding) and 0 in block:
+                raise _is_binary(name, taken + block.find(0))
             following = next(blocks, b"")
             final = not following
             try:
                 text = decoder.decode(block, final)
             except UnicodeDecodeError as error:
-                offset = taken + len(block) - len(error.object) + error.start
-                line = lines + error.object[: error.start].count(b"\n") + 1
-                what = f"0x{error.object[error.start]:02X} is not valid {self.encoding}"
-                other = "latin-1" if codecs.lookup(self.encoding).name == "utf-8" else "utf-8"
-                raise CorpusError(
-                    f"{path}, line {line}, byte offset {offset}: {what}",
-                    f"name the encoding of the file, for example `encoding={other}`;"
-                    " or `level=byte` to model bytes",
-                ) from None
+                place = taken + len(block) - len(error.object), lines + 1
+                raise _invalid(name, encoding, place, error) from None
             except UnicodeError as error:  # UTF-16 without a byte-order mark
                 hint = "name the byte order too, for example `encoding=utf-16-le`"
-                raise CorpusError(f"{path}: {error}", hint) from None
+                raise CorpusError(f"{name}: {error}", hint) from None
             taken += len(block)
             lines += block.count(b"\n")
             if text and not begun:
@@ -95,12 +145,60 @@ class Reader:
             if text := newlines.decode(text, final):
                 yield text
             block = following
-        if marked:
-            self.notices.append(f"{path}: left out the byte-order mark at its start")
+        if encoding != self.encoding:
+            self._note(name, f"read as {encoding}, as its byte-order mark says")
+        elif marked:
+            self._note(name, "left out the byte-order mark at its start")
         found = newlines.newlines or ()  # a string where there is one kind
         kinds = (found,) if isinstance(found, str) else found
-        if odd := [name for end, name in _ODD.items() if end in kinds]:
-            self.notices.append(f"{path}: turned {' and '.join(odd)} line ends into LF")
+        if self.newlines == "lf" and (odd := [n for end, n in _ODD.items() if end in kinds]):
+            self._note(name, f"turned {' and '.join(odd)} line ends into LF")
+
+    def _encoding_of(self, block: bytes) -> str:
+        if codecs.lookup(self.encoding).name == "utf-8":
+            for mark, encoding in _MARKS.items():
+                if block.startswith(mark):
+                    return encoding
+        return self.encoding
+
+    def _binary(self, block: bytes) -> bool:
+        return 0 in block and not _wide(self._encoding_of(block))
+
+    def _note(self, name: str, what: str) -> None:
+        self._changed.setdefault(what, []).append(name)
+
+
+def _wide(encoding: str) -> bool:
+    return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+
+
+def _normalized(texts: Iterator[str], form: str) -> Iterator[str]:
+    """`texts` in a normal form, cut only where no character composes with one before it."""
+    if form == "none":
+        yield from texts
+        return
+    normal = partial(unicodedata.normalize, "NFC" if form == "nfc" else "NFKC")
+    kept = ""
+    for text in texts:
+        kept += text
+        cut = next((i for i in range(len(kept) - 1, 0, -1) if _begins(kept[i])), 0)
+        if cut:
+            yield normal(kept[:cut])
+            kept = kept[cut:]
+    if kept:
+        yield normal(kept)
+
+
+def _begins(character: str) -> bool:
+    """Whether no normal form changes with what stands before the character.
+
+    Unicode Standard Annex 15: what composes with a character before it is a mark, a Hangul vowel or
+    final consonant, or a vowel sign of Kirat Rai.
+    """
+    first = unicodedata.normalize("NFKD", character)[:1]
+    code = ord(first)
+    joins = 0x1160 <= code < 0x1200 or 0x16D63 <= code < 0x16D6B
+    return not (joins or unicodedata.combining(first) or unicodedata.category(first)[0] == "M")
 
 
 def text_of(symbols: NDArray) -> bytes:
@@ -110,26 +208,8 @@ def text_of(symbols: NDArray) -> bytes:
     return symbols.tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogatepass")
 
 
-def codes_of(text: bytes, level: str = "char") -> NDArray:
-    """Code points of UTF-8, uint32; at level byte the bytes, uint8."""
-    if level == "byte":
-        return np.frombuffer(text, np.uint8)
-    text = text.decode("utf-8", "surrogatepass").encode("utf-32-le", "surrogatepass")
-    return np.frombuffer(text, np.uint32)
-
-
-def special(path: Path) -> str:
-    """`a pipe`, `a socket` or `a device` where `path` is one, else nothing."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # nothing there, or a name that no file can have
-        return ""
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        return "a device"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else ""
-
-
 def _unreadable(path: Path, error: OSError) -> CorpusError:
+    where = path if error.filename is None else error.filename
     match error:
         case FileNotFoundError():
             names: list[str] = []
@@ -138,22 +218,35 @@ def _unreadable(path: Path, error: OSError) -> CorpusError:
             close = difflib.get_close_matches(path.name, names)
             near = [found for n in close if (found := path.parent / n).is_file()]
             hint = f"did you mean {quoted(near[0])}" if near else "check the path"
-            return CorpusError(f"no such file: {path}; expected a text file", hint)
-        case IsADirectoryError():
-            hint = f"name the files in it: {quoted(path)}/*.txt"
-            return CorpusError(f"{path} is a folder; expected a text file", hint)
+            return CorpusError(f"no such file: {where}; expected a text file", hint)
         case PermissionError():
-            return CorpusError(f"no permission to read {path}", f"chmod u+r {quoted(path)}")
-    return CorpusError(f"cannot read {path}: {error.strerror or error}", "check the path")
+            return CorpusError(f"no permission to read {where}", f"chmod u+r {quoted(where)}")
+    return CorpusError(f"cannot read {where}: {error.strerror or error}", "check the path")
 
 
-def _refuse_binary(block: bytes, path: Path, encoding: str, taken: int) -> None:
-    """Look for zero bytes in a block with `taken` bytes before it."""
-    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
-    if wide or (offset := block.find(0)) < 0:
-        return
-    if taken == 0 and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        found = f"begins with a UTF-16 byte-order mark; expected {encoding}"
-        raise CorpusError(f"{path} {found}", "try `encoding=utf-16`")
-    found = f"looks like a binary file: a zero byte at byte offset {taken + offset}; expected text"
-    raise CorpusError(f"{path} {found}", "`level=byte` models any file at all")
+def _nothing(path: Path, left_out: list[str]) -> CorpusError:
+    kind = "folder" if path.is_dir() else "archive"
+    more = f", left out {', '.join(left_out)}" if left_out else ""
+    found = f"{path} is {'an' if kind == 'archive' else 'a'} {kind} without text{more}"
+    hint = "`level=byte` models any file at all" if left_out else "name a file, or another folder"
+    return CorpusError(f"{found}; expected a text file in it", hint)
+
+
+def _is_binary(name: str, offset: int) -> CorpusError:
+    found = f"looks like a binary file: a zero byte at byte offset {offset}; expected text"
+    return CorpusError(f"{name} {found}", "`level=byte` models any file at all")
+
+
+def _invalid(
+    name: str, encoding: str, place: tuple[int, int], error: UnicodeDecodeError
+) -> CorpusError:
+    """place: byte offset and line of what the decoder was given."""
+    offset = place[0] + error.start
+    line = place[1] + error.object[: error.start].count(b"\n")
+    what = f"0x{error.object[error.start]:02X} is not valid {encoding}"
+    other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf-8"
+    return CorpusError(
+        f"{name}, line {line}, byte offset {offset}: {what}",
+        f"name the encoding of the file, for example `encoding={other}`;"
+        " or `level=byte` to model bytes",
+    )

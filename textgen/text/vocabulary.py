@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from textgen.errors import UnknownCharacters
 
+REPLACEMENT = "\ufffd"  # how the unknown symbol reads
 NAMED = 5  # unknown characters that a message names
 
 
@@ -20,14 +21,21 @@ NAMED = 5  # unknown characters that a message names
 class Vocabulary:
     """Code points in ascending order (level char), or the 256 bytes (level byte).
 
-    An id is the place of its character in `characters`, or the byte itself.
+    An id is the place of its character in `characters`, or the byte itself. has_unknown: whether
+    one more id, the last, stands for all characters that the vocabulary lacks.
     """
 
     level: str
     characters: str = ""
+    has_unknown: bool = False
 
     def __len__(self) -> int:
-        return 256 if self.level == "byte" else len(self.characters)
+        return 256 if self.level == "byte" else len(self.characters) + self.has_unknown
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of the unknown symbol, which is never drawn; None where there is none."""
+        return len(self.characters) if self.has_unknown else None
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -43,21 +51,22 @@ class Vocabulary:
         """Code point -> id, -1 where there is none; one entry past the largest code point."""
         codes = np.frombuffer(self.characters.encode("utf-32-le"), np.uint32)
         table = np.full(int(codes[-1]) + 2, -1, np.int32)
-        table[codes] = np.arange(len(self), dtype=np.int32)
+        table[codes] = np.arange(len(codes), dtype=np.int32)
         return table
 
     def lookup(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
         """Ids of code points (or of bytes), -1 for those the vocabulary lacks; same shape."""
         if self.level == "byte":
             return codes.astype(np.int32)
-        return self._table[np.minimum(codes, len(self._table) - 1)]
+        return self._table.take(codes, mode="clip")
 
     def encode(self, text: str, unknown: str = "error", what: str = "the text") -> NDArray:
         """Ids of `text`, shape (n,).
 
         unknown: for characters that the vocabulary lacks: `error` raises UnknownCharacters with
-            their places, `skip` leaves them out, `replace` takes the nearest known form (the other
-            case, the letter without its accents, else a space, else nothing).
+            their places, `skip` leaves them out, `replace` takes the unknown symbol, or in a
+            vocabulary without one the nearest known form (the other case, the letter without its
+            accents, else a space, else nothing).
         """
         if self.level == "byte":
             raw = text.encode("utf-8", "surrogateescape")
@@ -71,7 +80,10 @@ class Vocabulary:
         """Ids of code points (or of bytes), shape (n,); `unknown`: skip or replace, as above."""
         ids = self.lookup(symbols)
         if ids.min(initial=0) < 0:
-            if unknown == "replace":
+            if unknown == "replace" and self.unknown is not None:
+                ids[ids < 0] = self.unknown
+            elif unknown == "replace":
+                symbols = symbols.astype(np.uint32)
                 nearest = {int(c): self._nearest(chr(c)) for c in np.unique(symbols[ids < 0])}
                 text = symbols.tobytes().decode("utf-32-le", "surrogatepass").translate(nearest)
                 ids = self.lookup(np.frombuffer(text.encode("utf-32-le"), np.uint32))
@@ -96,7 +108,7 @@ class Vocabulary:
         Bytes that are not UTF-8 come as lone surrogates, which `surrogateescape` writes back.
         """
         if self.level == "char":
-            characters = self.characters
+            characters = self.characters + REPLACEMENT * self.has_unknown
             return lambda i: "" if i is None else characters[i]
         utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         return lambda i: utf8.decode(b"", final=True) if i is None else utf8.decode(bytes((i,)))

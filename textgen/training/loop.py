@@ -25,6 +25,7 @@ from textgen.store.contents import read_resumed
 from textgen.store.record import LONGEST_HISTORY, Record, new_identity
 from textgen.store.run import Run
 from textgen.text.corpus import Corpus
+from textgen.text.statistics import scripts
 from textgen.training.pace import Decisions
 from textgen.training.planning import EVALUATED, Plan, evaluation_worth
 from textgen.training.step import Learner
@@ -164,6 +165,8 @@ class Loop:
             parameters=self.plan.model.parameters,
             notices=self.corpus.notices + self.plan.notices,
             chars_per_second=self.plan.chars_per_second,
+            texts=len(self.corpus.lengths),
+            alphabet=scripts(self.corpus.vocabulary),
             **self._facts(),
         )
 

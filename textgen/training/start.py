@@ -14,7 +14,7 @@ from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header, read_arrays, read_header
 from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
 from textgen.store.run import Run
-from textgen.text.corpus import read_corpus
+from textgen.text.corpus import Progress, read_corpus
 from textgen.training.loop import Loop
 from textgen.training.planning import extended, plan
 from textgen.training.step import Arrays, Learner, first_network
@@ -23,17 +23,25 @@ Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, f
 _WEIGHTS_ALONE = "it holds weights alone, so the optimizer and the streams' state begin anew"
 
 
-def begin(run: Run, corpus_config: CorpusConfig, choices: Choices, began: float) -> Loop:
+def begin(
+    run: Run,
+    corpus_config: CorpusConfig,
+    choices: Choices,
+    began: float,
+    progress: Progress | None = None,
+) -> Loop:
     """A run from its first step; `began`: when a budget's clock began, on `time.monotonic`."""
     device = pick_device(choices.device)
-    corpus = read_corpus(corpus_config)
+    corpus = read_corpus(corpus_config, cache=choices.cache, progress=progress)
     planned = plan(choices, corpus, device, began)
     network = first_network(planned.model, corpus.train, planned.training.seed)
     learner = Learner(network, planned.training, corpus.train, device)
     return Loop(run, corpus, corpus_config, planned, learner, began=began)
 
 
-def resume(source: Path, files: Files, choices: Choices, began: float) -> Loop:
+def resume(
+    source: Path, files: Files, choices: Choices, began: float, progress: Progress | None = None
+) -> Loop:
     """A run from where it was saved; `files`: where its corpus is now, if it moved.
 
     source: a run's last, previous or best, from which the optimizer begins anew.
@@ -55,7 +63,8 @@ def resume(source: Path, files: Files, choices: Choices, began: float) -> Loop:
     most = max(torch.get_num_threads(), os.cpu_count() or 1)
     torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
-    corpus, corpus_config = reread_corpus(header, now), now or record.corpus
+    corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
+    corpus_config = now or record.corpus
     planned = extended(record, choices, corpus, device, began)
     if record.kind == "best":
         planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))

@@ -12,7 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-COUNTED = 1 << 20  # ids counted at a time
+from textgen.text.mapped import release
+
+COUNTED = 1 << 18  # ids counted at a time
+RELEASED = 256  # steps after which memory of a text that is read from its file is given back
 BLOCK = 4096  # characters that a stream reads on, about, before it goes elsewhere
 RESETS = 0.01  # the share of chunks that begin from zero state, besides where a text or block does
 
@@ -82,6 +85,8 @@ class Streams:
         corpus's end, and in a seeded 1 of 100, so that the model also learns to begin, as in
         sampling and evaluation.
         """
+        if step % RELEASED == 0:
+            release(self.ids)
         positions = self.positions(step)
         window = self.ids[(positions + self._span) % len(self.ids)].astype(np.int64)
         fresh = positions < self.bptt if step else np.ones(len(positions), bool)
@@ -106,5 +111,6 @@ def frequencies(ids: NDArray, vocabulary_size: int) -> NDArray[np.float32]:
     counts = np.ones(vocabulary_size, np.int64)
     for begin in range(0, len(ids), COUNTED):
         counts += np.bincount(ids[begin : begin + COUNTED], minlength=vocabulary_size)
+        release(ids)
     shares: NDArray[np.float32] = np.divide(counts, counts.sum(), dtype=np.float32)
     return shares

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import prose
+
+from textgen.cli.app import app
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[str, str]:
+    app([str(word) for word in words], standalone_mode=False)
+    return capsys.readouterr()
+
+
+def test_a_text_is_described_within_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(prose(1000) + "é猫\x1b[31m\r\n", encoding="utf-8")
+    out, err = run(capsys, "stats", tmp_path)
+    lines = out.splitlines()
+    assert lines[0].startswith("read      2 texts, 2,016 characters, ")
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in out
+    assert any("U+732B" in line for line in lines)
+    assert "parts     1,814 to train on, 202 held out" in lines
+    assert "turned CRLF line ends into LF" in err
+
+
+def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(1000))
+    facts = json.loads(run(capsys, "stats", path, "--json")[0])
+    assert facts["characters"] == facts["train_characters"] + facts["val_characters"] == 1000
+    assert facts["scripts"]["Latin"] == len({c for c in prose(1000) if c.isalpha()})
+    assert facts["lines"]["lines"] == prose(1000)[:900].count("\n")
+
+
+def test_at_level_byte_there_is_no_alphabet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(256)) * 4)
+    out = run(capsys, "stats", path, "--level", "byte")[0]
+    assert "alphabet  bytes" in out
+    assert "rarest" not in out

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import prose
+
+from textgen.config import Choices, CorpusConfig
+from textgen.errors import CorpusError
+from textgen.text import cache as cache_module
+from textgen.text import corpus as corpus_module
+from textgen.text.cache import Cache, place_of
+from textgen.text.corpus import Corpus, read_corpus
+from textgen.text.encoding import Numbered
+from textgen.text.vocabulary import Vocabulary
+
+TEXT = prose(2000)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache's folder; every text is worth to be kept."""
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(corpus_module, "WORTH", 0.0)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return written(tmp_path / "text.txt", TEXT)
+
+
+def written(path: Path, text: str) -> Path:
+    """A file that has been at rest for a while, as far as its reader can tell."""
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "AT_REST", -1.0)
+
+
+def config(*files: Path, **settings: Any) -> CorpusConfig:
+    choices = Choices(**settings)
+    return CorpusConfig.of(choices, tuple(map(str, files)), choices.val_file)
+
+
+def read(*files: Path, **settings: Any) -> Corpus:
+    return read_corpus(config(*files, **settings))
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with each block of symbols that is encoded."""
+    calls: list[int] = []
+    add = Numbered.add
+
+    def counted(self: Numbered, symbols: np.ndarray) -> None:
+        calls.append(len(symbols))
+        add(self, symbols)
+
+    monkeypatch.setattr(Numbered, "add", counted)
+    return calls
+
+
+def same(one: Corpus, other: Corpus) -> bool:
+    arrays = ("train", "validation", "counts")
+    facts = ("vocabulary", "fingerprint", "notices", "lengths")
+    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in arrays) and all(
+        getattr(one, n) == getattr(other, n) for n in facts
+    )
+
+
+def test_a_second_reading_takes_the_ids_from_the_cache(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = reads(monkeypatch)
+    first = read(file)
+    assert calls
+    calls.clear()
+    second = read(file)
+    assert not calls
+    assert same(first, second)
+    assert isinstance(second.train, np.memmap)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_what_is_encoded_in_no_time_is_not_kept(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "WORTH", 1.0)
+    read(file)
+    assert not folder.exists()
+
+
+def test_without_the_cache_nothing_is_kept(file: Path, folder: Path) -> None:
+    read_corpus(config(file), cache=False)
+    assert not folder.exists()
+
+
+def test_parts_are_cut_anew_from_what_is_kept(file: Path) -> None:
+    assert len(read(file).train) == 1800
+    assert len(read(file, val_fraction=0.5).train) == 1000
+    assert len(Cache().entries()) == 1
+
+
+def test_a_vocabulary_of_another_text_reads_anew_and_keeps_nothing(file: Path) -> None:
+    wider = Vocabulary("char", "".join(sorted({*TEXT, "é"})))
+    assert read_corpus(config(file), wider).vocabulary == wider
+    assert Cache().entries() == []
+    plain = read(file).vocabulary
+    assert read_corpus(config(file), wider).vocabulary == wider
+    assert read(file).vocabulary == plain
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"newlines": "keep"},
+        {"normalize": "nfc"},
+        {"min_count": 2},
+        {"encoding": "latin-1"},
+        {"level": "byte"},
+    ],
+    ids=str,
+)
+def test_each_setting_that_decides_on_the_ids_has_ids_of_its_own(
+    file: Path, settings: dict[str, Any]
+) -> None:
+    file.write_bytes((TEXT + "é\r\n").encode())
+    plain, other = read(file), read(file, **settings)
+    assert same(read(file), plain)
+    assert same(read(file, **settings), other)
+    assert len(Cache().entries()) == 2
+
+
+def test_the_boundaries_of_files_count(tmp_path: Path) -> None:
+    one = written(tmp_path / "1", TEXT[:300]), written(tmp_path / "2", TEXT[300:])
+    two = written(tmp_path / "3", TEXT[:500]), written(tmp_path / "4", TEXT[500:])
+    assert read(*one).fingerprint == read(*two).fingerprint
+    assert (read(*one).lengths, read(*two).lengths) == ((300, 1700), (500, 1500))
+    read(one[0], val_file=str(one[1]))
+    assert len(Cache().entries()) == 3
+
+
+def change_content(file: Path) -> None:
+    file.write_text(TEXT.replace("fox", "FOX"), encoding="utf-8")
+
+
+def change_content_and_put_the_time_back(file: Path) -> None:
+    before = file.stat()
+    file.write_text(TEXT.replace("fox", "FOX"), encoding="utf-8")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def rename_another_to_its_place(file: Path) -> None:
+    before = file.stat()
+    other = written(file.with_name("other"), TEXT.replace("fox", "FOX"))
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(file)
+
+
+@pytest.mark.parametrize(
+    "change", [change_content, change_content_and_put_the_time_back, rename_another_to_its_place]
+)
+def test_a_text_that_changed_is_read_anew(file: Path, change: Callable[[Path], None]) -> None:
+    first = read(file)
+    time.sleep(0.02)  # the clock of a file system ticks a hundred times a second or more
+    change(file)
+    assert read(file).fingerprint != first.fingerprint
+
+
+def test_a_file_just_written_is_not_trusted_to_be_at_rest(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "AT_REST", 2.0)
+    assert place_of(config(file), time.time()) == ""
+    assert place_of(config(file), time.time() + 10) != ""
+
+
+@pytest.mark.parametrize("damage", ["ids", "corpus.json"])
+def test_an_entry_that_is_not_whole_is_not_used(file: Path, folder: Path, damage: str) -> None:
+    whole = read_corpus(config(file), cache=False)
+    read(file)
+    entry = Cache().entries()[0].path
+    with open(entry / damage, "r+b") as part:
+        part.truncate(10)
+    assert same(read(file), whole)
+    assert isinstance(read(file).train, np.memmap)
+    assert len(Cache().entries()) == 1
+
+
+def test_the_entry_used_longest_ago_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [written(tmp_path / f"{n}.txt", prose(2000, n)) for n in range(3)]
+    for number, path in enumerate(files):
+        read(path)
+        os.utime(Cache().entries()[0].path, (number + 1, number + 1))
+    read(files[0])  # which makes 1.txt the one used longest ago
+    monkeypatch.setattr(cache_module, "LIMIT", sum(e.bytes for e in Cache().entries()) + 10)
+    read(written(tmp_path / "3.txt", prose(2000, 3)))
+    kept = {Path(entry.files[0]).name for entry in Cache().entries()}
+    assert kept == {"0.txt", "2.txt", "3.txt"}
+    assert len(list(Cache().folder.iterdir())) == 6  # no link leads nowhere
+
+
+def test_clear_leaves_nothing(file: Path, folder: Path) -> None:
+    read(file)
+    (folder / ".new-abandoned").mkdir()
+    assert Cache().clear() > len(TEXT)
+    assert list(folder.iterdir()) == []
+
+
+def test_clear_leaves_what_is_being_encoded(folder: Path) -> None:
+    with Cache().scratch() as scratch:
+        Cache().clear()
+        assert scratch.is_dir()
+    assert not scratch.exists()
+
+
+def test_a_text_that_is_trained_on_may_be_cleared(file: Path) -> None:
+    read(file)
+    corpus = read(file)
+    Cache().clear()
+    assert corpus.vocabulary.decode(corpus.train) == TEXT[:1800]
+
+
+def test_a_folder_that_cannot_be_written_is_done_without_and_it_is_said(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    corpus = read(file)
+    assert len(corpus.train) == 1800
+    assert corpus.notices == (
+        f"the encoded text is not kept, for the cache folder {folder} cannot be written:"
+        " Permission denied",
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that is always full")
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CorpusError, match=f"{folder}: No space left on device") as caught:
+        read(file)
+    assert "TEXTGEN_CACHE=FOLDER" in caught.value.hint
+    assert list(folder.iterdir()) == []
+
+
+ENCODE = """
+import sys
+from textgen.config import Choices, CorpusConfig
+from textgen.text import cache, corpus
+corpus.WORTH, cache.AT_REST = 0.0, -1.0
+print("ready", flush=True)
+sys.stdin.readline()
+found = corpus.read_corpus(CorpusConfig.of(Choices(), (sys.argv[1],), None))
+print(found.fingerprint)
+"""
+
+
+def encoder(file: Path) -> subprocess.Popen[str]:
+    """Another process, about to encode."""
+    made = subprocess.Popen(
+        [sys.executable, "-c", ENCODE, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert made.stdout is not None
+    assert made.stdout.readline() == "ready\n"
+    return made
+
+
+def test_two_processes_at_once_both_succeed(tmp_path: Path) -> None:
+    file = written(tmp_path / "large.txt", prose(200_000) * 10)
+    both = [encoder(file), encoder(file)]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    printed = [process.communicate(timeout=60)[0] for process in both]
+    assert printed[0] == printed[1] != ""
+    assert len(Cache().entries()) == 1
+    assert len(list(Cache().folder.iterdir())) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    file = written(tmp_path / "large.txt", prose(200_000) * 10)
+    whole = read_corpus(config(file), cache=False)
+    rng = random.Random(1)
+    for _ in range(6):
+        process = encoder(file)
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        time.sleep(rng.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert same(read_corpus(config(file)), whole)
+        Cache().clear()
+        assert list(Cache().folder.iterdir()) == []

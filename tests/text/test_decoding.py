@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import random
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from textgen.text import decoding as decoding_module
+from textgen.text.decoding import Reader
+
+SCRIPTS = [
+    "春眠不覚暁、処処聞啼鳥。\n",
+    "بِسْمِ ٱللَّٰهِ\n",
+    "नमस्ते दुनिया\n",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301\n",
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "text"
+
+
+def block_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_module, "READ", size)
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+@pytest.mark.parametrize("block", [1, 3, 1 << 18])
+def test_scripts_and_joined_emoji_come_as_they_are(
+    file: Path, text: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block_size(block, monkeypatch)
+    file.write_text(text, encoding="utf-8")
+    reader = Reader()
+    assert reader.text(file) == text
+    assert reader.notices == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(), block=st.integers(1, 9))
+def test_with_newlines_kept_any_text_comes_as_it_is(tmp_path: Path, text: str, block: int) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        block_size(block, monkeypatch)
+        if "\0" not in text:
+            assert Reader(newlines="keep").text(path) == text.removeprefix("\ufeff")
+        raw = Reader(level="byte").text(path)
+        assert raw.encode("utf-8", "surrogateescape") == text.encode()
+
+
+@pytest.mark.parametrize("newlines", ["\r\n", "\r", "\n"])
+def test_line_ends_are_kept_on_request(file: Path, newlines: str) -> None:
+    text = f"one{newlines}two{newlines}"
+    file.write_bytes(text.encode())
+    reader = Reader(newlines="keep")
+    assert reader.text(file) == text
+    assert reader.notices == []
+
+
+COMPOSING = "e\u0301\u0323a\u030aAカ\u3099ｶﾞ\u1100\u1161\u11a8각ﬁ\u09c7\u09be½\n \u0fb2\u0f71\u0f80"
+
+
+@pytest.mark.parametrize("form", ["nfc", "nfkc"])
+@pytest.mark.parametrize("seed", range(30))
+def test_a_normal_form_in_blocks_is_that_of_the_whole(
+    file: Path, form: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    block_size(rng.randint(1, 9), monkeypatch)
+    text = "".join(rng.choices(COMPOSING, k=300))
+    file.write_text(text, encoding="utf-8")
+    whole = unicodedata.normalize("NFC" if form == "nfc" else "NFKC", text)
+    assert Reader(normalize=form).text(file) == whole
+
+
+def test_wherever_a_normal_form_is_cut_the_parts_are_the_whole() -> None:
+    begins = decoding_module._begins
+    for code in (*range(0xD800), *range(0xE000, 0x20000)):
+        character = chr(code)
+        if begins(character):
+            for before in "eカ\u1100가\u09c7":
+                for form in ("NFC", "NFKC"):
+                    joined = unicodedata.normalize(form, before + character)
+                    apart = unicodedata.normalize(form, character)
+                    assert joined == unicodedata.normalize(form, before) + apart, hex(code)

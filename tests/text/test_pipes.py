@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, prose
+
+import textgen
+from textgen.errors import CorpusError
+from textgen.store.checkpoint import read_header
+from textgen.text import pipes
+
+TEXT = prose(3000)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def fill(pipe: Path, text: str) -> threading.Thread:
+    thread = threading.Thread(target=pipe.write_text, args=(text,))
+    thread.start()
+    return thread
+
+
+def test_a_run_on_a_pipe_keeps_its_text_and_resumes_from_it(pipe: Path, tmp_path: Path) -> None:
+    writer = fill(pipe, TEXT)
+    list(textgen.train(pipe, checkpoints=tmp_path, run="piped", steps=5, **SMALL))
+    writer.join()
+    copy = tmp_path / "piped" / "input-1.txt"
+    assert copy.read_text() == TEXT
+    assert read_header(tmp_path / "piped" / "last.safetensors").record.corpus.files == (str(copy),)
+    assert list(textgen.resume("piped", checkpoints=tmp_path, steps=5))
+
+
+def test_stdin_is_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    list(textgen.train("-", checkpoints=tmp_path, steps=2, **SMALL))
+    assert (tmp_path / "stdin" / "input-1.txt").read_text() == TEXT
+
+
+def test_a_dry_run_leaves_no_copy(pipe: Path, tmp_path: Path) -> None:
+    writer = fill(pipe, TEXT)
+    checkpoints = tmp_path / "checkpoints"
+    assert len(list(textgen.train(pipe, checkpoints=checkpoints, dry_run=True, steps=2))) == 1
+    writer.join()
+    assert not checkpoints.exists()
+
+
+def test_a_text_that_is_refused_leaves_no_copy(pipe: Path, tmp_path: Path) -> None:
+    writer = fill(pipe, "short")
+    checkpoints = tmp_path / "checkpoints"
+    with pytest.raises(CorpusError, match="5 characters"):
+        list(textgen.train(pipe, checkpoints=checkpoints, steps=2))
+    writer.join()
+    assert list(checkpoints.iterdir()) == []
+
+
+def test_where_no_copy_can_be_made_it_is_said(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pipes.shutil, "copyfileobj", full)
+    writer = fill(pipe, TEXT[:9])
+    with (
+        pytest.raises(CorpusError, match="No space left on device"),
+        pipes.kept([pipe], tmp_path / "run"),
+    ):
+        raise AssertionError
+    writer.join()
+    assert not list((tmp_path / "run").iterdir())

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import random
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from textgen.errors import CorpusError
+from textgen.text import sources as sources_module
+from textgen.text.decoding import Reader
+from textgen.text.sources import title
+
+TEXT = "One fox, and another; naïve, 日本.\n" * 40
+DATA = TEXT.encode()
+
+
+def zstd(data: bytes) -> bytes:
+    module = pytest.importorskip("backports.zstd", reason="needs the extra zstd")
+    return bytes(module.compress(data))
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd,
+}
+
+
+def text_of(path: Path, reader: Reader | None = None) -> str:
+    return (reader or Reader()).text(path)
+
+
+def refusal(path: Path, reader: Reader | None = None) -> CorpusError:
+    with pytest.raises(CorpusError) as caught:
+        text_of(path, reader)
+    return caught.value
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return made.getvalue()
+
+
+# Folders
+
+
+def test_a_folder_is_all_its_texts_in_sorted_order(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/z.txt", "a/b/c.md", "c"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{name}\n")
+    assert text_of(tmp_path) == "b.txt\nc\na/z.txt\na/b/c.md\n"
+
+
+def test_what_is_left_out_of_a_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".hidden").write_text("hidden")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\0\0")
+    (tmp_path / "none.txt").touch()
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    (tmp_path / "text").write_text("text\n")
+    reader = Reader()
+    assert text_of(tmp_path, reader) == "text\n"
+    assert reader.notices == [
+        f"{tmp_path}: left out 2 hidden, 1 a broken link, 1 empty, 1 binary,"
+        " 1 a link to a folder read already"
+    ]
+
+
+def test_at_level_byte_a_folder_is_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\0\xff")
+    (tmp_path / "b").write_bytes(b"b")
+    assert text_of(tmp_path, Reader(level="byte")).encode("utf-8", "surrogateescape") == b"\0\xffb"
+
+
+def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\0\0")
+    error = refusal(tmp_path)
+    assert error.message == (
+        f"{tmp_path} is a folder without text, left out 1 binary; expected a text file in it"
+    )
+
+
+def test_of_mixed_encodings_the_file_and_the_offset_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ünï", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("naïve", encoding="latin-1")
+    message = refusal(tmp_path).message
+    assert message == f"{tmp_path / 'b.txt'}, line 1, byte offset 2: 0xEF is not valid utf-8"
+
+
+# Compressed files and archives
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_compressed_file_is_read_as_its_text(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(PACKED[suffix](DATA))
+    assert text_of(path) == TEXT
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_compressed_file_that_is_cut_off_is_refused(
+    tmp_path: Path, suffix: str, share: float
+) -> None:
+    noise = random.Random(1).randbytes(50_000).hex().encode()
+    packed = PACKED[suffix](noise)
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(packed[: int(share * len(packed))])
+    assert refusal(path).message.startswith(f"{path} is damaged after ")
+
+
+@pytest.mark.parametrize("suffix", [*PACKED, ".zip", ".tar.gz"])
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".zst":
+        zstd(b"")
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(DATA)
+    assert f"{path} is damaged after 0 bytes" in refusal(path).message
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz", ".tar.xz"])
+def test_the_members_of_an_archive_are_texts_in_its_order(tmp_path: Path, suffix: str) -> None:
+    packed = tar_of({"b.txt": DATA, "a/.hidden": b"x", "a.txt": b"end\n"})
+    path = tmp_path / f"texts{suffix}"
+    pack = {".tar.gz": gzip.compress, ".tgz": gzip.compress, ".tar.xz": lzma.compress}.get(suffix)
+    path.write_bytes(pack(packed) if pack else packed)
+    named = [
+        (name, b"".join(block.tobytes() for block in blocks))
+        for name, blocks in Reader(level="byte").texts(path)
+    ]
+    assert named == [(f"{path}:b.txt", DATA), (f"{path}:a.txt", b"end\n")]
+
+
+def test_the_members_of_a_zip_file_are_texts_in_sorted_order(tmp_path: Path) -> None:
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.txt", DATA)
+        archive.writestr("a.txt", "one\n")
+    assert text_of(path) == "one\n" + TEXT
+
+
+def test_a_damaged_member_of_a_zip_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", DATA)
+    path.write_bytes(
+        path.read_bytes().replace(b"naive", b"nbive").replace(b"One fox", b"One fux", 1)
+    )
+    assert refusal(path).message.startswith(f"{path}:a.txt is damaged after ")
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".tar.gz", ".zip"])
+def test_a_file_that_unpacks_to_far_more_than_a_text_does_is_stopped(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources_module, "FREE", 1 << 20)
+    path, much = tmp_path / f"bomb{suffix}", b"a" * (1 << 25)
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.txt", much)
+    else:
+        data = tar_of({"a.txt": much}) if "tar" in suffix else much
+        path.write_bytes(PACKED[Path(suffix).suffix or suffix](data))
+    error = refusal(path)
+    assert "unpacks to more than 200 times its size" in error.message
+    assert int(error.message.split("stopped at ")[1].split()[0].replace(",", "")) < len(much) / 2
+    assert str(path) in error.hint
+
+
+def test_without_the_extra_for_zstd_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(sources_module, "import_module", missing)
+    (tmp_path / "a.zst").write_bytes(b"x")
+    assert "textgen-lstm[zstd]" in refusal(tmp_path / "a.zst").hint
+
+
+# Files that change
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / ("text.gz" if packed else "text")
+    path.write_bytes(gzip.compress(DATA) if packed else DATA)
+    blocks = Reader().symbols(path)
+    next(blocks)
+    os.utime(path, (1, 1))
+    with pytest.raises(CorpusError, match="changed while it was read"):
+        next(blocks)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("-", "stdin"),
+        ("plays.txt", "plays"),
+        ("a/plays.tar.gz", "plays"),
+        ("plays.txt.xz", "plays"),
+        ("plays.tgz", "plays"),
+        ("plays", "plays"),
+    ],
+)
+def test_a_text_is_called_by_its_name_without_endings(path: str, name: str) -> None:
+    assert title(Path(path)) == name
+
+
+def test_the_folder_one_is_in_has_a_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plays").mkdir()
+    monkeypatch.chdir(tmp_path / "plays")
+    assert title(Path()) == "plays"

@@ -1,0 +1,45 @@
+"""textgen cache: the encoded texts that are kept for the next run."""
+
+import time
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from textgen.cli.table import table
+from textgen.cli.terminal import harmless, note, short
+
+
+class Action(StrEnum):
+    """What to do with the cache."""
+
+    ls = "ls"
+    clear = "clear"
+
+
+ACTION = typer.Argument(help="ls lists what is kept, clear removes it.")
+
+
+def cache(action: Annotated[Action, ACTION] = Action.ls) -> None:
+    """List or remove the encoded texts that are kept for the next run.
+
+    They are in the user's cache folder, or in the one that TEXTGEN_CACHE names; at most 20 GB, of
+    which the ones used longest ago go first. Any of them can be made again from its text.
+    """
+    from textgen.text.cache import Cache
+
+    kept = Cache()
+    if action is Action.clear:
+        note(f"freed {short(kept.clear())}B in {kept.folder}")
+        return
+    entries = kept.entries()
+    if not entries:
+        note(f"nothing is kept in {kept.folder}")
+        return
+    rows = [("BYTES", "CHARACTERS", "USED", "TEXT")]
+    for entry in entries:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        text = harmless(", ".join(entry.files))
+        rows.append((short(entry.bytes), f"{entry.characters:,}", used, text))
+    for line in table(rows):
+        print(line)

@@ -1,0 +1,114 @@
+"""textgen stats: what a text is, before anybody waits for a model of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+import textwrap
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textgen.cli.info import alphabet_line
+from textgen.cli.parse import training
+from textgen.cli.terminal import harmless, note
+from textgen.cli.train import CORPUS, DATA, DEFAULT, Cache
+
+if TYPE_CHECKING:
+    from textgen.text.corpus import Corpus
+
+WIDTH = 80  # columns
+_SHOWN = {"\t": "tab", " ": "space", "\n": "line end"}
+
+
+def stats(
+    context: typer.Context,
+    corpus: Annotated[list[Path] | None, CORPUS] = None,
+    val_fraction: Annotated[float, training("val_fraction", DATA)] = DEFAULT.val_fraction,
+    val_file: Annotated[Path | None, training("val_file", DATA)] = None,
+    encoding: Annotated[str, training("encoding", DATA)] = DEFAULT.encoding,
+    newlines: Annotated[str, training("newlines", DATA)] = DEFAULT.newlines,
+    normalize: Annotated[str, training("normalize", DATA)] = DEFAULT.normalize,
+    min_count: Annotated[int, training("min_count", DATA)] = DEFAULT.min_count,
+    level: Annotated[str, training("level", DATA)] = DEFAULT.level,
+    cache: Cache = DEFAULT.cache,
+    json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Tell what a text is: its size, alphabet and lines, and how it would be split.
+
+    It is read as textgen train would read it.
+    """
+    from tempfile import TemporaryDirectory
+
+    from textgen.config import Choices, CorpusConfig
+    from textgen.text.corpus import default_corpus, read_corpus
+    from textgen.text.pipes import kept
+
+    names = [f.name for f in dataclasses.fields(Choices) if f.name in context.params]
+    choices = Choices(**{name: context.params[name] for name in names})
+    paths = [*(corpus or [default_corpus()]), *([val_file] if val_file else [])]
+    with TemporaryDirectory() as folder, kept(paths, Path(folder)) as now:
+        files = [str(path.absolute()) for path in now]
+        held_out = files.pop() if val_file else None
+        found = read_corpus(CorpusConfig.of(choices, tuple(files), held_out), cache=cache)
+        facts = facts_of(found)
+    if json:
+        print(jsonlib.dumps(facts))
+        return
+    for name, value in _rows(facts):
+        print(f"{name:<9} {harmless(value)}"[:WIDTH])
+    for notice in found.notices:
+        note(f"note: {notice}")
+
+
+def facts_of(corpus: Corpus) -> dict[str, Any]:
+    """What `--json` prints."""
+    from textgen.text.statistics import lines_of, oddest, rarest, scripts
+
+    lines = lines_of(corpus)
+    return {
+        "texts": len(corpus.lengths),
+        "characters": sum(corpus.lengths),
+        "distinct": len(corpus.vocabulary.characters) or 256,
+        "scripts": scripts(corpus.vocabulary),
+        "rarest": rarest(corpus),
+        "oddest": oddest(corpus),
+        "lines": lines and dataclasses.asdict(lines),
+        "train_characters": len(corpus.train),
+        "val_characters": len(corpus.validation),
+        "sha256": corpus.fingerprint,
+        "notices": corpus.notices,
+    }
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = facts["lines"]
+    size = f"{facts['characters']:,} characters, {facts['distinct']} distinct"
+    texts = f"{facts['texts']:,} text{'s' if facts['texts'] > 1 else ''}, {size}"
+    rows = [("read", texts)]
+    rows += [("alphabet", row) for row in _folded(alphabet_line(facts["scripts"]))]
+    for name in ("rarest", "oddest"):
+        rows += [(name, f"{_named(character)}: {count:,}") for character, count in facts[name]]
+    if lines:
+        lengths = f"{lines['lines']:,}, median {lines['median']}, longest {lines['longest']:,}"
+        of = "" if lines["examined"] == facts["train_characters"] else " at the beginning"
+        rows.append(("lines", f"{lengths} characters{of}"))
+        repeated = f"{lines['repeated_lines']:.1%} of lines"
+        repeated += f", {lines['repeated_paragraphs']:.1%} of paragraphs"
+        rows.append(("repeated", f"{repeated} (of 20 characters or more)"))
+    parts = f"{facts['train_characters']:,} to train on, {facts['val_characters']:,} held out"
+    rows += [("parts", parts), ("sha256", facts["sha256"])]
+    labels = [name for name, _ in rows]
+    once = ("" if name in labels[:place] else name for place, name in enumerate(labels))
+    return [(label, value) for label, (_, value) in zip(once, rows, strict=True)]
+
+
+def _named(character: str) -> str:
+    shown = _SHOWN.get(character, character)
+    return f"U+{ord(character):04X} {shown} {unicodedata.name(character, '').lower()}".rstrip()
+
+
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH - 10)

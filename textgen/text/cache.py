@@ -1,0 +1,236 @@
+"""Encoded texts kept in the user's cache folder, for the next run to begin at once.
+
+An entry is a folder named by a fingerprint: of the bytes of the texts, their boundaries and all
+settings that decide on the ids. It is made under another name and renamed when it is whole. A link
+`at-...`, named by paths, sizes and times of change, leads to it, so that files that did not change
+need not be read.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen.config import CorpusConfig
+from textgen.text.encoding import Encoded
+from textgen.text.sources import Sources
+from textgen.text.vocabulary import Vocabulary
+
+VERSION = 1  # of what an entry holds and of how texts are decoded; raise it when either changes
+LIMIT = 20 * 10**9  # bytes of all entries; above it the one used longest ago goes first
+AT_REST = 2.0  # seconds since a file's last change, below which another might go unnoticed
+ABANDONED = 60.0  # seconds after which an unlocked folder of an encoding is nobody's
+FOLDER = "TEXTGEN_CACHE"  # the environment variable that names another folder
+_NEW, _AT = ".new-", "at-"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the cache keeps of one corpus."""
+
+    path: Path
+    files: tuple[str, ...]
+    characters: int
+    bytes: int  # on disk
+    used: float  # seconds since the epoch
+
+
+class Cache:
+    """The entries in a folder, which is made when the first is written, for the user alone."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def find(self, place: str) -> Encoded | None:
+        """The texts last found at `place` (see `place_of`)."""
+        entry = self.folder / place
+        try:
+            entry = self.folder / (self.folder / (_AT + place)).readlink()
+            facts = json.loads((entry / "corpus.json").read_text(encoding="utf-8"))
+            vocabulary = Vocabulary(facts["level"], facts["characters"], facts["has_unknown"])
+            size = (sum(facts["lengths"]),)
+            file = entry / "ids"
+            if file.stat().st_size != size[0] * vocabulary.dtype.itemsize:
+                raise ValueError(f"the size of {file}")
+            ids = np.memmap(file, vocabulary.dtype, "r", shape=size)
+            with suppress(OSError):
+                os.utime(entry)
+            return Encoded(
+                ids,
+                vocabulary,
+                counts=np.array(facts["counts"], np.int64),
+                lengths=tuple(facts["lengths"]),
+                training=facts["training"],
+                fingerprint=facts["fingerprint"],
+                notices=tuple(facts["notices"]),
+            )
+        except OSError:  # none there, or it is being cleared
+            return None
+        except (ValueError, KeyError, TypeError):  # damaged
+            self._remove(entry)
+            return None
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder to encode in; it is gone afterwards, and after a crash at the next call.
+
+        Raises OSError if the cache folder cannot be written.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._clear_abandoned(time.time() - ABANDONED)
+        folder = self.folder / f"{_NEW}{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        try:
+            with _locked(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, scratch: Path, encoded: Encoded, config: CorpusConfig, place: str) -> None:
+        """Make the folder `scratch`, which holds `ids`, an entry that `place` leads to."""
+        vocabulary = encoded.vocabulary
+        facts = {
+            "files": config.files,
+            "level": vocabulary.level,
+            "characters": vocabulary.characters,
+            "has_unknown": vocabulary.has_unknown,
+            "counts": encoded.counts.tolist(),
+            "lengths": encoded.lengths,
+            "training": encoded.training,
+            "fingerprint": encoded.fingerprint,
+            "notices": encoded.notices,
+        }
+        with open(scratch / "corpus.json", "w", encoding="utf-8") as file:
+            json.dump(facts, file)
+            file.flush()
+            os.fsync(file.fileno())
+        key = _digest([encoded.fingerprint, encoded.lengths, encoded.training, _settings(config)])
+        with suppress(OSError):  # another process has just made the same entry: it is not empty
+            scratch.rename(self.folder / key)
+        if place:
+            link = scratch.with_name(f"{scratch.name}-link")
+            with suppress(OSError):  # no links on this system: the text is read again
+                link.symlink_to(key)
+                link.replace(self.folder / (_AT + place))
+        self._trim(key)
+
+    def entries(self) -> list[Entry]:
+        """All entries, the last used first."""
+        found = []
+        for path in self._paths():
+            with suppress(OSError, ValueError, KeyError):
+                facts = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
+                size = sum(file.stat().st_size for file in path.iterdir())
+                files, characters = tuple(facts["files"]), sum(facts["lengths"])
+                found.append(Entry(path, files, characters, size, path.stat().st_mtime))
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+    def clear(self) -> int:
+        """Remove all but what other processes encode at the moment; the bytes that were freed."""
+        freed = sum(entry.bytes for entry in self.entries())
+        for path in self._paths():
+            self._remove(path)
+        self._clear_abandoned(time.time())
+        self._clear_links()
+        return freed
+
+    def _paths(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [path for path in self.folder.iterdir() if len(path.name) == 64]
+
+    def _trim(self, newest: str) -> None:
+        total = 0
+        for entry in self.entries():
+            total += entry.bytes
+            if total > LIMIT and entry.path.name != newest:
+                self._remove(entry.path)
+        self._clear_links()
+
+    def _remove(self, entry: Path) -> None:
+        """Rename an entry before it is emptied, so that nobody takes what is left for whole."""
+        away = self.folder / f"{_NEW}{secrets.token_hex(8)}"
+        with suppress(OSError):
+            entry.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
+
+    def _clear_abandoned(self, before: float) -> None:
+        for path in self.folder.glob(f"{_NEW}*"):
+            with suppress(OSError):  # locked, or gone by now
+                if path.lstat().st_mtime > before:
+                    continue
+                if path.is_symlink():
+                    path.unlink()
+                else:
+                    with _locked(path):
+                        shutil.rmtree(path)
+
+    def _clear_links(self) -> None:
+        for link in self.folder.glob(f"{_AT}*"):
+            if not link.exists():
+                link.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """The folder that TEXTGEN_CACHE names, else the user's cache folder for textgen."""
+    if named := os.environ.get(FOLDER):
+        return Path(named)
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("textgen"))
+
+
+def place_of(config: CorpusConfig, began: float) -> str:
+    """A digest of where the texts are and of when and how large they are; empty if not at rest.
+
+    began: seconds since the epoch when reading begins.
+    """
+    files: list[Any] = []
+    for path in (*config.files, *([config.val_file] if config.val_file else [])):
+        for file in Sources().files(Path(path)):
+            try:
+                found = file.stat()
+            except OSError:
+                return ""
+            if max(found.st_mtime, found.st_ctime) > began - AT_REST:
+                return ""
+            times = found.st_mtime_ns, found.st_ctime_ns
+            files.append((str(file), found.st_dev, found.st_ino, found.st_size, *times))
+    return _digest([files, len(config.files), _settings(config)])
+
+
+def _settings(config: CorpusConfig) -> dict[str, Any]:
+    """All that decides on the ids, but for the bytes."""
+    others = ("files", "val_file", "val_fraction")
+    held_out = config.val_file is not None
+    settings = {name: value for name, value in asdict(config).items() if name not in others}
+    return {**settings, "held_out": held_out, "version": VERSION}
+
+
+def _digest(facts: Any) -> str:
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises OSError if another process does."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
