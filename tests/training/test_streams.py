@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from textgen.text.mapped import counts_of
 from textgen.training.streams import Streams, fit, frequencies
 
 
@@ -123,6 +124,8 @@ def test_batch_and_chunk_shrink_until_the_text_fills_them(size: int) -> None:
 
 
 def test_frequencies_count_the_whole_text_and_are_never_0(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textgen.training.streams.COUNTED", 3)  # several blocks
+    monkeypatch.setattr("textgen.text.mapped.COUNTED", 3)  # several blocks
     ids = np.array([0, 1, 1, 3, 3, 3, 3], np.uint8)
-    assert frequencies(ids, 5).tolist() == pytest.approx([2 / 12, 3 / 12, 1 / 12, 5 / 12, 1 / 12])
+    assert frequencies(counts_of(ids, 5)).tolist() == pytest.approx(
+        [2 / 12, 3 / 12, 1 / 12, 5 / 12, 1 / 12]
+    )

@@ -25,6 +25,7 @@ from textgen.text.encoding import (
     room_for,
     vocabulary_of,
 )
+from textgen.text.mapped import counts_of
 from textgen.text.sources import Sources, special
 from textgen.text.vocabulary import Unknown, Vocabulary, name_character
 
@@ -52,6 +53,11 @@ class Corpus:
     notices: tuple[str, ...] = ()
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     lengths: tuple[int, ...] = ()
+
+    @property
+    def train_counts(self) -> NDArray[np.int64]:
+        """How often each id occurs in the part for training: the other part is counted sooner."""
+        return self.counts - counts_of(self.validation, len(self.vocabulary))
 
 
 def default_corpus() -> Path:

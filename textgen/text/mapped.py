@@ -3,7 +3,10 @@
 import mmap
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+
+COUNTED = 1 << 18  # ids counted at a time
 
 
 def release(array: NDArray) -> None:
@@ -16,3 +19,12 @@ def release(array: NDArray) -> None:
         owner = owner.base
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
+
+
+def counts_of(ids: NDArray, vocabulary_size: int) -> NDArray[np.int64]:
+    """How often each id occurs, shape (V,)."""
+    counts = np.zeros(vocabulary_size, np.int64)
+    for begin in range(0, len(ids), COUNTED):
+        counts += np.bincount(ids[begin : begin + COUNTED], minlength=vocabulary_size)
+        release(ids)
+    return counts

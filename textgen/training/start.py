@@ -34,7 +34,8 @@ def begin(
     device = pick_device(choices.device)
     corpus = read_corpus(corpus_config, cache=choices.cache, progress=progress)
     planned = plan(choices, corpus, device, began)
-    network = first_network(planned.model, corpus.train, planned.training.seed)
+    seed, counts = planned.training.seed, corpus.train_counts
+    network = first_network(planned.model, corpus.train, seed, counts=counts)
     learner = Learner(network, planned.training, corpus.train, device)
     return Loop(run, corpus, corpus_config, planned, learner, began=began)
 

@@ -17,6 +17,7 @@ from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
 from textgen.store.archive import OTHER_FILE
+from textgen.text.mapped import counts_of
 from textgen.training.schedule import learning_rate
 from textgen.training.streams import Chunk, Streams, frequencies
 
@@ -30,10 +31,14 @@ _MOMENTS = {
 }
 
 
-def first_network(model: ModelConfig, ids: NDArray, seed: int) -> CharModel:
-    """A network with weights drawn for the training text `ids`."""
+def first_network(
+    model: ModelConfig, ids: NDArray, seed: int, *, counts: NDArray[np.int64] | None = None
+) -> CharModel:
+    """A network with weights drawn for the training text `ids`; counts: of each id, if known."""
     network = CharModel(model)
-    shares = torch.from_numpy(frequencies(ids, model.vocabulary_size))
+    if counts is None:
+        counts = counts_of(ids, model.vocabulary_size)
+    shares = torch.from_numpy(frequencies(counts))
     network.initialise(torch.Generator().manual_seed(seed), shares)
     return network
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from textgen.text.mapped import release
 
-COUNTED = 1 << 18  # ids counted at a time
 RELEASED = 256  # steps after which memory of a text that is read from its file is given back
 BLOCK = 4096  # characters that a stream reads on, about, before it goes elsewhere
 RESETS = 0.01  # the share of chunks that begin from zero state, besides where a text or block does
@@ -106,11 +105,7 @@ def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
     return batch_size, bptt
 
 
-def frequencies(ids: NDArray, vocabulary_size: int) -> NDArray[np.float32]:
+def frequencies(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Each character's share of a text, counted once more than it occurs, so that none is 0."""
-    counts = np.ones(vocabulary_size, np.int64)
-    for begin in range(0, len(ids), COUNTED):
-        counts += np.bincount(ids[begin : begin + COUNTED], minlength=vocabulary_size)
-        release(ids)
-    shares: NDArray[np.float32] = np.divide(counts, counts.sum(), dtype=np.float32)
+    shares: NDArray[np.float32] = np.divide(counts + 1, (counts + 1).sum(), dtype=np.float32)
     return shares
