@@ -72,6 +72,8 @@ def train(
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
     held_out = [] if chosen.val_file is None else [Path(chosen.val_file)]
+    # settings are checked before a pipe is read
+    CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
     target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run)
     if not dry_run:
         target.check_writable()

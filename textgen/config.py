@@ -235,8 +235,7 @@ class CorpusConfig:
                 raise CorpusError(what, "rename the file")
         for name, value in (("normalize", self.normalize), ("min_count", self.min_count)):
             if self.level == "byte" and value not in ("none", 1):
-                found = f"`level` is byte, `{name}` is {value}"
-                raise UsageError(f"{found}; expected level char", f"leave out `{name}`")
+                raise UsageError(f"`{name}` is {value}; expected level char", "try `level=char`")
         if not _encodes_text(self.encoding):
             raise UsageError(
                 f"`encoding` is {self.encoding!r}; expected the name of a text encoding",

@@ -12,7 +12,17 @@ from rich.console import Console
 
 from textgen.cli import display
 from textgen.cli.display import _Panel, evaluation_line, plan_lines, reporter
-from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
+from textgen.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Noticed,
+    Planned,
+    Reading,
+    Sampled,
+    Saved,
+    Stepped,
+)
 
 PLAN = Planned(
     run="tales",
@@ -297,3 +307,15 @@ def test_the_plan_of_a_dry_run_leaves_no_bar_and_a_run_does(
         end = text[text.rindex("\x1b[?25h") :]  # after the cursor is shown again
         erased.append("\x1b[1A\x1b[2K" in end)
     assert erased == [True, False]
+
+
+def test_how_much_of_the_text_was_read_is_shown_in_bytes(clock: Clock) -> None:
+    panel = _Panel(screen())
+    panel.show(Reading(2_500_000, 10_000_000))
+    assert "reading" in frame(panel)
+    assert "25%  2.5MB of 10MB" in frame(panel)
+    panel.show(Reading(10_000_000, 10_000_000))
+    assert "planning" in frame(panel)
+    assert not panel.begun
+    panel.show(PLAN)
+    assert "MB" not in frame(panel)

@@ -53,7 +53,7 @@ def test_the_command_line_it_prints_trains_the_run_again(
     words = shlex.split(capsys.readouterr().out)
     assert words[:3] == ["textgen", "train", str(text)]
     for field in fields(Choices):
-        if field.name not in ("time", "epochs", "layers", "val_file"):
+        if field.name not in ("time", "epochs", "layers", "val_file", "cache"):
             spelling = field.name.replace("_", "-")
             assert any(re.match(rf"--(no-)?{spelling}\b", word) for word in words), field.name
     before = read_arrays(read_header(tmp_path / "checkpoints/it's one/last.safetensors"), "model")

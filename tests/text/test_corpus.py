@@ -475,7 +475,7 @@ def test_a_text_of_rare_characters_alone_is_refused(file: Path) -> None:
 def test_what_reads_characters_is_refused_at_level_byte(
     file: Path, setting: dict[str, Any]
 ) -> None:
-    with pytest.raises(UsageError, match="`level` is byte"):
+    with pytest.raises(UsageError, match="expected level char"):
         corpus_config(file, level="byte", **setting)
 
 

@@ -111,10 +111,11 @@ class _Panel:
         self._train_nats: float | None = None  # smoothed
         self._val_nats: float | None = None
         self._updated = 0.0  # on time.monotonic
+        self._planned = False
 
     @property
     def begun(self) -> bool:
-        return bool(self._bar.tasks[0].completed)
+        return self._planned and bool(self._bar.tasks[0].completed)
 
     def frame(self) -> Group:
         width, height = self._console.size
@@ -136,15 +137,14 @@ class _Panel:
     def show(self, event: Event) -> None:
         match event:
             case Reading():
-                size = f"{short(event.done)}B of {short(event.total)}B"
+                total = max(1, event.total)
+                status = "reading" if event.done < event.total else "planning"
+                left = f"{short(event.done)}B of {short(event.total)}B"
                 self._bar.update(
-                    self._task,
-                    total=max(1, event.total),
-                    completed=min(event.done, event.total),
-                    status="reading" if event.done < event.total else "planning",
-                    left=size,
+                    self._task, total=total, completed=event.done, status=status, left=left
                 )
             case Planned():
+                self._planned = True
                 self._plan(event)
             case Stepped():
                 self._step(event)
@@ -169,7 +169,7 @@ class _Panel:
             self._print(f"note: {notice}", "yellow")
         self._first, self._chars_per_step = plan.step, plan.training.chars_per_step
         self._began = time.monotonic()
-        self._bar.update(self._task, total=plan.training.steps, completed=plan.step)
+        self._bar.update(self._task, total=plan.training.steps, completed=plan.step, left="")
 
     def _step(self, event: Stepped) -> None:
         if event.loss is not None:

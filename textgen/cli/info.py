@@ -77,7 +77,10 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     record = header.record
     training, corpus, best = record.training, record.corpus, record.best
     held_out = corpus.val_file or f"the last {corpus.val_fraction:g}"
-    data = f"level {corpus.level}, {corpus.encoding}, held out {held_out}, seed {training.seed}"
+    how = f"newlines {corpus.newlines}, normalize {corpus.normalize}, min-count {corpus.min_count}"
+    data = (
+        f"level {corpus.level}, {corpus.encoding}, {how}, held out {held_out}, seed {training.seed}"
+    )
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
     saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
     at_best = best and f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
