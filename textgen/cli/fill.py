@@ -10,7 +10,7 @@ import typer
 
 from textgen.bounds import Number
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
-from textgen.cli.terminal import Output, note
+from textgen.cli.terminal import Output, note, visible
 from textgen.config import SamplingOptions
 
 CHOICE, MODELS = "How characters are chosen", "Models"
@@ -59,5 +59,5 @@ def fill(
     with Output() as output:
         for filling in propose(left, right, forward, backward, options)[:num]:
             facts = vars(filling) | {"nats_per_char": filling.nats_per_char, "seed": options.seed}
-            line = f"{filling.nats_per_char:.3f}  {left}{filling.text}{right}"
+            line = f"{filling.nats_per_char:.3f}  {visible(left + filling.text + right)}"
             output.write((jsonlib.dumps(facts) if json else line) + "\n")
