@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -186,3 +187,9 @@ def test_a_measurement_gives_characters_per_second() -> None:
 def test_choices_that_make_no_sense_are_refused(values: dict[str, float], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         Choices(**values)
+
+
+@pytest.mark.parametrize(("steps", "validations"), [(50, 1), (250, 2), (320, 3), (40_000, 20)])
+def test_a_short_run_has_something_to_see_on_the_way(steps: int, validations: int) -> None:
+    every = planning.evaluation_interval(steps, 64 * 32, corpus(1_000_000))
+    assert math.ceil(steps / every) == validations
