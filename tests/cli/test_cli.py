@@ -214,7 +214,11 @@ def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
     assert facts["parameters"] == 2854
     header, row = run("ls", "--checkpoints", trained.parent).out.splitlines()
     assert header.split()[:3] == ["RUN", "MODEL", "STEPS"]
+    assert header.split()[-2:] == ["SIZE", "SAVED"]
     assert row.split()[:4] == ["tales", "lstm", "12,12", "60/60"]
+    listed = json.loads(run("ls", "--json", "--checkpoints", trained.parent).out)
+    assert listed["size"] == sum(path.stat().st_size for path in trained.iterdir())
+    assert row.split()[5] == f"{terminal.short(listed['size'])}B"
 
 
 def test_without_a_corpus_it_trains_on_the_fables(run, tmp_path: Path) -> None:

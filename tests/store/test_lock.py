@@ -49,6 +49,19 @@ def test_what_a_dead_process_held_is_taken_over(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
+def test_a_full_disk_does_not_keep_a_run_from_being_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    lock = Lock(tmp_path)
+    with pytest.raises(RunError, match=r"is being trained by another process$"):
+        Lock(tmp_path)
+    lock.release()
+
+
 def test_without_locks_a_process_of_another_host_is_taken_to_live(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,8 +53,9 @@ class Lock:
             file = os.open(self._path, _FLAGS, 0o666)
             locked = try_lock(file)
             if locked and _same(self._path, file):
-                os.ftruncate(file, 0)
-                os.write(file, _me())
+                with suppress(OSError):  # a full disk keeps nobody from making room
+                    os.ftruncate(file, 0)
+                    os.write(file, _me())
                 return file
             holder = os.pread(file, _LONGEST, 0) if locked is False else b""
             os.close(file)

@@ -11,7 +11,7 @@ from textgen.config import Choices, CorpusConfig
 from textgen.errors import CheckpointError, RunError, TextgenError, UsageError, quoted
 from textgen.model.device import pick_device
 from textgen.model.network import CharModel
-from textgen.store.checkpoint import Header, read_arrays, read_header
+from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
 from textgen.store.run import Run
 from textgen.text.corpus import Progress, read_corpus
@@ -78,8 +78,7 @@ def resume(
     header, arrays = _read(run, source)
     run.check_identity(header)
     record = header.record
-    evaluated = bool(record.history) and record.history[-1].step >= record.step
-    if choices.budget is None and record.step >= record.training.steps and evaluated:
+    if choices.budget is None and record.finished:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
             f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
@@ -130,7 +129,7 @@ def _others(run: Run, source: Path) -> str:
         if path != source:
             with suppress(CheckpointError):
                 header = read_header(path)
-                read_arrays(header, *{name.partition("/")[0] for name in header.arrays})
+                header.archive.check()
                 step = f"{header.record.step:,}"
                 return f"go on from step {step}{lost[path]}: textgen resume {quoted(path)}"
     return ""
