@@ -107,6 +107,7 @@ def resume(
 
 def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
     """The checkpoint to resume from; if `last` is damaged, the hint says what else there is."""
+    header = None
     try:
         header = read_header(source)
         if header.record.kind == "best" and source != run.best:
@@ -118,20 +119,24 @@ def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
             return header, {"model": read_weights(header)}
         return header, read_resumed(header)
     except CheckpointError as error:
-        hint = _others(run, source) or error.hint
+        hint = _others(run, source, header) or error.hint
         raise CheckpointError(error.message, hint) from None
 
 
-def _others(run: Run, source: Path) -> str:
-    """What can be resumed from instead of `source`, and what is lost then; empty if nothing."""
-    lost = {run.previous: "", run.best: ", with the optimizer and the streams' state begun anew"}
+def _others(run: Run, source: Path, damaged: Header | None) -> str:
+    """What can be resumed from instead of `source`, and what is lost then; empty if nothing.
+
+    damaged: the header of `source`, if it can be read.
+    """
+    anew = {run.previous: "", run.best: ", with the optimizer and the streams' state begun anew"}
     for path in run.checkpoints[1:]:
         if path != source:
             with suppress(CheckpointError):
                 header = read_header(path)
                 header.archive.check()
-                step = f"{header.record.step:,}"
-                return f"go on from step {step}{lost[path]}: textgen resume {quoted(path)}"
+                step, done = header.record.step, damaged.record.step if damaged else 0
+                lost = f", which loses {done - step:,} of {done:,} steps" if done > step else ""
+                return f"go on from step {step:,}{lost}{anew[path]}: textgen resume {quoted(path)}"
     return ""
 
 
