@@ -66,13 +66,19 @@ def test_without_locks_a_process_of_another_host_is_taken_to_live(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("textgen.store.lock.try_lock", lambda _: None)
-    (tmp_path / ".lock").write_text("1 elsewhere.example\n")
-    with pytest.raises(RunError, match=r"process 1 on elsewhere\.example"):
-        Lock(tmp_path)
-    (tmp_path / ".lock").write_bytes(b"\xff\n\x1b[2J")
+    folder = tmp_path / "my plays"
+    folder.mkdir()
+    (folder / ".lock").write_bytes(b"\xff\n\x1b[2J")
     with pytest.raises(RunError) as caught:
-        Lock(tmp_path)
+        Lock(folder)
     assert caught.value.message.isprintable()
+    (folder / ".lock").write_text("1 elsewhere.example\n")
+    with pytest.raises(RunError, match=r"process 1 on elsewhere\.example") as caught:
+        Lock(folder)
+    remedy = caught.value.hint.partition("if that is dead, remove its lock: ")[2]
+    assert remedy == f"rm '{folder}/.lock'"
+    subprocess.run(remedy, shell=True, check=True)
+    Lock(folder).release()
 
 
 def test_it_is_known_when_the_folder_is_another(folder: Path) -> None:
