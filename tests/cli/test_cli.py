@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from conftest import prose
 import textgen
 from textgen.cli import app, parse, terminal
 from textgen.errors import UsageError
+from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position
 
 SMALL = "--hidden 12 --embedding 6 --batch-size 4 --bptt 16 --precision fp32 --lr 0.02".split()
@@ -203,6 +205,19 @@ def test_bytes_that_are_no_text_are_told_in_json_too(run, tmp_path: Path) -> Non
     samples = [e["text"] for e in map(json.loads, result.out.splitlines()) if "text" in e]
     assert len(samples) == 4
     assert any("\udc80" <= c <= "\udcff" for c in "".join(samples))
+
+
+def test_texts_side_by_side_that_are_not_whole_are_given_up_at_a_signal(
+    run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def many(*_: object, **__: object) -> Iterator[str]:
+        yield "one"
+        signal.raise_signal(signal.SIGTERM)
+        yield "two"
+
+    monkeypatch.setattr(TextModel, "generate_many", many)
+    result = run("sample", trained, "--batch", "--num", 2, "--seed", 1, "-p", "")
+    assert (result.code, result.out) == (143, "one\n")
 
 
 def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
