@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from conftest import prose
 import textgen
 from textgen.cli import app, parse, terminal
 from textgen.errors import UsageError
+from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position
 
 SMALL = "--hidden 12 --embedding 6 --batch-size 4 --bptt 16 --precision fp32 --lr 0.02".split()
@@ -205,6 +207,19 @@ def test_bytes_that_are_no_text_are_told_in_json_too(run, tmp_path: Path) -> Non
     assert any("\udc80" <= c <= "\udcff" for c in "".join(samples))
 
 
+def test_texts_side_by_side_that_are_not_whole_are_given_up_at_a_signal(
+    run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def many(*_: object, **__: object) -> Iterator[str]:
+        yield "one"
+        signal.raise_signal(signal.SIGTERM)
+        yield "two"
+
+    monkeypatch.setattr(TextModel, "generate_many", many)
+    result = run("sample", trained, "--batch", "--num", 2, "--seed", 1, "-p", "")
+    assert (result.code, result.out) == (143, "one\n")
+
+
 def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
     told = run("info", trained).out
     for fact in ("lstm", "2 x 12", "60 of 60", "nats/char", "3,600 for training"):
@@ -214,7 +229,11 @@ def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
     assert facts["parameters"] == 2854
     header, row = run("ls", "--checkpoints", trained.parent).out.splitlines()
     assert header.split()[:3] == ["RUN", "MODEL", "STEPS"]
+    assert header.split()[-2:] == ["SIZE", "SAVED"]
     assert row.split()[:4] == ["tales", "lstm", "12,12", "60/60"]
+    listed = json.loads(run("ls", "--json", "--checkpoints", trained.parent).out)
+    assert listed["size"] == sum(path.stat().st_size for path in trained.iterdir())
+    assert row.split()[5] == f"{terminal.short(listed['size'])}B"
 
 
 def test_without_a_corpus_it_trains_on_the_fables(run, tmp_path: Path) -> None:

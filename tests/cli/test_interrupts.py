@@ -118,3 +118,13 @@ def test_under_nohup_a_closed_terminal_stays_ignored(ignored: bool) -> None:
     begin = ["nohup", sys.executable] if ignored else [sys.executable]
     done = subprocess.run([*begin, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == ("0\n" if ignored else "129\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_within_at_once_the_first_signal_ends_the_process(number: signal.Signals) -> None:
+    with Interrupts() as interrupts:
+        with pytest.raises(SystemExit) as caught, interrupts.at_once():
+            signal.raise_signal(number)
+        assert caught.value.code == 128 + number
+        signal.raise_signal(number)  # outside of it, it is only recorded
+    assert interrupts.signal == number

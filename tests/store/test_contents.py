@@ -41,6 +41,17 @@ def header(trained: Path) -> Header:
     return read_header(trained / "last.safetensors")
 
 
+def test_states_of_other_sizes_than_the_settings_say_are_refused(
+    header: Header, tmp_path: Path
+) -> None:
+    training = replace(header.record.training, batch_size=10**6)
+    forged = replace(header.record, training=training)
+    path = tmp_path / "last.safetensors"
+    write_checkpoint(path, forged, read_arrays(header, *RESUMED))
+    with pytest.raises(CheckpointError, match=r"state/0\.hidden has shape \(4, 12\) F32, expected"):
+        read_resumed(read_header(path))
+
+
 def test_weights_come_in_the_shapes_of_the_settings(header: Header) -> None:
     weights = read_weights(header)
     assert {name: a.shape for name, a in weights.items()} == header.record.model.shapes

@@ -49,17 +49,36 @@ def test_what_a_dead_process_held_is_taken_over(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
+def test_a_full_disk_does_not_keep_a_run_from_being_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    lock = Lock(tmp_path)
+    with pytest.raises(RunError, match=r"is being trained by another process$"):
+        Lock(tmp_path)
+    lock.release()
+
+
 def test_without_locks_a_process_of_another_host_is_taken_to_live(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("textgen.store.lock.try_lock", lambda _: None)
-    (tmp_path / ".lock").write_text("1 elsewhere.example\n")
-    with pytest.raises(RunError, match=r"process 1 on elsewhere\.example"):
-        Lock(tmp_path)
-    (tmp_path / ".lock").write_bytes(b"\xff\n\x1b[2J")
+    folder = tmp_path / "my plays"
+    folder.mkdir()
+    (folder / ".lock").write_bytes(b"\xff\n\x1b[2J")
     with pytest.raises(RunError) as caught:
-        Lock(tmp_path)
+        Lock(folder)
     assert caught.value.message.isprintable()
+    (folder / ".lock").write_text("1 elsewhere.example\n")
+    with pytest.raises(RunError, match=r"process 1 on elsewhere\.example") as caught:
+        Lock(folder)
+    remedy = caught.value.hint.partition("if that is dead, remove its lock: ")[2]
+    assert remedy == f"rm '{folder}/.lock'"
+    subprocess.run(remedy, shell=True, check=True)
+    Lock(folder).release()
 
 
 def test_it_is_known_when_the_folder_is_another(folder: Path) -> None:

@@ -22,7 +22,7 @@ from textgen.errors import CheckpointError, CorpusError, DeviceError, Diverged, 
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.store import run as run_module
 from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
-from textgen.store.contents import RESUMED
+from textgen.store.contents import LARGEST_WEIGHT, RESUMED
 from textgen.store.run import Run
 from textgen.training.step import Learner
 
@@ -286,6 +286,24 @@ def test_a_run_that_diverges_once_goes_on_from_its_last_save_at_a_lower_rate(
     leave(textgen.train(corpus, checkpoints=tmp_path / "left", **options), 20)
     list(textgen.resume("tales", checkpoints=tmp_path / "left"))
     assert_same(tmp_path / "left" / "tales", tmp_path / "tales")
+
+
+def test_weights_that_could_not_be_read_back_are_never_saved(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = Learner.advance
+
+    def grows(learner: Learner) -> torch.Tensor:
+        loss = advance(learner)
+        if learner.step == 17:
+            learner._judged()["embedding.weight"][0] = 2 * LARGEST_WEIGHT
+        return loss
+
+    monkeypatch.setattr(Learner, "advance", grows)
+    with pytest.raises(Diverged, match="the weights became too large, or no numbers"):
+        list(textgen.train(corpus, checkpoints=tmp_path, **{**RUN, "save_every": 1e-6}))
+    for name in ("last", "previous"):
+        textgen.load(tmp_path / "tales" / f"{name}.safetensors")
 
 
 def test_decay_that_takes_more_than_a_weight_is_named(corpus: Path, tmp_path: Path) -> None:

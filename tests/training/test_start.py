@@ -47,10 +47,15 @@ def hint(run: Path) -> str:
 def test_a_damaged_last_is_told_and_what_there_is_instead_is_offered(run: Path) -> None:
     damage(run / "last.safetensors")
     previous, best = run / "previous.safetensors", run / "best.safetensors"
-    assert hint(run) == f"go on from step 29: textgen resume {previous}"
+    found = "go on from step 29, which loses 1 of 30 steps"
+    assert hint(run) == f"{found}: textgen resume {previous}"
     damage(previous)
-    found = "go on from step 20, with the optimizer and the streams' state begun anew"
-    assert hint(run) == f"{found}: textgen resume {best}"
+    found = "go on from step 20, which loses 10 of 30 steps"
+    anew = "with the optimizer and the streams' state begun anew"
+    assert hint(run) == f"{found}, {anew}: textgen resume {best}"
+    last = run / "last.safetensors"
+    last.write_bytes(last.read_bytes().replace(b"tales", b"tails", 1))  # in its header
+    assert hint(run) == f"go on from step 20, {anew}: textgen resume {best}"
     best.unlink()
     assert "copy" in hint(run)
 

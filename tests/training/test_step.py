@@ -13,6 +13,7 @@ from networks import build, training_config
 
 from textgen.config import OPTIMIZERS
 from textgen.errors import CheckpointError
+from textgen.store.contents import LARGEST_WEIGHT
 from textgen.training.step import Arrays, Learner, first_network
 
 IDS = np.random.default_rng(0).integers(20, size=500).astype(np.uint8)
@@ -235,12 +236,13 @@ def test_the_gradient_is_clipped_and_its_norm_from_before_is_told() -> None:
     assert clipped == pytest.approx(1e-4, rel=0.1)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_weight_that_is_no_number_is_noticed(value: float) -> None:
-    trained = learner()
+@pytest.mark.parametrize("value", [np.nan, np.inf, -2 * LARGEST_WEIGHT])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_weight_that_could_not_be_read_back_is_noticed(value: float, averaged: bool) -> None:
+    trained = learner(average=0.5)
     assert trained.is_finite()
-    with torch.no_grad():
-        trained.network.head.bias[3] = value
+    weights = trained._judged() if averaged else trained.network.state_dict()
+    weights["head.bias"][3] = value
     assert not trained.is_finite()
 
 

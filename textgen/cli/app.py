@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 import textgen
-from textgen.cli import cache, eval, fill, info, ls, play, resume, sample, stats, train
+from textgen.cli import (
+    cache,
+    clean,
+    eval,
+    fill,
+    info,
+    ls,
+    play,
+    resume,
+    rm,
+    sample,
+    stats,
+    train,
+)
 from textgen.cli.terminal import report_error, report_exception
 
 # Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
@@ -32,6 +45,8 @@ app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
+app.command("rm")(rm.rm)
+app.command("clean")(clean.clean)
 app.command("stats")(stats.stats)
 app.command("cache")(cache.cache)
 

@@ -1,8 +1,10 @@
-"""Ctrl-C, kill and a closed terminal, handled between two steps."""
+"""Ctrl-C, kill and a closed terminal, handled between two steps, or at once."""
 
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -17,6 +19,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._noted = 0.0
+        self._at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -28,9 +31,20 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this context, in which nothing is written, the first signal ends the process."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def _note(self, number: int, _: object) -> None:
         now = time.monotonic()
-        if self.signal is None:
+        if self._at_once:
+            sys.exit(128 + number)
+        elif self.signal is None:
             self.signal, self._noted = number, now
         elif now - self._noted > ECHO:
             sys.exit(128 + number)

@@ -9,10 +9,11 @@ import typer
 from textgen.cli.info import facts
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.table import table
-from textgen.cli.terminal import note
+from textgen.cli.terminal import note, short
 from textgen.errors import CheckpointError
 from textgen.store.checkpoint import read_header
 from textgen.store.runs import list_runs
+from textgen.store.space import own_files, size
 
 
 def ls(
@@ -31,15 +32,16 @@ def ls(
             note(f"note: {error.message}")
             continue
         if json:
-            print(jsonlib.dumps(facts(header)))
+            print(jsonlib.dumps(facts(header) | {"size": size(own_files(run))}))
             continue
         record = header.record
         model = f"{record.model.cell} {','.join(map(str, record.model.hidden))}"
         steps = f"{record.step:,}/{record.training.steps:,}"
         loss = f"{record.best.val_nats:.4f}" if record.best else "-"
+        disk = f"{short(size(own_files(run)))}B"
         saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed()))
-        rows.append((run.name, model, steps, loss, saved))
+        rows.append((run.name, model, steps, loss, disk, saved))
     if rows:
-        rows.insert(0, ("RUN", "MODEL", "STEPS", "VAL NATS", "SAVED"))
+        rows.insert(0, ("RUN", "MODEL", "STEPS", "VAL NATS", "SIZE", "SAVED"))
         for line in table(rows):
             print(line)

@@ -93,7 +93,7 @@ def sample(
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
             many = model.generate_many(prompt, options, num=num, streams=streams)
-            texts = (iter((text,)) for text in many)
+            texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
             texts = (write(number=n) for n in range(num))
@@ -159,6 +159,16 @@ def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[st
         yield piece
         if interrupts.signal is not None:
             return
+
+
+def _stoppable(texts: Iterator[str], interrupts: Interrupts) -> Iterator[str]:
+    """`texts`; one that is not whole yet is given up at a signal."""
+    while True:
+        with interrupts.at_once():
+            text = next(texts, None)
+        if text is None:
+            return
+        yield text
 
 
 def _check_target(path: Path, num: int) -> None:

@@ -90,6 +90,11 @@ class Archive:
             raise damaged(self.path, f"the array {name} is not what was written")
         return array
 
+    def check(self) -> None:
+        """Read all arrays, one after the other. Raises Damaged."""
+        for name in self.arrays:
+            self.read(name)
+
     def sha256(self) -> str:
         """SHA-256 of the whole file, as `sha256sum` prints it."""
         self._handle.file.seek(0)

@@ -1,5 +1,6 @@
 """A checkpoint's vocabulary, weights and corpus, read back and checked."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -38,10 +39,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
 def read_weights(header: Header) -> dict[str, NDArray]:
     """The weights, float32, in the shapes of `ModelConfig.shapes`; else CheckpointError."""
     shapes = header.record.model.shapes
-    for name, shape in shapes.items():
-        dtype, found, *_ = header.arrays.get(f"model/{name}", (None, None))
-        if found != shape or dtype != "F32":
-            raise damaged(header.path, f"{name} has shape {found} {dtype}, expected {shape} F32")
+    _check_shapes(header, "model", shapes)
     weights = read_arrays(header, "model")["model"]
     if others := weights.keys() - shapes.keys():
         raise damaged(header.path, f"it holds weights that its model lacks: {min(others)}")
@@ -51,8 +49,27 @@ def read_weights(header: Header) -> dict[str, NDArray]:
     return weights
 
 
+def _check_shapes(header: Header, group: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise CheckpointError, naming an array of the group that has not its shape in float32."""
+    for name, shape in shapes.items():
+        dtype, found, *_ = header.arrays.get(f"{group}/{name}", (None, None))
+        if found != shape or dtype != "F32":
+            what = f"{group}/{name} has shape {found} {dtype}, expected {shape} F32"
+            raise damaged(header.path, what)
+
+
 def read_resumed(header: Header) -> dict[str, dict[str, NDArray]]:
-    """All arrays of a `last` checkpoint, by group and name."""
+    """All arrays of a `last` checkpoint, by group and name.
+
+    Raises CheckpointError. Weights and states are then of the sizes that the settings say, so that
+    nothing larger is made room for.
+    """
+    record = header.record
+    states = {
+        name: (record.training.batch_size, axis.size) for name, axis in record.model.state.items()
+    }
+    _check_shapes(header, "model", record.model.shapes)
+    _check_shapes(header, "state", states)
     arrays = read_arrays(header, *RESUMED)
     if header.version == 1 and "since" in arrays["losses"]:
         # format 1 kept the loss of each step since the last evaluation, 2 their sum and number

@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from textgen.errors import RunError
+from textgen.errors import RunError, quoted
 from textgen.store.files import NO_LINK, try_lock
 
 _FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK
@@ -53,8 +53,9 @@ class Lock:
             file = os.open(self._path, _FLAGS, 0o666)
             locked = try_lock(file)
             if locked and _same(self._path, file):
-                os.ftruncate(file, 0)
-                os.write(file, _me())
+                with suppress(OSError):  # a full disk keeps nobody from making room
+                    os.ftruncate(file, 0)
+                    os.write(file, _me())
                 return file
             holder = os.pread(file, _LONGEST, 0) if locked is False else b""
             os.close(file)
@@ -70,7 +71,8 @@ class Lock:
             except FileExistsError:
                 holder = self._path.read_bytes()[:_LONGEST]
                 if holder and _lives(holder):
-                    raise self._refusal(holder) from None
+                    dead = f"; if that is dead, remove its lock: rm {quoted(self._path)}"
+                    raise self._refusal(holder, dead) from None
                 self._remove(holder)
             else:
                 os.write(file, _me())
@@ -86,12 +88,13 @@ class Lock:
             else:
                 aside.rename(self._path)
 
-    def _refusal(self, holder: bytes) -> RunError:
+    def _refusal(self, holder: bytes, dead: str = "") -> RunError:
+        """dead: what to do about a process that may be dead."""
         process, _, host = holder.decode(errors="replace").strip().partition(" ")
         by = f": process {process} on {host}" if process.isdecimal() and host.isprintable() else ""
         return RunError(
             f"run {self.folder.name!r} is being trained by another process{by}",
-            "wait for it, stop it, or give another name: `run=NAME`",
+            f"wait for the other process, or stop it{dead}",
         )
 
 

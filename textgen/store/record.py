@@ -89,6 +89,12 @@ class Record:
         """The evaluation with the lowest validation loss."""
         return min(self.history, key=lambda e: e.val_nats, default=None)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all of its steps are done, and the last of them was validated."""
+        evaluated = bool(self.history) and self.history[-1].step >= self.step
+        return self.step >= self.training.steps and evaluated
+
 
 def new_identity() -> str:
     """Of a run that begins."""

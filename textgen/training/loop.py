@@ -151,6 +151,10 @@ class Loop:
         """Nats per character that no training gets to which goes well: guessing has 1 less."""
         return 1 + math.log(self.plan.model.vocabulary_size)
 
+    def _check_weights(self) -> None:
+        if not self.learner.is_finite():
+            raise self._diverged("the weights became too large, or no numbers")
+
     def _diverged(self, what: str) -> Diverged:
         config = self.learner.config
         found = f"`lr={config.lr:g}` and `clip={config.clip:g}`"
@@ -194,6 +198,7 @@ class Loop:
             val_nats = validate(network, self.corpus.validation, precision, EVALUATED)
         if not math.isfinite(val_nats):
             raise self._diverged(f"the validation loss became {val_nats}")
+        self._check_weights()  # they may be the best ones
         grad_norm = float(learner.grad_norm)
         event = Evaluated(
             step=learner.step,
@@ -234,8 +239,7 @@ class Loop:
 
     def _save(self) -> Saved:
         begin = time.monotonic()
-        if not self.learner.is_finite():
-            raise self._diverged("the weights are no longer numbers")
+        self._check_weights()
         record = Record(
             kind="last",
             corpus=self.corpus_config,

@@ -11,7 +11,7 @@ from textgen.config import Choices, CorpusConfig
 from textgen.errors import CheckpointError, RunError, TextgenError, UsageError, quoted
 from textgen.model.device import pick_device
 from textgen.model.network import CharModel
-from textgen.store.checkpoint import Header, read_arrays, read_header
+from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
 from textgen.store.run import Run
 from textgen.text.corpus import Progress, read_corpus
@@ -78,8 +78,7 @@ def resume(
     header, arrays = _read(run, source)
     run.check_identity(header)
     record = header.record
-    evaluated = bool(record.history) and record.history[-1].step >= record.step
-    if choices.budget is None and record.step >= record.training.steps and evaluated:
+    if choices.budget is None and record.finished:
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
             f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
@@ -108,6 +107,7 @@ def resume(
 
 def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
     """The checkpoint to resume from; if `last` is damaged, the hint says what else there is."""
+    header = None
     try:
         header = read_header(source)
         if header.record.kind == "best" and source != run.best:
@@ -119,20 +119,24 @@ def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
             return header, {"model": read_weights(header)}
         return header, read_resumed(header)
     except CheckpointError as error:
-        hint = _others(run, source) or error.hint
+        hint = _others(run, source, header) or error.hint
         raise CheckpointError(error.message, hint) from None
 
 
-def _others(run: Run, source: Path) -> str:
-    """What can be resumed from instead of `source`, and what is lost then; empty if nothing."""
-    lost = {run.previous: "", run.best: ", with the optimizer and the streams' state begun anew"}
+def _others(run: Run, source: Path, damaged: Header | None) -> str:
+    """What can be resumed from instead of `source`, and what is lost then; empty if nothing.
+
+    damaged: the header of `source`, if it can be read.
+    """
+    anew = {run.previous: "", run.best: ", with the optimizer and the streams' state begun anew"}
     for path in run.checkpoints[1:]:
         if path != source:
             with suppress(CheckpointError):
                 header = read_header(path)
-                read_arrays(header, *{name.partition("/")[0] for name in header.arrays})
-                step = f"{header.record.step:,}"
-                return f"go on from step {step}{lost[path]}: textgen resume {quoted(path)}"
+                header.archive.check()
+                step, done = header.record.step, damaged.record.step if damaged else 0
+                lost = f", which loses {done - step:,} of {done:,} steps" if done > step else ""
+                return f"go on from step {step:,}{lost}{anew[path]}: textgen resume {quoted(path)}"
     return ""
 
 

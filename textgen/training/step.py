@@ -17,6 +17,7 @@ from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
 from textgen.store.archive import OTHER_FILE
+from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.mapped import counts_of
 from textgen.training.schedule import learning_rate
 from textgen.training.streams import Chunk, frequencies, streams_over
@@ -140,8 +141,10 @@ class Learner:
         return mean
 
     def is_finite(self) -> bool:
-        sums = [p.detach().sum() for p in self.network.parameters()]
-        return bool(torch.stack(sums).isfinite().all())
+        """Whether the weights, and their average, are numbers of a size that can be read back."""
+        kept = [self.network.state_dict(), self._judged()]
+        largest = [array.abs().max() for named in kept for array in named.values()]
+        return bool(torch.stack(largest).max() <= LARGEST_WEIGHT)
 
     def _copied(self) -> dict[str, Tensor]:
         return {name: live.clone() for name, live in self.network.state_dict().items()}

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from textgen.cli.app import app
+from textgen.errors import RunError
+from textgen.store.lock import Lock
+
+Call = Callable[..., str]
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Call:
+    """What `textgen clean` says, beside two finished runs `one` and `two`."""
+    for name in ("one", "two"):
+        shutil.copytree(trained, tmp_path / "checkpoints" / name)
+    monkeypatch.chdir(tmp_path)
+
+    def clean(*arguments: str) -> str:
+        assert app(["clean", *arguments], standalone_mode=False) is None
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        return printed.err
+
+    return clean
+
+
+def test_it_says_what_would_go_and_what_went(call: Call) -> None:
+    last = Path("checkpoints/one/last.safetensors")
+    going = sum(last.with_stem(name).stat().st_size for name in ("last", "previous"))
+    said = call("--dry-run")
+    assert said.count("would free") == 3
+    assert last.exists()
+    said = call()
+    lines = said.splitlines()
+    assert {line.split(":")[0] for line in lines} == {"one", "two", "in all"}
+    assert lines[-1] == f"in all: freed {2 * going / 1000:.3g}kB"
+    assert "a resume begins the optimizer anew, from best" in lines[0]
+    assert not last.exists()
+    assert call() == "in all: freed 0B\n"
+
+
+def test_a_run_that_is_being_trained_is_left_alone(call: Call) -> None:
+    lock = Lock(Path("checkpoints/two"))
+    said = call("one", "two")
+    lock.release()
+    assert "note: two is left alone: run 'two' is being trained by" in said
+    assert not Path("checkpoints/one/last.safetensors").exists()
+    assert Path("checkpoints/two/last.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["thre", "one/last.safetensors"])
+def test_an_unknown_run_is_refused(call: Call, name: str) -> None:
+    with pytest.raises(RunError):
+        call(name)
