@@ -17,9 +17,9 @@ INTRODUCTION = """\
 
 Made from `--help` by `python docs/make_cli.py`.
 
-**Exit codes**: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C and 143 terminated by
-`kill`, both after saving. An error is two lines on stderr: what was found and what was expected,
-and a hint that can be typed.
+**Exit codes**: 0 done, 1 failed, 2 wrong usage; 130 interrupted by Ctrl-C, 143 terminated by
+`kill` and 129 by a closed terminal, all after saving. An error is two lines on stderr: what was
+found and what was expected, and a hint that can be typed.
 
 **Streams**: data goes to stdout, all else to stderr. Data is text from `sample` and `play`, figures
 from `eval`, `info` and `ls`, and with `--json` one object per line; `train` and `resume` have no

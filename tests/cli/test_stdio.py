@@ -38,8 +38,13 @@ def shell(trained: Path, tmp_path: Path) -> Shell:
 WRITERS = ["sample $run --seed 1", "info $run", "ls --checkpoints $run/..", "--help"]
 
 
-@pytest.mark.parametrize("command", WRITERS)
-@pytest.mark.parametrize(("to", "why"), [("/dev/full", "No space left"), ("&-", "it is closed")])
+@pytest.mark.parametrize(
+    ("command", "to", "why"),
+    [
+        *((command, "/dev/full", "No space left") for command in WRITERS),
+        (WRITERS[0], "&-", "it is closed"),
+    ],
+)
 def test_a_stdout_that_takes_nothing_is_one_error(
     shell: Shell, command: str, to: str, why: str
 ) -> None:
@@ -115,19 +120,17 @@ def test_a_pipe_that_is_idle_is_left_alone_and_that_is_noted(shell: Shell) -> No
     assert done.stderr.startswith("note: nothing is in the pipe yet; -f - waits for it")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_a_prompt_is_read_from_wherever_it_comes(shell: Shell) -> None:
+    expected = written(shell, f"{SAMPLE} -p 'The fox'")
+    for line in (
         f"printf 'The fox' | {SAMPLE}",
         f"(sleep 1; printf 'The fox') | {SAMPLE} -f -",
         f"printf 'The fox' | {SAMPLE} -f /dev/stdin",
         f"{SAMPLE} -f <(printf 'The fox')",
         f"printf 'The fox' > file; {SAMPLE} < file",
         f"printf 'The fox' > file; {SAMPLE} -f - < file",
-    ],
-)
-def test_a_prompt_is_read_from_wherever_it_comes(shell: Shell, line: str) -> None:
-    assert written(shell, line) == written(shell, f"{SAMPLE} -p 'The fox'")
+    ):
+        assert written(shell, line) == expected, line
 
 
 def test_a_loop_keeps_the_lines_that_it_reads(shell: Shell) -> None:

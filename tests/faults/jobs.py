@@ -11,7 +11,7 @@ import torch._dynamo  # of which the optimizer imports parts when it is built
 from faults.trials import save_again
 
 import textgen
-from textgen.cli import app, display
+from textgen.cli import app, display, stdio
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import read_resumed
 from textgen.store.run import Run
@@ -24,6 +24,8 @@ def command(*arguments: str) -> None:
     """The command line."""
     torch.set_num_threads(1)
     sys.argv = ["textgen", *arguments]
+    sys.stdin = None  # the one at hand was read from already, by the server
+    stdio.open_streams()
     app.main()
 
 

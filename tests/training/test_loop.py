@@ -150,12 +150,10 @@ def test_a_run_is_trained_by_one_process_at_a_time(corpus: Path, tmp_path: Path)
     events.close()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
-def test_a_signal_at_a_random_moment_changes_nothing(
-    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path], number: int, code: int
+def test_ctrl_c_at_a_random_moment_changes_nothing(
+    corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
 ) -> None:
+    """The command as it is typed; tests/faults sends processes that are forked all signals."""
     moment = random.randint(45, 130)
     process = subprocess.Popen(
         command(
@@ -169,14 +167,13 @@ def test_a_signal_at_a_random_moment_changes_nothing(
     for line in process.stdout:
         event = json.loads(line)
         if event["event"] == "stepped" and event["step"] == moment:
-            process.send_signal(number)
+            process.send_signal(signal.SIGINT)
             break
     process.stdout.read()
     stderr = process.communicate()[1]
-    assert process.returncode == code, (moment, stderr)
-    if code > 0:
-        typed = Run(tmp_path / "tales").typed
-        assert stderr == f"saved; go on with: textgen resume {typed}\n"
+    assert process.returncode == 130, (moment, stderr)
+    typed = Run(tmp_path / "tales").typed
+    assert stderr == f"saved; go on with: textgen resume {typed}\n"
     stopped = read_header(tmp_path / "tales" / "last.safetensors").record.step
     assert 0 < stopped < STEPS
     resume(tmp_path)
