@@ -68,6 +68,16 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was trained on short lines as documents; not to be changed."""
+    folder = tmp_path_factory.mktemp("lines")
+    words = [f"{a}{b}" for a in WORDS for b in WORDS]
+    (folder / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    train(folder / "words.txt", folder, steps=150, lr=0.02, documents="line")
+    return folder / "words"
+
+
+@pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """For tests that do harm to training processes."""
     from faults.processes import Server

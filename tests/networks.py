@@ -25,6 +25,7 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
         "batch_size": 32,
         "bptt": 64,
         "block": 4096,
+        "filled": None,
         "optimizer": "adamw",
         "lr": 0.01,
         "schedule": "linear",

@@ -18,7 +18,9 @@ SETTINGS = [
     for f in fields(owner)
 ]
 NUMBERS = [row for row in SETTINGS if "int" in row[2] or "float" in row[2]]
-FILES = CorpusConfig(("a.txt",), "char", "utf-8", 0.1, None, "lf", "none", 1, False)
+FILES = CorpusConfig(
+    ("a.txt",), "char", "utf-8", 0.1, None, "lf", "none", 1, None, dedupe=False, backward=False
+)
 
 
 def refused(owner: Any, name: str, value: object) -> UsageError:

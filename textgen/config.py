@@ -27,6 +27,7 @@ DEFAULT_TIME = 300.0  # seconds, the budget where none is given
 SEEDS = 2**63  # seeds lie below it
 MOST = 10**12  # steps, texts, and characters of a text that is written
 MOST_LAYERS = 64
+NOT_PLANNED = ("val_file", "documents")  # settings whose default, None, is a choice too
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -64,6 +65,8 @@ class Choices:
     newlines: str = setting("lf turns CR and CRLF into LF; or keep.", OneOf(NEWLINES), "lf")
     normalize: str = setting("Unicode normal form: none, nfc or nfkc.", OneOf(FORMS), "none")
     min_count: int = setting("Rarer characters become unknown.", whole(1, MOST, "2"), 1)
+    documents: str | None = setting("One text per line, per file, or between SEPARATORs.")
+    dedupe: bool = setting("Leave out documents that stood there before.", default=False)
     cache: bool = setting("Keep the encoded text for the next run.", default=True)
     val_fraction: float = setting("End of the text held out.", above(0, 1, "0.1"), 0.1)
     val_file: str | None = setting("Validate on this file instead.")
@@ -102,7 +105,7 @@ class Choices:
     @property
     def chosen(self) -> tuple[str, ...]:
         """Which of the settings that the planner decides on are given."""
-        planned = (f.name for f in fields(self) if f.default is None and f.name != "val_file")
+        planned = (f.name for f in fields(self) if f.default is None and f.name not in NOT_PLANNED)
         return tuple(name for name in planned if getattr(self, name) is not None)
 
 
@@ -140,6 +143,8 @@ class CorpusConfig:
     newlines: str
     normalize: str
     min_count: int
+    documents: str | None
+    dedupe: bool
     backward: bool
 
     @classmethod
@@ -156,6 +161,12 @@ class CorpusConfig:
         for name, value in (("normalize", self.normalize), ("min_count", self.min_count)):
             if self.level == "byte" and value not in ("none", 1):
                 raise UsageError(f"`{name}` is {value}; expected level char", "try `level=char`")
+        if self.documents == "":
+            what = "`documents` is empty; expected line, file or a text that stands between them"
+            raise UsageError(what, "try `documents=line`")
+        if self.dedupe and self.documents is None:
+            what = "`dedupe` leaves out documents, and the text is not cut into any"
+            raise UsageError(what, "say where: `documents=line`")
         if not _encodes_text(self.encoding):
             raise UsageError(
                 f"`encoding` is {self.encoding!r}; expected the name of a text encoding",
@@ -186,6 +197,7 @@ class TrainingConfig:
     batch_size: int  # B
     bptt: int  # T
     block: int  # characters that a stream reads on before it goes elsewhere; 0: all
+    filled: float | None  # of documents: the share of a step's characters that is no padding
     optimizer: str
     lr: float
     schedule: str
@@ -215,7 +227,10 @@ class TrainingConfig:
             Number(0, MOST, whole=True).check(name, getattr(self, name))
         for name in ("segment_progress", "floor", "average"):
             Number(0, 1).check(name, getattr(self, name))
+        if self.filled is not None:
+            Number(0, 1).check("filled", self.filled)
 
     @property
     def chars_per_step(self) -> int:
-        return self.batch_size * self.bptt
+        """Characters that a step learns, on average."""
+        return max(1, round(self.batch_size * self.bptt * (self.filled or 1)))

@@ -41,6 +41,7 @@ class Planned(Event):
     notices: tuple[str, ...]
     chars_per_second: float | None  # as measured, if it was
     texts: int = 1
+    documents: int = 0  # 0 where the text is not cut into any
     alphabet: dict[str, int] = field(default_factory=dict)  # distinct characters by script
 
 

@@ -435,3 +435,55 @@ def test_a_model_that_reads_backward_writes_what_comes_before(
     assert filled.code == 0, filled.err
     assert len(filled.out.splitlines()) >= 2
     assert run("fill", "The", "moon.", "-c", "tales", "-b", "tales", *where).code == 2
+
+
+def test_documents_are_written_one_on_a_line(run, lines: Path) -> None:
+    where = [lines.name, "--checkpoints", lines.parent, "--temp", 1, "--length", 100]
+    written = run("sample", *where, "--num", 20, "--seed", 1)
+    assert written.code == 0
+    assert len(written.out.splitlines()) == 20
+    assert written.out.endswith("\n")
+    for flags in ([], ["--batch"]):
+        chosen = run("sample", *where, *flags, "--num", 20, "--seed", 1, "--unique", "--novel")
+        words = chosen.out.splitlines()
+        assert len({*words}) == len(words) == 20
+        assert not {*words} & {*(lines.parent / "words.txt").read_text().splitlines()}
+    prompted = run("sample", *where, "--num", 5, "-p", "fox", "--unique", "--json")
+    texts = [json.loads(line)["text"] for line in prompted.out.splitlines()]
+    assert len({*texts}) == len(texts) == 5
+
+
+def test_it_says_when_too_few_texts_are_new(run, lines: Path) -> None:
+    where = [lines.name, "--checkpoints", lines.parent]
+    written = run("sample", *where, "--num", 3, "--temp", 0, "--unique")
+    assert written.code == 0
+    assert len(written.out.splitlines()) == 1
+    assert "note: of 150 texts 1 were new; 3 were asked for" in written.err
+
+
+def test_what_stands_between_documents_stands_between_texts(run, tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("\n%\n".join(["one\ntwo", "three\nfour", "five\nsix"] * 9))
+    where = ["--checkpoints", tmp_path]
+    trained = run("train", text, *where, *SMALL, "--steps", 5, "--documents", r"\n%\n")
+    assert trained.code == 0
+    assert "24 of 27 documents (88.9%) are duplicates" in trained.err
+    assert run("sample", *where, "--num", 3, "--length", 9).out.count("\n%\n") == 3
+    info = run("info", *where)
+    assert r"documents \n%\n," in info.out
+    assert "held out 0.1 of the documents" in info.out
+    command = run("info", *where, "--command").out
+    assert r"'--documents=\n%\n' --no-dedupe" in command
+
+
+def test_playing_goes_on_with_another_document(lines: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "textgen", "play", lines.name, "--checkpoints", str(lines.parent)],
+        input="fox\n\n\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [line for line in result.stdout.split("\n") if line]
+    assert said[0].startswith("fox")
+    assert len(said) == 3

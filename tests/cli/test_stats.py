@@ -46,3 +46,17 @@ def test_at_level_byte_there_is_no_alphabet(
     out = run(capsys, "stats", path, "--level", "byte")[0]
     assert "alphabet  bytes" in out
     assert "rarest" not in out
+
+
+def test_documents_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join([*(f"name{n}" for n in range(18)), "name3", "a" * 30]))
+    out, err = run(capsys, "stats", path, "--documents", "line")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert "documents 20, median 5, longest 30 characters, 5.0% duplicates" in lines
+    assert lines[0].startswith("read      1 text, 133 characters, ")
+    assert max(map(len, lines)) <= 80
+    assert "1 of 20 documents (5.0%) are duplicates" in err
+    facts = json.loads(run(capsys, "stats", path, "--documents", "line", "--json", "--dedupe")[0])
+    assert facts["documents"]["documents"] == 19
+    assert facts["documents"]["duplicates"] == 0

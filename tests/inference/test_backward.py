@@ -37,7 +37,11 @@ def test_the_corpus_is_read_from_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(text)
     forward, backward = (
-        read_corpus(CorpusConfig((str(path),), "char", "utf-8", 0.1, None, "lf", "none", 1, way))
+        read_corpus(
+            CorpusConfig(
+                (str(path),), "char", "utf-8", 0.1, None, "lf", "none", 1, None, False, way
+            )
+        )
         for way in (False, True)
     )
     assert np.array_equal(forward.train[::-1], backward.train)

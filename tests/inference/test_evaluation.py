@@ -43,7 +43,8 @@ def test_the_size_of_the_chunks_does_not_matter(
 def test_several_streams_score_every_character_once(
     ids: np.ndarray, streams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = [t for _, t in evaluation._side_by_side(np.arange(4000), streams, 4000, 512)]
+    parts = evaluation._parts(3999, streams, 4000)
+    scored = [t for _, t in evaluation._side_by_side(np.arange(4000), parts, 512)]
     targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
     assert np.array_equal(targets, np.arange(1, 4000))
     model = build("lstm", (16, 16))
@@ -53,7 +54,8 @@ def test_several_streams_score_every_character_once(
 
 
 def test_a_sample_of_the_text_is_spread_evenly_over_it(ids: np.ndarray) -> None:
-    scored = [t for _, t in evaluation._side_by_side(np.arange(1, 40_001), 10, 100, 64)]
+    parts = evaluation._parts(39_999, 10, 100)
+    scored = [t for _, t in evaluation._side_by_side(np.arange(1, 40_001), parts, 64)]
     targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
     begins = np.arange(10) * 39_999 // 10 + 2
     assert targets.tolist() == [n for begin in begins for n in range(begin, begin + 100)]
@@ -109,3 +111,45 @@ def test_a_text_is_read_as_it_is_scored_however_it_is_cut(ids: np.ndarray, block
 @pytest.mark.parametrize("size", [0, 1])
 def test_without_a_second_character_nothing_is_scored(ids: np.ndarray, size: int) -> None:
     assert evaluate(build("rnn", (8,)), [ids[:size]]).characters == 0
+
+
+END = 19
+
+
+def documents(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [rng.integers(END, size=size) for size in rng.integers(1, 40, size=count)]
+
+
+def joined(texts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([[END], *(np.append(text, END) for text in texts)]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("group", [1, 100, 1 << 20])
+@pytest.mark.parametrize("side_by_side", [3, 256])
+def test_each_document_is_scored_cold_with_its_end(
+    group: int, side_by_side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "GROUP", group)
+    monkeypatch.setattr(evaluation, "SIDE_BY_SIDE", side_by_side)
+    monkeypatch.setattr(evaluation, "CHUNK", 16)
+    model, texts = build("lstm", (16, 16)), documents(30)
+    alone = [evaluate(model, [joined([text])]) for text in texts]
+    counts = np.array([one.characters for one in alone])
+    expected = (np.array([one.nats_per_char for one in alone]) * counts).sum() / counts.sum()
+    ids, told = joined(texts), []
+    blocks = [joined([]), *np.array_split(ids, 7)]  # an empty document at first
+    found = evaluate(model, blocks, told.append, end=END)
+    assert found.nats_per_char == pytest.approx(expected, abs=1e-5)
+    assert found.characters == sum(told) == sum(len(text) + 1 for text in texts)
+    assert validate(model, ids, end=END) == pytest.approx(expected, abs=1e-5)
+
+
+def test_documents_are_sampled_whole_and_evenly() -> None:
+    texts = [np.full(9, n % END) for n in range(200)]
+    sample = evaluation.sampled(joined(texts), END, most=500)
+    found = np.split(sample[1:], np.flatnonzero(sample[1:] == END))[:-1]
+    assert len(found) == 50
+    assert all(len({*text.tolist()} - {END}) == 1 for text in found)
+    assert len({int(text[-1]) for text in found}) == 19
+    assert np.array_equal(evaluation.sampled(joined(texts), END, most=10**6), joined(texts))

@@ -10,6 +10,7 @@ import pytest
 from conftest import train
 
 import textgen
+from textgen.config import SamplingOptions
 from textgen.errors import CheckpointError, UnknownCharacters, UsageError
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position
@@ -150,3 +151,44 @@ def test_any_bytes_can_be_modelled_and_come_out_as_they_were(tmp_path: Path) -> 
     prompt = bytes(range(100, 140)).decode("utf-8", "surrogateescape")
     text = "".join(model.generate(prompt, length=60, temperature=0))
     assert text.encode("utf-8", "surrogateescape") == bytes(range(140, 200))
+
+
+def test_documents_begin_cold_and_end_by_themselves(lines: Path) -> None:
+    model = textgen.load(lines)
+    options = SamplingOptions(temperature=1.0, length=100, seed=3)
+    words = ["".join(model.generate("", options, number=n)) for n in range(60)]
+    assert sum(len(word) < 30 and word.islower() for word in words) > 50
+    assert len({len(word) for word in words}) > 4
+    together = list(model.generate_many("", options, num=60))
+    assert sum(len(word) < 30 and word.islower() for word in together) > 50
+    assert max(map(len, model.generate_many("", options, num=60, length=3))) == 3
+
+
+def test_after_the_end_of_a_document_another_begins_cold(lines: Path) -> None:
+    model = textgen.load(lines)
+    options = SamplingOptions(temperature=1.0, length=100, seed=3, stop=("zzz",))
+    writer = model.generate("fox", options)
+    assert "".join(writer)
+    position = writer.position
+    assert position.pending == model.vocabulary.end
+    assert not any(array.any() for array in position.arrays.values())
+    again = "".join(model.generate("fox", options, position=position, seed=5))
+    assert again == "".join(model.generate("fox", options, seed=5))
+
+
+def test_a_text_is_cut_into_documents_to_be_scored(lines: Path, tmp_path: Path) -> None:
+    model = textgen.load(lines)
+    words = ["foxking", "thethe", "crow"]
+    alone = [model.score(word) for word in words]
+    assert [one.characters for one in alone] == [8, 7, 5]
+    expected = sum(one.nats_per_char * one.characters for one in alone) / 20
+    (tmp_path / "a").write_text("\n".join(words) + "\n\n")
+    for text in ("\n".join(words), tmp_path / "a"):
+        found = model.score(text)
+        assert found.characters == 20
+        assert found.nats_per_char == pytest.approx(expected, abs=1e-6)
+    for text in ("FOX\n\u00e9", "fox\n "):
+        with pytest.raises(UnknownCharacters):
+            model.score(text)
+    assert model.score("FOX\n\u00e9", unknown="replace") == model.score("fox\ne")
+    assert model.score("\u00e9fox", unknown="skip") == model.score("fox")

@@ -411,3 +411,22 @@ def test_only_a_saved_state_is_replaced(trained: Path, state: Path, tmp_path: Pa
     position.save(state)
     position.save(tmp_path / "new")
     assert Position.load(tmp_path / "new").place == Position.load(state).place
+
+
+@pytest.mark.parametrize("stop", [(), ("cab",)])
+def test_a_text_ends_at_the_end_symbol_and_what_is_held_comes(stop: tuple[str, ...]) -> None:
+    vocabulary = Vocabulary("char", "abc", has_end=True)
+    growing = GrowingText(vocabulary, SamplingOptions(length=9, stop=stop))
+    pieces = [growing.add(i) for i in (0, 1, 2, 0, 3)]
+    assert "".join(pieces) == "abca"
+    assert growing.done
+    assert (growing.written, growing.drawn) == (4, 5)
+
+
+def test_a_document_begins_with_the_end_symbol_before_its_prompt(letters: FoldedModel) -> None:
+    vocabulary = Vocabulary("char", string.ascii_lowercase[:19], has_end=True)
+    options = SamplingOptions(length=1, seed=1)
+    prompt = np.array([4, 5])
+    found = Writer(letters, vocabulary, options, Uniforms(1), prompt=prompt)
+    expected = Writer(letters, LETTERS, options, Uniforms(1), prompt=np.array([19, 4, 5]))
+    np.testing.assert_equal(found.position.arrays, expected.position.arrays)

@@ -78,3 +78,14 @@ def test_the_rows_of_few_characters_are_computed_and_the_same_for_the_same_draw(
     found = [mean_nats(head, x, targets, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert set(rows) == {len(targets.unique()) + DRAWN}
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("vocabulary", [5, 2000])
+def test_padding_does_not_count(vocabulary: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "DRAWN", 10_000)
+    head, x, targets = example(vocabulary)
+    targets[3:, ::2] = -1
+    found = mean_nats(head, x, targets)
+    expected = cross_entropy(head(x)[targets >= 0], targets[targets >= 0])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(head, x, found), gradients(head, x, expected))

@@ -122,11 +122,11 @@ def test_other_arrays_of_format_1_and_all_of_later_ones_are_left_alone(
 
 
 def test_a_corpus_moves_as_far_as_it_is_said_to() -> None:
-    held = ("held.txt", "keep", "none", 1, False)
+    held = ("held.txt", "keep", "none", 1, None, False, False)
     before = CorpusConfig(("a.txt", "b.txt"), "byte", "latin-1", 0.2, *held)
     files = ("/new/c.txt",)
     assert moved(before, (), None) == before
     assert moved(before, files, None) == replace(before, files=files)
     assert moved(before, (), "/new/h.txt") == replace(before, val_file="/new/h.txt")
-    after = CorpusConfig(files, "byte", "latin-1", 0.2, "h", "keep", "none", 1, False)
+    after = CorpusConfig(files, "byte", "latin-1", 0.2, "h", "keep", "none", 1, None, False, False)
     assert moved(before, files, "h") == after

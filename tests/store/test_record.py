@@ -28,7 +28,7 @@ RECORD = Record(
     model=model_config(3, "gru", (8, 4), dropout=0.25),
     training=training_config(100, segment_start=40, segment_progress=0.4, seed=2**63 - 1),
     corpus=CorpusConfig(
-        ("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None, "lf", "none", 1, False
+        ("Æsop 🦊.txt", "b.txt"), "char", "latin-1", 0.2, None, "lf", "none", 1, None, False, False
     ),
     vocabulary="\nÆ🦊",
     fingerprint="0123abcd",
@@ -46,7 +46,7 @@ RECORD = Record(
             "plays",
             "ab" * 16,
             7,
-            CorpusConfig(("c",), "char", "utf-8", 0.1, None, "lf", "none", 1, False),
+            CorpusConfig(("c",), "char", "utf-8", 0.1, None, "lf", "none", 1, None, False, False),
             "9",
         ),
     ),
@@ -59,7 +59,7 @@ def version_3(text: str) -> str:
     record = json.loads(text)
     for name in ("identity", "ancestors"):
         del record[name]
-    for name in ("newlines", "normalize", "min_count", "backward"):
+    for name in ("newlines", "normalize", "min_count", "documents", "dedupe", "backward"):
         del record["corpus"][name]
     del record["training"]["keep_mixing"]
     return json.dumps({**record, "version": 3})

@@ -36,6 +36,7 @@ def read(*files: Path, **settings: Any) -> Corpus:
 def corpus_config(*files: Path, **settings: Any) -> CorpusConfig:
     others = {"level": "char", "encoding": "utf-8", "val_fraction": 0.1, "val_file": None}
     others |= {"newlines": "lf", "normalize": "none", "min_count": 1, "backward": False}
+    others |= {"documents": None, "dedupe": False}
     return CorpusConfig(tuple(map(str, files)), **(others | settings))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen.errors import UnknownCharacters
-from textgen.text.vocabulary import Unknown, Vocabulary
+from textgen.text.vocabulary import END, Unknown, Vocabulary
 
 SMALL = Vocabulary("char", " abcdef")
 BYTES = Vocabulary("byte")
@@ -194,3 +194,31 @@ def test_bytes_that_never_become_a_character_are_written_back_unchanged() -> Non
     decode = BYTES.decoder()
     pieces = [decode(byte) for byte in b"\xe2\x82"] + [decode(None)]
     assert "".join(pieces).encode("utf-8", "surrogateescape") == b"\xe2\x82"
+
+
+@pytest.mark.parametrize(
+    "vocabulary", [Vocabulary("char", " abcdef", True, True), Vocabulary("byte", has_end=True)]
+)
+def test_the_end_symbol_is_the_last_and_never_shown(vocabulary: Vocabulary) -> None:
+    assert vocabulary.end == len(vocabulary) - 1
+    ids = [*vocabulary.encode("abc"), vocabulary.end, *vocabulary.encode("def"), vocabulary.end]
+    assert vocabulary.decode(ids) == "abcdef"
+    assert vocabulary.lookup(np.array([97, END], np.uint32))[1] == vocabulary.end
+    assert SMALL.end is None
+
+
+def test_bytes_held_back_come_at_the_end_symbol() -> None:
+    vocabulary = Vocabulary("byte", has_end=True)
+    decode = vocabulary.decoder()
+    assert decode(0xC3) == ""
+    assert decode(256) == "\udcc3"
+
+
+@pytest.mark.parametrize("has_unknown", [False, True])
+def test_the_end_symbol_stays_where_unknown_characters_are_replaced(has_unknown: bool) -> None:
+    vocabulary = Vocabulary("char", " abcdef", has_unknown, has_end=True)
+    symbols = np.array([END, *map(ord, "Aé"), END], np.uint32)
+    ids = vocabulary.encode_symbols(symbols, "replace")
+    assert ids[0] == ids[-1] == vocabulary.end
+    assert vocabulary.decode(ids) == ("\ufffd\ufffd" if has_unknown else "ae")
+    assert vocabulary.encode_symbols(symbols, "skip").tolist() == [vocabulary.end] * 2

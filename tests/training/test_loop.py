@@ -22,7 +22,7 @@ from textgen.errors import CheckpointError, CorpusError, DeviceError, Diverged, 
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.store import run as run_module
 from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
-from textgen.store.contents import LARGEST_WEIGHT, RESUMED
+from textgen.store.contents import LARGEST_WEIGHT, RESUMED, reread_corpus
 from textgen.store.run import Run
 from textgen.training.step import Learner
 
@@ -432,3 +432,34 @@ def test_a_precision_that_this_cpu_lacks_is_refused_and_a_run_in_it_goes_on_in_a
     assert isinstance(planned, Planned)
     assert planned.training.precision == "fp32"
     assert "going on in fp32" in planned.notices[0]
+
+
+def test_documents_are_resumed_exactly(lines: Path, tmp_path: Path) -> None:
+    choices = {**RUN, "documents": "line", "dropout": 0.1}
+    text = lines.parent / "words.txt"
+    train(text, tmp_path / "whole", **choices)
+    for event in textgen.train(text, checkpoints=tmp_path / "cut", **{**SMALL, **choices}):
+        if isinstance(event, Stepped) and event.step == 23:
+            break
+    list(textgen.resume(checkpoints=tmp_path / "cut"))
+    one, other = (textgen.load(tmp_path / name / "words") for name in ("whole", "cut"))
+    np.testing.assert_equal(one.weights, other.weights)
+    assert one.header.record.history[-1].val_nats == other.header.record.history[-1].val_nats
+
+
+def test_a_validation_of_documents_is_what_eval_finds(lines: Path) -> None:
+    model = textgen.load(lines)
+    corpus = reread_corpus(model.header)
+    best = model.header.record.best
+    assert best is not None
+    found = model.score(corpus.validation)
+    assert found.characters == len(corpus.validation) - 1
+    assert found.nats_per_char == pytest.approx(best.val_nats, abs=1e-3)
+
+
+def test_passes_over_documents_do_not_count_padding(lines: Path, tmp_path: Path) -> None:
+    events = train(lines.parent / "words.txt", tmp_path, epochs=3, documents="line")
+    last = [event for event in events if isinstance(event, Evaluated)][-1]
+    assert last.passes == pytest.approx(3, rel=0.05)
+    assert isinstance(events[0], Planned)
+    assert events[0].training.filled < 0.7

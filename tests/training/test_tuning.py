@@ -13,7 +13,8 @@ from textgen.errors import CorpusError, UsageError
 from textgen.events import Evaluated, Planned, Stepped
 from textgen.store.checkpoint import read_header
 from textgen.store.record import Ancestor
-from textgen.training.streams import MixedStreams, Streams, streams_over
+from textgen.training.mixed import MixedStreams, streams_over
+from textgen.training.streams import Streams
 
 TRAINED = {"batch_size": 4, "bptt": 16, "precision": "fp32"}
 
@@ -149,3 +150,40 @@ def test_info_shows_where_the_weights_came_from(trained: Path, other: Path, tmp_
     assert ("from", "other at step 2, before that tales at step 60") in info._rows(header)
     assert "--from=other" in info.command_line(header.record, "third")
     assert "--hidden" not in info.command_line(header.record, "third")
+
+
+def test_a_base_gives_its_end_symbol_to_a_text_of_documents(
+    lines: Path, trained: Path, corpus: Path, tmp_path: Path
+) -> None:
+    words = lines.parent / "words.txt"
+    for base, documents in ((lines, "line"), (lines, None), (trained, "line")):
+        text = words if documents else corpus
+        tune(text, base, tmp_path, run="new", overwrite=True, steps=1, lr=1e-9, documents=documents)
+        old, new = textgen.load(base), textgen.load(tmp_path / "new")
+        symbols = old.vocabulary.characters
+        pairs = [(old.vocabulary.encode(c)[0], new.vocabulary.encode(c)[0]) for c in symbols]
+        assert new.vocabulary.has_end == (documents is not None)
+        if old.vocabulary.has_end and new.vocabulary.has_end:
+            pairs.append((old.vocabulary.end, new.vocabulary.end))
+        before, after = np.array(pairs).T
+        rows = new.weights["head.weight"][after]
+        np.testing.assert_allclose(rows, old.weights["head.weight"][before], atol=1e-6)
+
+
+def test_old_documents_are_mixed_into_new_ones_alone(
+    lines: Path, corpus: Path, tmp_path: Path
+) -> None:
+    words = lines.parent / "words.txt"
+    tune(words, lines, tmp_path, run="a", steps=4, documents="line", keep_mixing=0.5)
+    with pytest.raises(CorpusError, match="is cut into documents, the new one is not"):
+        tune(corpus, lines, tmp_path, run="b", steps=4, keep_mixing=0.5)
+
+
+def test_a_whole_text_is_mixed_into_documents() -> None:
+    config = training_config(steps=9, batch_size=6, bptt=4, filled=1.0, keep_mixing=0.5)
+    documents, whole = np.array([9, 1, 1, 9, 1, 9] * 20), np.zeros(700, np.uint8)
+    mixed = streams_over(documents, config, whole, end=9)
+    for step in range(5):
+        window = mixed.chunk(step).window
+        assert {1, 9} <= {*window[:, :3].ravel()} <= {1, 9, -1}
+        assert not window[:, 3:].any()

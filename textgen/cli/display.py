@@ -61,6 +61,7 @@ def plan_lines(plan: Planned) -> list[tuple[str, str]]:
     rate = f", about {short(plan.chars_per_second)} chars/s" if plan.chars_per_second else ""
     device = f"{plan.device} in {plan.training.precision}{rate}"
     texts = f"{plan.texts:,} texts: " if plan.texts > 1 else ""
+    texts += f"{plan.documents:,} documents: " if plan.documents else ""
     text = shorten(texts + alphabet_line(plan.alphabet), 72, placeholder=" ...")
     return [("run", plan.folder), ("text", text), *settings_lines(plan), ("on", device)]
 

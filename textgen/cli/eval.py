@@ -40,7 +40,8 @@ def evaluate(
 ) -> None:
     """Measure how well a model predicts a text, in nats and bits per character.
 
-    One exact pass per text, its state carried from the first character to the last.
+    One exact pass per text, its state carried from the first character to the last; of a model of
+    documents, through each of these and its end.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -80,9 +80,11 @@ def command_line(record: Record, run: str) -> str:
 def _rows(header: Header) -> list[tuple[str, str]]:
     record = header.record
     training, corpus, best = record.training, record.corpus, record.best
-    held_out = corpus.val_file or f"the last {corpus.val_fraction:g}"
+    cut, share = corpus.documents is not None, f"{corpus.val_fraction:g}"
+    held_out = corpus.val_file or (f"{share} of the documents" if cut else f"the last {share}")
     way = "backward" if corpus.backward else "forward"
     how = f"newlines {corpus.newlines}, normalize {corpus.normalize}, min-count {corpus.min_count}"
+    how += f", documents {corpus.documents}" if cut else ""
     how += f", read {way}"
     data = (
         f"level {corpus.level}, {corpus.encoding}, {how}, held out {held_out}, seed {training.seed}"

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json as jsonlib
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
 from textgen.cli.stdio import piped_in, read_in
-from textgen.cli.terminal import Output, note
-from textgen.config import TEXTS, SamplingOptions
+from textgen.cli.terminal import Output, looking, note
+from textgen.config import MOST, TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from textgen.inference.novelty import Novelty
     from textgen.inference.text_model import TextModel
     from textgen.inference.writer import Position, Writer
 
@@ -33,6 +35,15 @@ SAVE = option("Keep the state of the text written.", OUTPUT)
 BEFORE = option("Write what comes before this, with a model that reads backward.", TEXT)
 ECHO = option("Write the prompt too.", OUTPUT, "--echo/--no-echo")
 BATCH = option("Write the texts side by side: for many of them far faster.", OUTPUT, "--batch")
+UNIQUE = option("Leave out texts that repeat.", OUTPUT, "--unique")
+NOVEL = option(
+    "Leave out texts that stand in the corpus, of a run with --documents.", OUTPUT, "--novel"
+)
+_KEEPS_NONE = (
+    "texts written side by side, with --batch or on a GPU, have an end and keep no state;"
+    " --length 0, --load-state or --save-state is given"
+)
+TRIES = 50  # texts drawn for each that is wanted, at most, where some are left out
 JSON = option("One JSON object per text.", OUTPUT, "--json")
 
 
@@ -46,6 +57,8 @@ def sample(
     seed: Annotated[int | None, sampling("seed", CHOICE)] = None,
     length: Annotated[int, sampling("length", OUTPUT)] = DEFAULT.length,
     num: Annotated[int, option("How many texts.", OUTPUT)] = 1,
+    unique: Annotated[bool, UNIQUE] = False,
+    novel: Annotated[bool, NOVEL] = False,
     stop: Annotated[list[str] | None, sampling("stop", OUTPUT)] = None,
     prompt: Annotated[str | None, PROMPT] = None,
     prompt_file: Annotated[Path | None, PROMPT_FILE] = None,
@@ -60,7 +73,7 @@ def sample(
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
     """Write text with a trained model."""
-    from textgen.inference.sampling import random_seed
+    from textgen.inference.novelty import Novelty
     from textgen.inference.text_model import TextModel
     from textgen.inference.writer import Position, Writer
     from textgen.store.runs import find_checkpoint
@@ -77,46 +90,82 @@ def sample(
     prompt = _given(model, options, (prompt, prompt_file, before))
     keeps = position is not None or save_state is not None or length == 0
     streams = 64 if batch else 1
-    if options.device == "auto":  # a seed that was given writes the same text on any machine
-        free = not keeps and seed is None
-        options = replace(options, device=model.fastest_device(streams) if free else "cpu")
-    if seed is None:
-        options = replace(options, seed=position.seed if position else random_seed())
+    free = not keeps and seed is None  # a seed that was given writes the same text on any machine
+    options = _on_device(model, options, streams, position, free)
     side_by_side = batch or options.device != "cpu"
     if side_by_side and keeps:
-        raise UsageError(
-            "texts written side by side, with --batch or on a GPU, have an end and keep no state;"
-            " --length 0, --load-state or --save-state is given",
-            "leave out --batch and --device",
-        )
+        raise UsageError(_KEEPS_NONE, "leave out --batch and --device")
+    left_out = unique or novel
+    draws = min(MOST, TRIES * num) if left_out else num
+    found, between, headed = 0, *_layout(model, num, sys.stdout)
     with Interrupts() as interrupts, Output() as output:
+        novelty = Novelty(model, unique=unique, novel=novel, given=prompt) if left_out else None
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
-            many = model.generate_many(prompt, options, num=num, streams=streams)
+            many = model.generate_many(prompt, options, num=draws, streams=streams)
             texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
-            texts = (write(number=n) for n in range(num))
-        for number, pieces in enumerate(texts):
-            if number == 0 and seed is None and position is None:
+            texts = (write(number=n) for n in range(draws))
+        wanted = islice(_wanted(texts, novelty, interrupts), num)
+        for found, (number, pieces, text) in enumerate(wanted, 1):
+            if found == 1 and seed is None and position is None:
                 on = f" on {options.device}" if options.device != "cpu" else ""
                 note(f"seed {options.seed}{on}")
-            text = _until_stopped(pieces, interrupts)
             if json:
                 facts = {"text": "".join(text), "prompt": prompt, "number": number}
                 output.write(jsonlib.dumps(facts | _facts(model, options, pieces)) + "\n")
             else:
-                if num > 1 and output.watched:
-                    output.write(f"--- {number + 1} of {num} ---\n")
+                if headed:
+                    output.write(f"--- {found} of {num} ---\n")
                 echoed = [prompt] if echo else []
                 for piece in chain(text, echoed) if model.backward else chain(echoed, text):
                     output.write(piece)
                 if output.watched or num > 1:
-                    output.write("\n")
+                    output.write(between)
             if save_state is not None and isinstance(pieces, Writer):
                 _save(pieces.position, save_state)
             if interrupts.signal is not None:
                 raise typer.Exit(interrupts.exit_code)
+    if found < num:
+        note(f"note: of {draws:,} texts {found:,} were new; {num:,} were asked for")
+
+
+def _layout(model: TextModel, num: int, stream: IO[str]) -> tuple[str, bool]:
+    """What stands after each of several texts, and whether each has a line with its number."""
+    from textgen.text.cutting import separator_of
+
+    documents = model.header.record.corpus.documents
+    if looking(stream):
+        return "\n", num > 1 and documents != "line"
+    return separator_of(documents or "line") or "\n", False
+
+
+def _wanted(
+    texts: Iterator[Writer | Iterator[str]], novelty: Novelty | None, interrupts: Interrupts
+) -> Iterator[tuple[int, Writer | Iterator[str], Iterator[str]]]:
+    """Number, writer and text of those that are new; novelty: None takes all, as they come."""
+    for number, pieces in enumerate(texts):
+        text = _until_stopped(pieces, interrupts)
+        if novelty is not None:
+            whole = "".join(text)
+            if interrupts.signal is None and not novelty.is_new(whole):
+                continue
+            text = iter((whole,))
+        yield number, pieces, text
+
+
+def _on_device(
+    model: TextModel, options: SamplingOptions, streams: int, position: Position | None, free: bool
+) -> SamplingOptions:
+    """The options with a device and a seed; free: whether any device may be taken."""
+    from textgen.inference.sampling import random_seed
+
+    if options.device == "auto":
+        options = replace(options, device=model.fastest_device(streams) if free else "cpu")
+    if options.seed is None:
+        options = replace(options, seed=position.seed if position else random_seed())
+    return options
 
 
 def _given(

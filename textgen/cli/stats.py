@@ -33,6 +33,8 @@ def stats(
     normalize: Annotated[str, training("normalize", DATA)] = DEFAULT.normalize,
     min_count: Annotated[int, training("min_count", DATA)] = DEFAULT.min_count,
     level: Annotated[str, training("level", DATA)] = DEFAULT.level,
+    documents: Annotated[str | None, training("documents", DATA)] = None,
+    dedupe: Annotated[bool, training("dedupe", DATA)] = DEFAULT.dedupe,
     cache: Cache = DEFAULT.cache,
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
@@ -65,16 +67,17 @@ def stats(
 
 def facts_of(corpus: Corpus) -> dict[str, Any]:
     """What `--json` prints."""
-    from textgen.text.statistics import lines_of, oddest, rarest, scripts
+    from textgen.text.statistics import documents_of, lines_of, oddest, rarest, scripts
 
     lines = lines_of(corpus)
     return {
         "texts": len(corpus.lengths),
-        "characters": sum(corpus.lengths),
+        "characters": int(corpus.counts[: corpus.vocabulary.end].sum()),
         "distinct": len(corpus.vocabulary.characters) or 256,
         "scripts": scripts(corpus.vocabulary),
         "rarest": rarest(corpus),
         "oddest": oddest(corpus),
+        "documents": documents_of(corpus),
         "lines": lines and dataclasses.asdict(lines),
         "train_characters": len(corpus.train),
         "val_characters": len(corpus.validation),
@@ -91,6 +94,10 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("alphabet", row) for row in _folded(alphabet_line(facts["scripts"]))]
     for name in ("rarest", "oddest"):
         rows += [(name, f"{_named(character)}: {count:,}") for character, count in facts[name]]
+    if documents := facts["documents"]:
+        lengths = f"median {documents['median']:,}, longest {documents['longest']:,} characters"
+        repeated = f"{documents['duplicates'] / documents['documents']:.1%} duplicates"
+        rows.append(("documents", f"{documents['documents']:,}, {lengths}, {repeated}"))
     if lines:
         lengths = f"{lines['lines']:,}, median {lines['median']}, longest {lines['longest']:,}"
         of = "" if lines["examined"] == facts["train_characters"] else " at the beginning"

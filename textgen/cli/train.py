@@ -71,6 +71,8 @@ def train(
     normalize: Annotated[str, training("normalize", DATA)] = DEFAULT.normalize,
     min_count: Annotated[int, training("min_count", DATA)] = DEFAULT.min_count,
     level: Annotated[str, training("level", DATA)] = DEFAULT.level,
+    documents: Annotated[str | None, training("documents", DATA)] = None,
+    dedupe: Annotated[bool, training("dedupe", DATA)] = DEFAULT.dedupe,
     cache: Cache = DEFAULT.cache,
     eval_every: Annotated[int | None, training("eval_every", OUTPUT)] = None,
     save_every: Annotated[str, training("save_every", OUTPUT)] = f"{DEFAULT.save_every:g}s",

@@ -15,7 +15,7 @@ from textgen.inference.sampling import Uniforms
 from textgen.inference.writer import Writer
 from textgen.text.vocabulary import Vocabulary
 
-_BYTES = Vocabulary("char", "".join(map(chr, range(256))))
+_BYTES = "".join(map(chr, range(256)))
 
 
 def turned(text: str, level: str) -> str:
@@ -33,7 +33,8 @@ def in_reading_order(text: str, level: str) -> str:
 
 def turned_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
     """The vocabulary of turned texts."""
-    return _BYTES if vocabulary.level == "byte" else vocabulary
+    bytewise = Vocabulary("char", _BYTES, has_end=vocabulary.has_end)
+    return bytewise if vocabulary.level == "byte" else vocabulary
 
 
 def turned_options(options: SamplingOptions, level: str) -> SamplingOptions:

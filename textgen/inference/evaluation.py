@@ -1,9 +1,14 @@
-"""How well a model predicts a text: nats and bits per character, state carried throughout."""
+"""How well a model predicts a text: nats and bits per character, state carried throughout.
+
+Of a text cut into documents each begins from zero state, and its end symbol counts.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +17,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from textgen.model.network import CharModel, State
+from textgen.text.documents import laid_out, places_of
 
 CHUNK = 512  # characters a stream reads at a time, no influence on the result; fewer where
 LOGITS = 1 << 24  # so many logits at a time would be passed
+GROUP = 1 << 20  # ids of documents that are scored at a time
+SIDE_BY_SIDE = 256  # documents at most
 WARM_UP = 128  # characters each stream but the first reads, unscored, before its part
 PARTS = 64  # streams side by side, fewer where a part would have less than 256 characters
 
@@ -45,15 +53,27 @@ def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.f
 
 
 def evaluate(
-    network: CharModel, blocks: Iterable[NDArray], progress: Callable[[int], None] | None = None
+    network: CharModel,
+    blocks: Iterable[NDArray],
+    progress: Callable[[int], None] | None = None,
+    end: int | None = None,
 ) -> Evaluation:
-    """The mean of `nats`, 0 of no characters; `progress` is called with each chunk's length."""
+    """The mean of `nats`, 0 of no characters; `progress` is called with the length of each part.
+
+    end: the end symbol of a text that is cut into documents; memory grows with the longest one.
+    """
     total, characters = 0.0, 0
-    for chunk in nats(network, blocks):
-        total += float(chunk.sum(dtype=np.float64))
-        characters += len(chunk)
+    parts: Iterator[tuple[float, int]]
+    if end is None:
+        parts = ((float(c.sum(dtype=np.float64)), len(c)) for c in nats(network, blocks))
+    else:
+        parts = chain.from_iterable(
+            _of_documents(network, group, end) for group in _groups(blocks, end)
+        )
+    for nats_of, count in parts:
+        total, characters = total + nats_of, characters + count
         if progress:
-            progress(len(chunk))
+            progress(count)
     return Evaluation(total / max(1, characters), characters)
 
 
@@ -62,24 +82,97 @@ def validate(
     ids: NDArray,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     most: int | None = None,
+    end: int | None = None,
 ) -> float:
     """Nats per character of `ids` (n,), n >= 2, to about three decimals and many times faster.
 
     The text is cut in parts read side by side, each warmed up on the 128 characters before it.
     most: score so many characters at most, the beginning of each part: an even sample of the text.
+    end: the end symbol of a text that is cut into documents, all of which are scored.
     """
-    device = next(network.parameters()).device
+    if end is not None:
+        totals, counts = zip(*_of_documents(network, ids, end, autocast), strict=True)
+        return float(sum(totals) / sum(counts))
     streams = max(1, min(PARTS, len(ids) // 256))
     each = len(ids) if most is None else max(1, most // streams)
+    parts = _parts(len(ids) - 1, streams, each)
+    return _total(network, ids, parts, autocast) / int((parts.ends - parts.first).sum())
+
+
+def sampled(ids: NDArray, end: int, most: int) -> NDArray:
+    """Documents of `ids` at even distances, of about `most` characters in all, one at least."""
+    places = places_of(ids, end)
+    which = np.arange(0, len(places.begins), max(1.0, len(ids) / most)).astype(np.int64)
+    return laid_out(ids, places.of(which), end)
+
+
+class _Parts(NamedTuple):
+    """Where each part begins to be read; from where up to where the next character is scored."""
+
+    begins: NDArray[np.int64]
+    first: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def _parts(scored: int, streams: int, each: int) -> _Parts:
+    """A text of `scored` characters cut evenly; `each`: of a part so many are scored at most."""
+    bounds = np.arange(streams + 1) * scored // streams
+    begins, ends = bounds[:-1] - WARM_UP, bounds[:-1] + each
+    return _Parts(np.maximum(begins, 0), bounds[:-1], np.minimum(ends, bounds[1:]))
+
+
+def _groups(blocks: Iterable[NDArray], end: int) -> Iterator[NDArray]:
+    """The blocks put together to about GROUP ids, cut where a document ends."""
+    kept: list[NDArray] = []
+    size = 0
+    pieces = (block[at : at + GROUP] for block in blocks for at in range(0, len(block), GROUP))
+    for piece in pieces:
+        kept.append(piece)
+        size += len(piece)
+        if size >= GROUP and (found := np.flatnonzero(piece == end)).size:
+            last = found[-1]
+            yield np.concatenate([*kept[:-1], piece[: last + 1]])
+            kept = [piece[last:]]
+            size = len(kept[0])
+    if kept:
+        yield np.concatenate(kept)
+
+
+def _of_documents(
+    network: CharModel,
+    ids: NDArray,
+    end: int,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[tuple[float, int]]:
+    """The sum of -ln p, and of how many characters, of some documents in `ids` after others.
+
+    Those read side by side are of about one length, so that little is read for nothing.
+    """
+    places = places_of(ids, end)
+    lengths = places.ends - places.begins
+    order = lengths.argsort(kind="stable")
+    for begin in range(0, len(order), SIDE_BY_SIDE):
+        some = order[begin : begin + SIDE_BY_SIDE]
+        begins, ends = places.of(some)
+        yield _total(network, ids, _Parts(begins, begins, ends), autocast), int(lengths[some].sum())
+
+
+def _total(
+    network: CharModel,
+    ids: NDArray,
+    parts: _Parts,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> float:
+    """The sum of -ln p of parts of a text, read side by side from zero state."""
+    device, streams = next(network.parameters()).device, len(parts.begins)
     state = State.zeros(network.config, streams, device)
-    total, characters = 0.0, 0
-    for inputs, targets in _side_by_side(ids, streams, each, _chunk(network, streams)):
+    total = 0.0
+    for inputs, targets in _side_by_side(ids, parts, _chunk(network, streams)):
         x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
         with autocast():
             loss, state = _loss(network, (x, y), state)
         total += float(loss.cpu().sum(dtype=torch.float64))
-        characters += int((targets >= 0).sum())
-    return total / characters
+    return total
 
 
 def _loss(network: CharModel, ids: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
@@ -112,21 +205,13 @@ def _overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.in
         yield kept
 
 
-def _side_by_side(
-    ids: NDArray, streams: int, each: int, chunk: int
-) -> Iterator[tuple[NDArray, NDArray]]:
-    """Inputs and targets, (T, B) int64, T up to `chunk`; targets not to be scored are -1.
-
-    each: of a stream's part so many characters are scored at most.
-    """
-    scored = len(ids) - 1
-    bounds = np.arange(streams + 1) * scored // streams
-    begins = np.maximum(bounds[:-1] - WARM_UP, 0)
-    ends = np.minimum(bounds[1:], bounds[:-1] + each)
+def _side_by_side(ids: NDArray, parts: _Parts, chunk: int) -> Iterator[tuple[NDArray, NDArray]]:
+    """Inputs and targets, (T, B) int64, T up to `chunk`; targets not to be scored are -1."""
+    begins, first, ends = parts
     longest = int((ends - begins).max())
     for offset in range(0, longest, chunk):
         span = np.arange(offset, min(offset + chunk, longest))[:, None]
-        places = np.minimum(begins + span, scored - 1)
-        outside = (begins + span < bounds[:-1]) | (begins + span >= ends)
+        places = np.minimum(begins + span, len(ids) - 2)
+        outside = (begins + span < first) | (begins + span >= ends)
         targets = np.where(outside, -1, ids[places + 1].astype(np.int64))
         yield ids[places].astype(np.int64), targets

@@ -18,7 +18,7 @@ from textgen.bounds import Number
 from textgen.config import SamplingOptions
 from textgen.errors import UsageError
 from textgen.inference.text_model import TextModel
-from textgen.inference.writer import first_id
+from textgen.inference.writer import prologue
 from textgen.model.network import CharModel, State
 
 TRIES = 32  # texts that each model writes
@@ -85,8 +85,7 @@ def _nats(model: TextModel, given: str, texts: list[str]) -> list[float]:
     encode = model.vocabulary.encode
     network = model.network()
     first = encode(given)[::turn].astype(np.int64)
-    if not len(first):
-        first = np.array([first_id(model.vocabulary)])
+    first = np.array([*prologue(model.vocabulary, first), *first])
     ids = [encode(text)[::turn].astype(np.int64) for text in texts]
     found = np.zeros(len(texts))
     by_length = sorted(range(len(texts)), key=lambda i: len(ids[i]))

@@ -26,10 +26,10 @@ from textgen.inference.backward import (
 )
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Sampler, Uniforms, random_seed
-from textgen.inference.writer import GrowingText, Position, Writer, first_id
+from textgen.inference.writer import GrowingText, Position, Writer, prologue
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import read_vocabulary, read_weights
-from textgen.text.corpus import file_ids
+from textgen.text.corpus import file_ids, text_ids
 from textgen.text.decoding import Reader
 from textgen.text.vocabulary import Vocabulary
 
@@ -136,8 +136,7 @@ class TextModel:
         if self.backward:
             vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
             ids = ids[::-1]
-        if not len(ids):
-            ids = np.array([first_id(self.vocabulary)])
+        ids = np.array([*prologue(self.vocabulary, ids), *ids])
         device = pick_device(options.device)
         prepare_device(device)
         stepper = BatchStepper(self.folded, device, product_dtype(device), streams)
@@ -203,7 +202,8 @@ class TextModel:
         """How well the model predicts `text`, in nats and bits per character: one exact pass.
 
         text: a string, a file (read in blocks, so that memory does not grow with it, but for a
-            model that reads backward), or ids (n,) in the order in which the model reads.
+            model that reads backward), both cut into documents as the model's corpus was; or ids
+            (n,) in the order in which the model reads.
         progress: called with the number of characters scored since the last call.
         Raises UnknownCharacters unless `unknown` says otherwise, CorpusError for too short a text.
         """
@@ -213,12 +213,12 @@ class TextModel:
         if isinstance(text, Path):
             blocks = file_ids(text, self.reader, self.vocabulary, unknown)
         elif isinstance(text, str):
-            blocks = [self.vocabulary.encode(text, unknown)]
+            blocks = [text_ids(text, self.reader(), self.vocabulary, unknown)]
         else:
             blocks = [text]
         if self.backward and isinstance(text, str | Path):
             blocks = [np.concatenate([*blocks])[::-1]]
-        result = evaluate(self.network(), blocks, progress)
+        result = evaluate(self.network(), blocks, progress, self.vocabulary.end)
         if not result.characters:
             found = "the text has no character after its first one"
             raise CorpusError(f"{found}; expected 2 or more", "name a longer text")

@@ -102,9 +102,9 @@ _HINT = "make one with: textgen sample --save-state FILE"
 class GrowingText:
     """Decides what of the characters drawn is text, for one text: decoding, stops, length.
 
-    It ends after `length` characters (bytes at level byte; 0: never), or before the first stop
-    text; of those that overlap the one that begins first counts. drawn: ids so far; written: how
-    many of them are in the text handed out; done: whether it ended.
+    It ends after `length` characters (bytes at level byte; 0: never), with the end symbol, or
+    before the first stop text; of those that overlap the one that begins first counts. drawn: ids
+    so far; written: how many of them are in the text handed out; done: whether it ended.
     """
 
     def __init__(self, vocabulary: Vocabulary, options: SamplingOptions) -> None:
@@ -112,6 +112,7 @@ class GrowingText:
         self._bytes = vocabulary.level == "byte"
         self._length = options.length
         self._stop = options.stop
+        self._end = vocabulary.end
         self._held = ""  # may still turn out to be the beginning of a stop text
         self.drawn = self.written = 0
         self.done = False
@@ -121,7 +122,7 @@ class GrowingText:
         """Take the next id; the text that can be handed out now, often one character."""
         self.drawn += 1
         text = self._held + self._decode(i)
-        if self.drawn == self._length:
+        if self.drawn == self._length or i == self._end:
             self.done = True
             text += self._decode(None)
         if self._stop:
@@ -171,13 +172,13 @@ class Writer(Iterator[str]):
         self._sampler = Sampler(options, vocabulary.unknown)
         self._uniforms = uniforms
         self._digest, self._identity = digest, identity
-        self._vocabulary = vocabulary.digest
+        self._vocabulary, self._end = vocabulary.digest, vocabulary.end
         self._score = score
         self._log_probability = 0.0
         self._text = GrowingText(vocabulary, options)
         self._stepper = Stepper(model, position.arrays if position else None)
-        ids = [*([position.pending] if position else []), *prompt.tolist()]
-        self._pending = self._read(self._stepper, ids or [first_id(vocabulary)])
+        before = [position.pending] if position else prologue(vocabulary, prompt)
+        self._pending = self._read(self._stepper, [*before, *prompt.tolist()])
         # where all that was drawn was handed out last (state, pending id, place, characters), and
         # what was drawn since
         self._settled: tuple[dict[str, Array], int, int, int] | None = None
@@ -237,6 +238,8 @@ class Writer(Iterator[str]):
                 self._settled, self._since = (state, self._pending, place, text.written), []
             logits = self._stepper.step(self._pending)
             self._pending = self._sampler.draw(logits, self._uniforms.next())
+            if self._pending == self._end:  # what comes next is another document
+                self._settled, self._stepper = None, Stepper(self._model)
             if self._score:
                 self._log_probability += log_probability(logits, self._pending)
             if text.holds:
@@ -245,7 +248,14 @@ class Writer(Iterator[str]):
                 yield piece
 
 
+def prologue(vocabulary: Vocabulary, prompt: NDArray) -> list[int]:
+    """Ids to read before those of `prompt`: of a document the end symbol, else none if any."""
+    return [first_id(vocabulary)] if vocabulary.has_end or not len(prompt) else []
+
+
 def first_id(vocabulary: Vocabulary) -> int:
-    """What stands before the first character: a line end where there is one."""
+    """What stands before the first character: the end symbol or a line end, where there is one."""
+    if vocabulary.end is not None:
+        return vocabulary.end
     newline = "\n" in vocabulary.characters or vocabulary.level == "byte"
     return int(vocabulary.encode("\n")[0]) if newline else 0

@@ -15,6 +15,8 @@ def mean_nats(
 ) -> Tensor:
     """The mean of -ln p of targets (T, B) after the activations x (T, B, H): a scalar, float32.
 
+    Targets of -1 do not count.
+
     The softmax over a larger vocabulary is estimated on a CPU, see `_some`; on a GPU it is not, for
     how many rows that takes depends on the text, which a CUDA graph cannot have.
     """
@@ -22,7 +24,7 @@ def mean_nats(
     flat = targets.flatten()
     if len(head.weight) > FEW and x.device.type == "cpu":
         rows, flat = _some(head, flat, generator)
-    return cross_entropy(linear(x.flatten(0, 1), *rows).float(), flat)
+    return cross_entropy(linear(x.flatten(0, 1), *rows).float(), flat, ignore_index=-1)
 
 
 def _some(
@@ -36,7 +38,8 @@ def _some(
     Training of Probabilistic Neural Nets by Importance Sampling", with all targets kept. The loss
     comes out a little low, for a logarithm is concave.
     """
-    own, places = targets.unique(return_inverse=True)
+    own, places = targets.clamp(min=0).unique(return_inverse=True)
+    places[targets < 0] = -1
     absent = torch.ones(head.out_features, dtype=torch.bool)
     absent = absent.index_fill_(0, own, False).nonzero()[:, 0]
     drawn = absent[torch.randperm(len(absent), generator=generator)[:DRAWN]]

@@ -123,7 +123,9 @@ def from_json(text: str) -> tuple[int, Record]:
         raise NewerFormat(version)
     if version < 4:  # texts were read in one way
         read = {"newlines": "lf", "normalize": "none", "min_count": 1, "backward": False}
+        read |= {"documents": None, "dedupe": False}
         data["corpus"] = {**read, **data["corpus"]}
+        data["training"] = {"filled": None, **data["training"]}
     if version < 3:  # streams read on for ever, no weights were averaged
         data["training"] = {**data["training"], "block": 0, "floor": 0.01, "average": 0.0}
     if version == 1:  # had no choice of skips, and other names for the schedule's segment

@@ -56,7 +56,8 @@ class Cache:
         try:
             entry = self.folder / (self.folder / (_AT + place)).readlink()
             facts = json.loads((entry / "corpus.json").read_text(encoding="utf-8"))
-            vocabulary = Vocabulary(facts["level"], facts["characters"], facts["has_unknown"])
+            names = ("level", "characters", "has_unknown", "has_end")
+            vocabulary = Vocabulary(*(facts[name] for name in names))
             size = (sum(facts["lengths"]),)
             file = entry / "ids"
             if file.stat().st_size != size[0] * vocabulary.dtype.itemsize:
@@ -103,6 +104,7 @@ class Cache:
             "level": vocabulary.level,
             "characters": vocabulary.characters,
             "has_unknown": vocabulary.has_unknown,
+            "has_end": vocabulary.has_end,
             "counts": encoded.counts.tolist(),
             "lengths": encoded.lengths,
             "training": encoded.training,
@@ -210,7 +212,7 @@ def place_of(config: CorpusConfig, began: float) -> str:
 
 def _settings(config: CorpusConfig) -> dict[str, Any]:
     """All that decides on the ids, but for the bytes."""
-    others = ("files", "val_file", "val_fraction")
+    others = ("files", "val_file", "val_fraction", "dedupe")
     held_out = config.val_file is not None
     settings = {name: value for name, value in asdict(config).items() if name not in others}
     return {**settings, "held_out": held_out, "version": VERSION}

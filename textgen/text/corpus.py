@@ -15,7 +15,9 @@ from textgen.config import CorpusConfig
 from textgen.errors import ChangedCorpus, CorpusError, quoted
 from textgen.events import Reading
 from textgen.text.cache import FOLDER, Cache, place_of
+from textgen.text.cutting import shown
 from textgen.text.decoding import Reader
+from textgen.text.documents import split
 from textgen.text.encoding import (
     IN_MEMORY,
     Encoded,
@@ -27,7 +29,7 @@ from textgen.text.encoding import (
 )
 from textgen.text.mapped import counts_of
 from textgen.text.sources import Sources, special
-from textgen.text.vocabulary import Unknown, Vocabulary, name_character
+from textgen.text.vocabulary import END, Unknown, Vocabulary, name_character, symbols_of
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
 WORTH = 1.0  # seconds that encoding takes, above which the ids are kept
@@ -44,7 +46,9 @@ class Corpus:
     train, validation: shapes (N,) and (M,), in the vocabulary's dtype, from the end to the
     beginning where it is read backward; fingerprint: SHA-256 of the bytes of all texts, unpacked;
     notices: what was changed on the way in, one line each; counts: how often each id occurs in both
-    parts, shape (V,); lengths: of each text.
+    parts, shape (V,); lengths: of each text; documents: how many there are in both parts, 0 if the
+    text is not cut, duplicates: how many of them stood before. A part that is cut has the end
+    symbol before its first document and after each.
     """
 
     train: NDArray
@@ -54,6 +58,8 @@ class Corpus:
     notices: tuple[str, ...] = ()
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     lengths: tuple[int, ...] = ()
+    documents: int = 0
+    duplicates: int = 0
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
@@ -95,6 +101,13 @@ def read_corpus(
         found = _encode(config, vocabulary, fingerprint, place if cache else None, progress)
     _check_unchanged(config, fingerprint, found.fingerprint)
     training = sum(found.lengths[: found.training])
+    facts = found.vocabulary, found.fingerprint
+    if config.documents is not None:
+        with room_for(tempfile.gettempdir(), _MORE_ROOM):
+            parts = split(found.ids, training, len(found.vocabulary), config)._asdict()
+        notices, lengths = found.notices + parts.pop("notices"), found.lengths
+        train, validation = _turned(config, parts.pop("train"), parts.pop("validation"))
+        return Corpus(train, validation, *facts, notices, lengths=lengths, **parts)
     cut = training if config.val_file else int(training * (1 - config.val_fraction))
     train, validation = found.ids[:cut], found.ids[cut:]
     if len(train) < 2 or len(validation) < 2:
@@ -104,10 +117,14 @@ def read_corpus(
             f" {len(validation):,} for validation, of {_where(config)}; expected 2 or more of each",
             "name a longer text with `val_file`" if config.val_file else "try `val_fraction=0.1`",
         )
-    facts = found.vocabulary, found.fingerprint, found.notices
-    if config.backward:
-        train, validation = train[::-1], validation[::-1]
-    return Corpus(train, validation, *facts, counts=found.counts, lengths=found.lengths)
+    train, validation = _turned(config, train, validation)
+    counts, lengths = found.counts, found.lengths
+    return Corpus(train, validation, *facts, found.notices, counts=counts, lengths=lengths)
+
+
+def _turned(config: CorpusConfig, *parts: NDArray) -> tuple[NDArray, ...]:
+    """The parts in the order in which they are read."""
+    return tuple(part[::-1] if config.backward else part for part in parts)
 
 
 def _encode(
@@ -129,14 +146,16 @@ def _encode(
         found, training = reader.digest.hexdigest(), sum(texts[: len(config.files)])
         _check_unchanged(config, fingerprint, found)
         if vocabulary is None:
-            _check_rich_enough(sum(lengths[:training]), numbered.codes, _where(config))
-        of_text = vocabulary_of(numbered, config.level, config.min_count)
+            text = numbered.codes != END
+            size = min(sum(lengths[:training]), int(numbered.counts[text].sum()))
+            _check_cut(reader, config, size)
+            _check_rich_enough(size, numbered.codes[text], _where(config))
+        of_text = vocabulary_of(numbered, config)
         vocabulary = vocabulary or of_text
-        if vocabulary.has_unknown and len(vocabulary) < 3:
-            what = (
-                f"`min_count={config.min_count}` leaves {len(vocabulary) - 1} distinct characters"
-            )
-            raise CorpusError(f"{what} of {_where(config)}; expected two or more", "lower it")
+        if vocabulary.has_unknown and len(vocabulary.characters) < 2:
+            left = f"{len(vocabulary.characters)} distinct characters of {_where(config)}"
+            what = f"`min_count={config.min_count}` leaves {left}; expected two or more"
+            raise CorpusError(what, "lower it")
         if vocabulary.lookup(numbered.codes).min(initial=0) < 0 and not vocabulary.has_unknown:
             what = f"{_where(config)} has characters that are not in the run's vocabulary"
             raise CorpusError(what, _ANEW)
@@ -191,6 +210,29 @@ def _check_unchanged(config: CorpusConfig, expected: str | None, found: str) -> 
             f" {str(expected)[:16]}, that of the text the run was trained on",
             f"put the old text back, or say where it is: `files=FILE`; or {_ANEW}",
         )
+
+
+def _check_cut(reader: Reader, config: CorpusConfig, size: int) -> None:
+    """size: characters of the documents."""
+    if reader.cutter is None:
+        return
+    cut = f"`documents={shown(config.documents)}`"
+    if not size and reader.cutter.empty:
+        what = f"{_where(config)} holds empty documents alone ({cut}); expected some with text"
+        raise CorpusError(what, "name a longer text, or cut it otherwise")
+    if not reader.cutter.found and config.documents not in ("line", "file"):
+        what = f"{cut} does not occur in {_where(config)}; expected it between two documents"
+        raise CorpusError(what, "try `documents=line`")
+
+
+def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) -> NDArray:
+    """The ids of `text`, cut into documents as a file is; `unknown` as in `Vocabulary.encode`."""
+    if reader.cutter is None:
+        return vocabulary.encode(text, unknown)
+    symbols = np.concatenate([*reader.cutter.cut(iter((symbols_of(text, vocabulary.level),)))])
+    if unknown == "error":
+        Unknown(vocabulary, symbols).refuse("the text")
+    return vocabulary.encode_symbols(symbols, unknown)
 
 
 def file_ids(

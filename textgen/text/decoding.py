@@ -8,7 +8,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
 from textgen.errors import CorpusError, quoted
+from textgen.text.cutting import Cutter
 from textgen.text.sources import Sources, Stream, special
 
 READ = 1 << 18  # bytes read at a time: few enough to stay in a processor's cache
@@ -36,7 +37,7 @@ class Reader:
 
     encoding: with utf-8, a byte-order mark of UTF-16 or UTF-32 decides for its file; newlines: lf
     or keep; normalize: none, nfc or nfkc; progress: called with the number of bytes read from disk;
-    digest: SHA-256 of the bytes of all texts, unpacked.
+    cutter: of texts into documents; digest: SHA-256 of the bytes of all texts, unpacked.
     """
 
     level: str = "char"
@@ -44,6 +45,7 @@ class Reader:
     newlines: str = "lf"
     normalize: str = "none"
     progress: Callable[[int], None] | None = None
+    cutter: Cutter | None = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     _changed: dict[str, list[str]] = field(default_factory=dict)  # names by what was changed
     _skipped: list[str] = field(default_factory=list)
@@ -51,7 +53,9 @@ class Reader:
     @classmethod
     def of(cls, corpus: CorpusConfig, progress: Callable[[int], None] | None = None) -> "Reader":
         """As the files of `corpus` are read."""
-        return cls(corpus.level, corpus.encoding, corpus.newlines, corpus.normalize, progress)
+        how = corpus.level, corpus.encoding, corpus.newlines, corpus.normalize
+        cutter = Cutter(corpus.documents, corpus.level) if corpus.documents else None
+        return cls(*how, progress, cutter)
 
     @property
     def notices(self) -> list[str]:
@@ -60,6 +64,8 @@ class Reader:
         for what, names in self._changed.items():
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             lines.append(f"{names[0]}{more}: {what}")
+        if self.cutter and self.cutter.empty:
+            lines.append(f"left out {self.cutter.empty:,} empty documents")
         return lines
 
     def symbols(self, path: Path) -> Iterator[NDArray]:
@@ -70,9 +76,10 @@ class Reader:
     def texts(self, path: Path) -> Iterator[tuple[str, Iterator[NDArray]]]:
         """The texts of a path: each by name, and in blocks, to be read before the next.
 
-        A block is of code points, uint32 (or uint8 where all are ASCII), or of bytes, uint8. A
-        byte-order mark is left out. Raises CorpusError for what cannot be read, is binary, or is
-        not in the encoding, for a device, which may have no end, and for a folder without text.
+        A block is of code points, uint32 (or uint8 where all are ASCII), or of bytes, uint8; with a
+        cutter, END stands before and after each document. A byte-order mark is left out. Raises
+        CorpusError for what cannot be read, is binary, or is not in the encoding, for a device,
+        which may have no end, and for a folder without text.
         """
         if special(path) == "a device":
             raise CorpusError(f"{path} is a device; expected a text", "name a file, or a pipe")
@@ -84,7 +91,8 @@ class Reader:
                     sources.skipped["binary" if first else "empty"] += 1
                     continue
                 found = True
-                yield name, self._symbols(name, first, stream)
+                symbols = self._symbols(name, first, stream)
+                yield name, self.cutter.cut(symbols) if self.cutter else symbols
         except OSError as error:
             raise _unreadable(path, error) from None
         left_out = [f"{count} {what}" for what, count in sources.skipped.items() if count]
@@ -94,8 +102,8 @@ class Reader:
             raise _nothing(path, left_out)
 
     def text(self, path: Path) -> str:
-        """A whole file; at level byte, bytes that are not UTF-8 as lone surrogates (PEP 383)."""
-        raw = b"".join(map(text_of, self.symbols(path)))
+        """A whole file, not cut; at level byte, what is not UTF-8 as lone surrogates (PEP 383)."""
+        raw = b"".join(map(text_of, replace(self, cutter=None).symbols(path)))
         return raw.decode("utf-8", "surrogateescape" if self.level == "byte" else "surrogatepass")
 
     def _symbols(self, name: str, first: bytes, stream: Stream) -> Iterator[NDArray]:

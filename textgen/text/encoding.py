@@ -11,9 +11,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.config import CorpusConfig
 from textgen.errors import CorpusError
 from textgen.text.decoding import Reader
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.vocabulary import END, Vocabulary
 
 IN_MEMORY = 1 << 26  # bytes of ids above which they go to a file
 CODE_POINTS = 0x110000
@@ -89,12 +90,14 @@ def number_texts(
     return tuple(lengths), texts
 
 
-def vocabulary_of(numbered: Numbered, level: str, min_count: int) -> Vocabulary:
+def vocabulary_of(numbered: Numbered, config: CorpusConfig) -> Vocabulary:
     """The characters that occur `min_count` times or more, and the unknown symbol for others."""
-    if level == "byte":
-        return Vocabulary(level)
-    kept = np.sort(numbered.codes[numbered.counts >= min_count]).astype("<u4")
-    return Vocabulary(level, kept.tobytes().decode("utf-32-le"), min_count > 1)
+    has_end = config.documents is not None
+    if config.level == "byte":
+        return Vocabulary("byte", has_end=has_end)
+    kept = numbered.codes[(numbered.counts >= config.min_count) & (numbered.codes != END)]
+    characters = np.sort(kept).astype("<u4").tobytes().decode("utf-32-le")
+    return Vocabulary("char", characters, config.min_count > 1, has_end)
 
 
 def in_order(
@@ -109,17 +112,24 @@ def in_order(
         order[order < 0] = vocabulary.unknown
     counts = np.zeros(len(vocabulary), np.int64)
     np.add.at(counts, order, numbered.counts)
-    size, dtype = int(counts.sum()), vocabulary.dtype
+    dtype = vocabulary.dtype
     blocks = numbered.ids(order.astype(dtype))
+    return stored(blocks, int(counts.sum()), dtype, file), counts
+
+
+def stored(
+    blocks: Iterator[NDArray], size: int, dtype: np.dtype, file: Path | None = None
+) -> NDArray:
+    """The blocks as one array of `size`; `file` as above."""
     if size * dtype.itemsize <= IN_MEMORY and file is None:
-        return np.concatenate([np.zeros(0, dtype), *blocks]), counts
+        return np.concatenate([np.zeros(0, dtype), *blocks])
     with tempfile.TemporaryFile() if file is None else open(file, "w+b") as target:
         for block in blocks:
             target.write(block.data)
         target.flush()
         if file is not None:
             os.fsync(target.fileno())  # so that no power cut leaves a whole name on half a file
-        return np.memmap(target, dtype, "r", shape=(size,)), counts  # it outlives the open file
+        return np.memmap(target, dtype, "r", shape=(size,))  # it outlives the open file
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.text.corpus import Corpus
+from textgen.text.documents import places_of
 from textgen.text.mapped import release
 from textgen.text.vocabulary import Vocabulary
 
@@ -31,6 +32,21 @@ class Lines:
     longest: int
     repeated_lines: float
     repeated_paragraphs: float
+
+
+def documents_of(corpus: Corpus) -> dict[str, int] | None:
+    """How many documents there are, their lengths in characters; None of a text that is not cut."""
+    end = corpus.vocabulary.end
+    if end is None:
+        return None
+    places = [places_of(part, end) for part in (corpus.train, corpus.validation)]
+    lengths = np.concatenate([p.ends - p.begins - 1 for p in places])
+    return {
+        "documents": corpus.documents,
+        "median": int(np.median(lengths)),
+        "longest": int(lengths.max()),
+        "duplicates": corpus.duplicates,
+    }
 
 
 def script_of(character: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from textgen.errors import UnknownCharacters
 
 REPLACEMENT = "\ufffd"  # how the unknown symbol reads
+END = 0xDFFF  # among symbols, where a document ends: a surrogate, so neither in text nor a byte
 NAMED = 5  # unknown characters that a message names
 
 
@@ -22,20 +23,28 @@ class Vocabulary:
     """Code points in ascending order (level char), or the 256 bytes (level byte).
 
     An id is the place of its character in `characters`, or the byte itself. has_unknown: whether
-    one more id, the last, stands for all characters that the vocabulary lacks.
+    one more id stands for all characters that the vocabulary lacks; has_end: whether another, the
+    last, stands for the end of a document.
     """
 
     level: str
     characters: str = ""
     has_unknown: bool = False
+    has_end: bool = False
 
     def __len__(self) -> int:
-        return 256 if self.level == "byte" else len(self.characters) + self.has_unknown
+        characters = 256 if self.level == "byte" else len(self.characters)
+        return characters + self.has_unknown + self.has_end
 
     @property
     def unknown(self) -> int | None:
         """The id of the unknown symbol, which is never drawn; None where there is none."""
         return len(self.characters) if self.has_unknown else None
+
+    @property
+    def end(self) -> int | None:
+        """The id of the end symbol; None where a text is not cut into documents."""
+        return len(self) - 1 if self.has_end else None
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -55,10 +64,12 @@ class Vocabulary:
         return table
 
     def lookup(self, codes: NDArray[np.uint32]) -> NDArray[np.int32]:
-        """Ids of code points (or of bytes), -1 for those the vocabulary lacks; same shape."""
-        if self.level == "byte":
-            return codes.astype(np.int32)
-        return self._table.take(codes, mode="clip")
+        """Ids of code points (or bytes) and END, -1 for what the vocabulary lacks; same shape."""
+        byte = self.level == "byte"
+        ids = codes.astype(np.int32) if byte else self._table.take(codes, mode="clip")
+        if self.end is not None:
+            ids[codes == END] = self.end
+        return ids
 
     def encode(self, text: str, unknown: str = "error", what: str = "the text") -> NDArray:
         """Ids of `text`, shape (n,).
@@ -68,10 +79,9 @@ class Vocabulary:
             vocabulary without one the nearest known form (the other case, the letter without its
             accents, else a space, else nothing).
         """
+        codes = symbols_of(text, self.level)
         if self.level == "byte":
-            raw = text.encode("utf-8", "surrogateescape")
-            return np.frombuffer(raw, np.uint8).astype(self.dtype)
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+            return codes.astype(self.dtype)
         if unknown == "error":
             Unknown(self, codes).refuse(what)
         return self.encode_symbols(codes, unknown)
@@ -86,7 +96,8 @@ class Vocabulary:
                 symbols = symbols.astype(np.uint32)
                 nearest = {int(c): self._nearest(chr(c)) for c in np.unique(symbols[ids < 0])}
                 text = symbols.tobytes().decode("utf-32-le", "surrogatepass").translate(nearest)
-                ids = self.lookup(np.frombuffer(text.encode("utf-32-le"), np.uint32))
+                codes = text.encode("utf-32-le", "surrogatepass")  # END is a surrogate
+                ids = self.lookup(np.frombuffer(codes, np.uint32))
             ids = ids[ids >= 0]
         return ids.astype(self.dtype)
 
@@ -109,9 +120,17 @@ class Vocabulary:
         """
         if self.level == "char":
             characters = self.characters + REPLACEMENT * self.has_unknown
-            return lambda i: "" if i is None else characters[i]
+            return lambda i: "" if i in (None, self.end) else characters[i]
         utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        return lambda i: utf8.decode(b"", final=True) if i is None else utf8.decode(bytes((i,)))
+        silent = (None, self.end)
+        return lambda i: utf8.decode(b"", True) if i in silent else utf8.decode(bytes((i,)))
+
+
+def symbols_of(text: str, level: str) -> NDArray:
+    """The code points of `text`, or its bytes."""
+    if level == "byte":
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def name_character(character: str) -> str:

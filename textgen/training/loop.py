@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from textgen.config import CorpusConfig, SamplingOptions
 from textgen.errors import Diverged, RunError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.inference.backward import writer
-from textgen.inference.evaluation import validate
+from textgen.inference.evaluation import sampled, validate
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Uniforms
 from textgen.model.device import autocast
@@ -31,6 +31,7 @@ from textgen.training.planning import EVALUATED, Plan, evaluation_worth
 from textgen.training.step import Learner
 
 SAMPLE = 240  # characters of a sample shown while training
+SAMPLED = 5  # documents of a sample
 SETBACKS = 3  # times that a diverged run goes back to its last save
 LOWER = 3  # what the rate is divided by each time
 
@@ -172,6 +173,7 @@ class Loop:
             notices=self.corpus.notices + self.plan.notices,
             chars_per_second=self.plan.chars_per_second,
             texts=len(self.corpus.lengths),
+            documents=self.corpus.documents,
             alphabet=scripts(self.corpus.vocabulary),
             **self._facts(),
         )
@@ -186,6 +188,12 @@ class Loop:
             "step": self.learner.step,
         }
 
+    @cached_property
+    def _held_out(self) -> NDArray:
+        """What a validation scores; of documents a sample is taken once."""
+        held_out, end = self.corpus.validation, self.corpus.vocabulary.end
+        return held_out if end is None else sampled(held_out, end, EVALUATED)
+
     def _evaluate(self, since: tuple[int, float]) -> Evaluated:
         """since: step and time of the last evaluation."""
         learner, config = self.learner, self.learner.config
@@ -195,7 +203,8 @@ class Loop:
         if not train_nats <= self._worst():
             raise self._diverged(f"the training loss became {train_nats:.4g}")
         with learner.judged() as network:
-            val_nats = validate(network, self.corpus.validation, precision, EVALUATED)
+            end = self.corpus.vocabulary.end
+            val_nats = validate(network, self._held_out, precision, EVALUATED, end)
         if not math.isfinite(val_nats):
             raise self._diverged(f"the validation loss became {val_nats}")
         self._check_weights()  # they may be the best ones
@@ -220,13 +229,16 @@ class Loop:
         return event
 
     def _sample(self) -> str:
-        vocabulary, uniforms = self.corpus.vocabulary, Uniforms(self.learner.config.seed)
+        vocabulary, seed = self.corpus.vocabulary, self.learner.config.seed
         options, nothing = SamplingOptions(temperature=0.7, length=SAMPLE), vocabulary.encode("")
         how: dict[str, Any] = {"prompt": nothing, "backward": self.corpus_config.backward}
+        texts = SAMPLED if vocabulary.has_end else 1
         try:
             with np.errstate(over="raise", invalid="raise"):
                 model = fold(self.plan.model, self.learner.weights())
-                return "".join(writer(model, vocabulary, options, uniforms, **how))
+                draws = map(partial(Uniforms, seed), range(texts))
+                written = (writer(model, vocabulary, options, d, **how) for d in draws)
+                return "\n".join(map("".join, written))
         except FloatingPointError as error:
             raise self._diverged(f"the weights became too large ({error})") from None
 

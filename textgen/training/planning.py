@@ -19,7 +19,7 @@ from textgen.inference.evaluation import PARTS, WARM_UP
 from textgen.model.device import check_precision
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
-from textgen.training import speed
+from textgen.training import document_streams, speed
 from textgen.training.memory import check_memory
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
 from textgen.training.streams import BLOCK, fit
@@ -76,8 +76,10 @@ def plan(
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
     size, notices = len(corpus.train), []
-    wanted = _or(choices.batch_size, 64), _or(choices.bptt, 32)
+    usual = document_streams.streams_for(corpus) if corpus.documents else (64, 32)
+    wanted = _or(choices.batch_size, usual[0]), _or(choices.bptt, usual[1])
     batch_size, bptt = fit(*wanted, size)
+    filled = document_streams.filled_by(corpus, batch_size, bptt) if corpus.documents else None
     if (batch_size, bptt) != wanted:
         notices.append(
             f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"
@@ -86,6 +88,7 @@ def plan(
     if choices.precision != "auto":
         check_precision(choices.precision, device)
     trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size=size, device=device)
+    trial = replace(trial, filled=filled)
     settle = _expected if choices.time is None else _measured
     shape_of: Shape = partial(_shape, choices, len(corpus.vocabulary))
     if base is not None:
@@ -93,7 +96,7 @@ def plan(
     check_memory(shape_of(1, min(WIDTHS)), batch_size * bptt, device)
     shape, precision, rate = settle(shape_of, trial, choices)
 
-    per_step = batch_size * bptt
+    per_step = max(1, round(batch_size * bptt * (filled or 1)))
     steps = steps_of(choices, per_step, size, rate, began)
     dropout, weight_drop, decay = regularisation(shape.parameters, steps * per_step, size)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus))
@@ -102,7 +105,8 @@ def plan(
         steps=steps,
         batch_size=batch_size,
         bptt=bptt,
-        block=BLOCK,
+        block=0 if corpus.documents else BLOCK,
+        filled=filled,
         floor=FLOOR,
         average=AVERAGE,
         lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), base is not None)),
@@ -138,6 +142,7 @@ def extended(
     if budget.time is not None:
         streams, optimizer = (training.batch_size, training.bptt), training.optimizer
         trial = Trial(*streams, optimizer, training.precision, size=size, device=device)
+        trial = replace(trial, filled=training.filled)
         rate = measure(model, trial)
     more = steps_of(budget, per_step, size, rate, began)
     steps = record.step + more

@@ -21,7 +21,10 @@ HALF_FROM = 64  # the width from which half precision is faster, where the devic
 
 @dataclass(frozen=True)
 class Trial:
-    """What the time of a step depends on, besides the model; size: characters of the text."""
+    """What the time of a step depends on, besides the model.
+
+    size: characters of the text; filled: see TrainingConfig.
+    """
 
     batch_size: int
     bptt: int
@@ -29,6 +32,7 @@ class Trial:
     precision: str
     size: int
     device: torch.device
+    filled: float | None = None
 
 
 def measure(model: ModelConfig, trial: Trial) -> float:
@@ -52,7 +56,7 @@ def measure(model: ModelConfig, trial: Trial) -> float:
         spent = time.perf_counter() - begin
         if spent > 1 and len(seconds) >= 3:
             break
-    return config.chars_per_step / min(seconds[1:])
+    return config.chars_per_step * (trial.filled or 1) / min(seconds[1:])
 
 
 def layer_seconds(model: ModelConfig, trial: Trial, share: int = 1) -> float:

@@ -19,8 +19,9 @@ from textgen.model.network import CharModel, State
 from textgen.store.archive import OTHER_FILE
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.mapped import counts_of
+from textgen.training.mixed import streams_over
 from textgen.training.schedule import learning_rate
-from textgen.training.streams import Chunk, frequencies, streams_over
+from textgen.training.streams import Chunk, frequencies
 
 Arrays = dict[str, dict[str, NDArray]]
 # what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
@@ -63,7 +64,8 @@ class Learner:
         self.config = config
         self.device = device
         self.step = 0  # done so far
-        self.streams = streams_over(ids, config, mixed)
+        end = None if config.filled is None else network.config.vocabulary_size - 1
+        self.streams = streams_over(ids, config, mixed, end)
         self.network = network.to(device).train()
         self._average = self._copied() if config.average else None
         self.optimizer = _optimizer(self.network, config, device)
@@ -109,7 +111,7 @@ class Learner:
 
     def _update(self, chunk: Tensor) -> Tensor:
         """Forward, backward and what follows from it, in place; the loss."""
-        inputs, targets, fresh = chunk[:-2], chunk[1:-1], chunk[-1].bool()
+        inputs, targets, fresh = chunk[:-2].clamp(min=0), chunk[1:-1], chunk[-1].bool()
         self.optimizer.zero_grad(set_to_none=True)
         state = self.state.zeroed(fresh)
         with autocast(self.config.precision, self.device):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.config import TrainingConfig
 from textgen.text.mapped import release
 
 RELEASED = 256  # steps after which memory of a text that is read from its file is given back
@@ -21,7 +20,7 @@ RESETS = 0.01  # the share of chunks that begin from zero state, besides where a
 
 
 class Chunk(NamedTuple):
-    """window: ids, shape (T+1, B); fresh: which streams begin from zero state, shape (B,)."""
+    """window: ids, shape (T+1, B), -1 for padding; fresh: which begin from zero state, (B,)."""
 
     window: NDArray[np.int64]
     fresh: NDArray[np.bool_]
@@ -94,35 +93,6 @@ class Streams:
             fresh |= self._turns(step)[1] == 0
         coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
         return Chunk(window, fresh | (coin.random(len(positions)) < RESETS))
-
-
-class MixedStreams:
-    """Streams over two texts side by side: the last ones of each chunk read the second.
-
-    Of the streams a share of `config.keep_mixing` does, one at least and all but one at most.
-    """
-
-    def __init__(self, ids: NDArray, mixed: NDArray, config: TrainingConfig) -> None:
-        size = config.batch_size
-        of_mixed = max(1, min(size - 1, round(config.keep_mixing * size)))
-        self._parts = [
-            Streams(part, streams, config.bptt, config.seed, config.block)
-            for part, streams in ((ids, size - of_mixed), (mixed, of_mixed))
-        ]
-
-    def chunk(self, step: int) -> Chunk:
-        """What the streams read in `step`, counted from 0."""
-        windows, fresh = zip(*(part.chunk(step) for part in self._parts), strict=True)
-        return Chunk(np.concatenate(windows, axis=1), np.concatenate(fresh))
-
-
-def streams_over(
-    ids: NDArray, config: TrainingConfig, mixed: NDArray | None = None
-) -> Streams | MixedStreams:
-    """The streams of a run; mixed: a second text, where one is read beside its own."""
-    if mixed is not None and config.batch_size > 1:
-        return MixedStreams(ids, mixed, config)
-    return Streams(ids, config.batch_size, config.bptt, config.seed, config.block)
 
 
 def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from textgen.store.checkpoint import Header
 from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Ancestor
 from textgen.text.corpus import read_corpus
+from textgen.text.cutting import shown
 from textgen.text.vocabulary import Vocabulary
 
 _SHAPE = ("cell", "layers", "hidden", "embedding", "skip")
@@ -45,7 +46,9 @@ def joined(base: Header, found: Vocabulary) -> Vocabulary:
     """The characters of `base` and those of a text, and the unknown symbol if either has it."""
     before = read_vocabulary(base)
     characters = "".join(sorted({*before.characters, *found.characters}))
-    return Vocabulary(found.level, characters, before.has_unknown or found.has_unknown)
+    return Vocabulary(
+        found.level, characters, before.has_unknown or found.has_unknown, found.has_end
+    )
 
 
 def shape_of(base: Header, vocabulary: Vocabulary) -> ModelConfig:
@@ -56,18 +59,20 @@ def shape_of(base: Header, vocabulary: Vocabulary) -> ModelConfig:
 def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None:
     """Give `network`, which has rows for `vocabulary`, the weights of `base` in place.
 
-    A row of a character is carried over by the character; the rows of new ones stay as they are.
+    A row of a character is carried over by the character, that of the end symbol where both have
+    it; the rows of new ones stay as they are.
     """
     before = read_vocabulary(base)
     found = vocabulary.lookup(_symbols(before)).tolist()
     unknown = [vocabulary.unknown] if before.has_unknown else []
-    rows = torch.tensor([*found, *unknown])
+    end = [vocabulary.end] if before.has_end and vocabulary.has_end else []
+    rows = torch.tensor([*found, *unknown, *end])
     weights = read_weights(base)
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             old = torch.from_numpy(weights[name])
             if name in _PER_CHARACTER:
-                tensor[rows] = old
+                tensor[rows] = old[: len(rows)]  # the end symbol's is the last
             else:
                 tensor.copy_(old)
 
@@ -102,6 +107,11 @@ def read_mixed(
     if not (config.keep_mixing and ancestors):
         return None
     ancestor = ancestors[-1]
+    if ancestor.corpus.documents and not vocabulary.has_end:
+        what = (
+            f"`keep_mixing`: the text of {ancestor.run} is cut into documents, the new one is not"
+        )
+        raise CorpusError(what, f"try `documents={shown(ancestor.corpus.documents)}`")
     try:
         return read_corpus(ancestor.corpus, vocabulary, ancestor.fingerprint).train
     except CorpusError as error:

@@ -1,0 +1,51 @@
+"""What a run reads: the streams over its text, and those over a second one that is mixed in."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.config import TrainingConfig
+from textgen.training.document_streams import DocumentStreams
+from textgen.training.streams import Chunk, Streams
+
+
+class MixedStreams:
+    """Streams over two texts side by side: the last ones of each chunk read the second.
+
+    Of the streams a share of `config.keep_mixing` does, one at least and all but one at most.
+    """
+
+    def __init__(
+        self, ids: NDArray, mixed: NDArray, config: TrainingConfig, end: int | None
+    ) -> None:
+        size = config.batch_size
+        of_mixed = max(1, min(size - 1, round(config.keep_mixing * size)))
+        self._parts = [
+            _streams(part, streams, config, end)
+            for part, streams in ((ids, size - of_mixed), (mixed, of_mixed))
+        ]
+
+    def chunk(self, step: int) -> Chunk:
+        """What the streams read in `step`, counted from 0."""
+        windows, fresh = zip(*(part.chunk(step) for part in self._parts), strict=True)
+        return Chunk(np.concatenate(windows, axis=1), np.concatenate(fresh))
+
+
+def streams_over(
+    ids: NDArray, config: TrainingConfig, mixed: NDArray | None = None, end: int | None = None
+) -> Streams | DocumentStreams | MixedStreams:
+    """The streams of a run.
+
+    mixed: a second text, where one is read beside its own; end: the end symbol, if there is one. A
+    text that is cut into documents begins with it.
+    """
+    if mixed is not None and config.batch_size > 1:
+        return MixedStreams(ids, mixed, config, end)
+    return _streams(ids, config.batch_size, config, end)
+
+
+def _streams(
+    ids: NDArray, count: int, config: TrainingConfig, end: int | None
+) -> Streams | DocumentStreams:
+    if end is not None and ids[0] == end:
+        return DocumentStreams(ids, count, config.bptt, config.seed, end)
+    return Streams(ids, count, config.bptt, config.seed, config.block)
