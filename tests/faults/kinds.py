@@ -144,15 +144,21 @@ def _mended(trial: Trial, process: Process, mend: Callable[[], object]) -> None:
 @contextmanager
 def _small_disk(trial: Trial) -> Iterator[Path]:
     """Puts the run on a small file system of its own."""
-    disk = trial.checkpoints / "disk"
+    with small_disk(trial.checkpoints / "disk", SMALL_DISK) as disk:
+        trial.checkpoints = disk
+        trial.__post_init__()
+        yield disk
+
+
+@contextmanager
+def small_disk(disk: Path, size: int) -> Iterator[Path]:
+    """A file system of `size` bytes at a new folder `disk`."""
     disk.mkdir()
-    mounted = _mount("-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", disk)
+    mounted = _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk)
     if mounted.returncode:
         disk.rmdir()
         raise Skipped(f"no file system can be mounted: {mounted.stderr.strip()}")
     try:
-        trial.checkpoints = disk
-        trial.__post_init__()
         yield disk
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)

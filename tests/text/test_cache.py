@@ -1,11 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
-import random
-import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -236,86 +233,36 @@ def test_a_text_that_is_trained_on_may_be_cleared(file: Path) -> None:
     assert corpus.vocabulary.decode(corpus.train) == TEXT[:1800]
 
 
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO])
+@pytest.mark.parametrize(("owner", "call"), [(Path, "mkdir"), (os, "fsync")])
 def test_a_folder_that_cannot_be_written_is_done_without_and_it_is_said(
-    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, call: str, error: int
 ) -> None:
-    def forbidden(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(Path, "mkdir", forbidden)
+    monkeypatch.setattr(owner, call, failing)
     corpus = read(file)
     assert len(corpus.train) == 1800
     assert corpus.notices == (
         f"the encoded text is not kept, for the cache folder {folder} cannot be written:"
-        " Permission denied",
+        f" {os.strerror(error)}",
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that is always full")
+def test_a_file_in_the_place_of_the_folder_is_done_without(file: Path, folder: Path) -> None:
+    folder.touch()
+    assert "cannot be written: File exists" in read(file).notices[0]
+
+
 def test_a_full_disk_is_an_error_and_leaves_nothing(
     file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CorpusError, match=f"{folder}: No space left on device") as caught:
         read(file)
     assert "TEXTGEN_CACHE=FOLDER" in caught.value.hint
     assert list(folder.iterdir()) == []
-
-
-ENCODE = """
-import sys
-from textgen.config import Choices, CorpusConfig
-from textgen.text import cache, corpus
-corpus.WORTH, cache.AT_REST = 0.0, -1.0
-print("ready", flush=True)
-sys.stdin.readline()
-found = corpus.read_corpus(CorpusConfig.of(Choices(), (sys.argv[1],), None))
-print(found.fingerprint)
-"""
-
-
-def encoder(file: Path) -> subprocess.Popen[str]:
-    """Another process, about to encode."""
-    made = subprocess.Popen(
-        [sys.executable, "-c", ENCODE, str(file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert made.stdout is not None
-    assert made.stdout.readline() == "ready\n"
-    return made
-
-
-def test_two_processes_at_once_both_succeed(tmp_path: Path) -> None:
-    file = written(tmp_path / "large.txt", prose(200_000) * 10)
-    both = [encoder(file), encoder(file)]
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    printed = [process.communicate(timeout=60)[0] for process in both]
-    assert printed[0] == printed[1] != ""
-    assert len(Cache().entries()) == 1
-    assert len(list(Cache().folder.iterdir())) == 2
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
-    file = written(tmp_path / "large.txt", prose(200_000) * 10)
-    whole = read_corpus(config(file), cache=False)
-    rng = random.Random(1)
-    for _ in range(6):
-        process = encoder(file)
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-        time.sleep(rng.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert same(read_corpus(config(file)), whole)
-        Cache().clear()
-        assert list(Cache().folder.iterdir()) == []

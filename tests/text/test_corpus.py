@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -480,16 +481,20 @@ def test_what_reads_characters_is_refused_at_level_byte(
         corpus_config(file, level="byte", **setting)
 
 
-def test_more_characters_than_a_byte_counts_widen_the_ids(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("characters", "block", "dtype"), [(700, 300, np.uint16), (70_000, 100_000, np.uint32)]
+)
+def test_more_characters_than_a_type_counts_widen_the_ids(
+    file: Path, characters: int, block: int, dtype: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks_of(300, monkeypatch)
-    text = TEXT + "".join(map(chr, range(0x4E00, 0x4E00 + 700))) + TEXT
+    blocks_of(block, monkeypatch)
+    text = TEXT + "".join(map(chr, range(0x20000, 0x20000 + characters))) + TEXT
     file.write_text(text, encoding="utf-8")
     corpus = read(file)
     assert text_of(corpus) == text
-    assert corpus.train.dtype == np.uint16
-    assert corpus.counts.tolist() == [text.count(c) for c in corpus.vocabulary.characters]
+    assert corpus.train.dtype == dtype
+    counts = Counter(text)
+    assert corpus.counts.tolist() == [counts[c] for c in corpus.vocabulary.characters]
 
 
 def test_how_much_was_read_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

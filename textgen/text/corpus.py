@@ -19,6 +19,7 @@ from textgen.text.cutting import shown
 from textgen.text.decoding import Reader
 from textgen.text.documents import split
 from textgen.text.encoding import (
+    FULL,
     IN_MEMORY,
     Encoded,
     Numbered,
@@ -174,11 +175,13 @@ def _encode(
                     kept = encoded(scratch / "ids")
                     cache.keep(scratch, kept, config, place)
                     return kept
-            except PermissionError as error:
-                without = encoded(None)
-                why = f"{cache.folder} cannot be written: {error.strerror}"
-                notice = f"the encoded text is not kept, for the cache folder {why}"
-                return replace(without, notices=(*without.notices, notice))
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                why = f"{cache.folder} cannot be written: {error.strerror or error}"
+        without = encoded(None)
+        notice = f"the encoded text is not kept, for the cache folder {why}"
+        return replace(without, notices=(*without.notices, notice))
 
 
 def _counted(config: CorpusConfig, progress: Progress) -> Callable[[int], None]:

@@ -1,5 +1,6 @@
 """One pass from texts to ids: numbered as they first occur, then put in the vocabulary's order."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from textgen.text.vocabulary import END, Vocabulary
 
 IN_MEMORY = 1 << 26  # bytes of ids above which they go to a file
 CODE_POINTS = 0x110000
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the errors of a disk without room
 
 
 @dataclass(frozen=True)

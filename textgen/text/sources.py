@@ -5,20 +5,24 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 from textgen.errors import CorpusError, quoted
+from textgen.text.unpacking import MEMORY, MODULES, unpacked
 
 STDIN = "-"
 HONEST = 200  # times that a text is longer than its compressed form, at most
 FREE = 1 << 27  # bytes that a file may unpack to whatever it was compressed from
 _SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
-_MODULES = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstd"}
-_COMMANDS = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc", ".zst": "zstd -dc"}
+_COMMANDS = {
+    ".gz": "gzip -dc",
+    ".bz2": "bzip2 -dc",
+    ".xz": "xz -dc",
+    ".zst": "zstd -dc",
+    ".zip": "unzip -p",
+}
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Sources:
                 yield from self._zip_members(file)
                 continue
             with _File(file, self.progress) as packed:
-                stream = Stream(str(file), _unpacked(packed, suffix), packed, suffix)
+                stream = Stream(str(file), unpacked(packed, suffix), packed, suffix)
                 if ".tar" in suffix:
                     yield from _tar_members(stream)
                 else:
@@ -162,17 +166,22 @@ class Stream:
         except Exception as error:  # each module has errors of its own
             if not self._suffix:
                 raise
+            if "memory" in str(error).lower():
+                what = f"{self.name} asks for more than {MEMORY >> 20} MiB of memory"
+                raise self._refused(f"{what} to be unpacked") from None
             raise _damaged(self.name, self.count, error) from None
         self.count += len(block)
         if self._suffix and self.count > max(FREE, HONEST * self._packed.count):
-            command = f"{_COMMANDS.get(Path(self._suffix).suffix, 'unzip -p')}"
-            command += f" {quoted(self._packed.path)} > corpus.txt"
-            raise CorpusError(
-                f"{self.name} unpacks to more than {HONEST} times its size (stopped at"
-                f" {self.count:,} bytes); expected a compressed text",
-                f"if it is meant, unpack it first: {command}",
-            )
+            what = f"{self.name} unpacks to more than {HONEST} times its size"
+            raise self._refused(f"{what} (stopped at {self.count:,} bytes)")
         return block
+
+    def _refused(self, what: str) -> CorpusError:
+        command = "tar -xOf" if ".tar" in self._suffix else _COMMANDS[self._suffix]
+        hint = (
+            f"if it is meant, unpack it first: {command} {quoted(self._packed.path)} > corpus.txt"
+        )
+        return CorpusError(f"{what}; expected a compressed text", hint)
 
 
 def title(path: Path) -> str:
@@ -180,7 +189,7 @@ def title(path: Path) -> str:
     if str(path) == STDIN:
         return "stdin"
     name = (path if path.name not in ("", "..") else path.resolve()).name
-    while Path(name).suffix.lower() in (".tar", ".zip", *_MODULES, *_SHORT):
+    while Path(name).suffix.lower() in (".tar", ".zip", *MODULES, *_SHORT):
         name = Path(name).stem
     return Path(name).stem
 
@@ -224,24 +233,9 @@ def _suffix(path: Path) -> str:
     last = path.suffix.lower()
     if last in _SHORT:
         return _SHORT[last]
-    if last in _MODULES:
+    if last in MODULES:
         return ".tar" + last if Path(path.stem).suffix.lower() == ".tar" else last
     return last if last in (".tar", ".zip") else ""
-
-
-def _unpacked(packed: _File, suffix: str) -> Any:
-    module = _MODULES.get(Path("x" + suffix).suffix)
-    if module is None:
-        return packed
-    if module != "zstd":
-        return import_module(module).open(packed)
-    for name in ("compression.zstd", "backports.zstd"):
-        with suppress(ImportError):
-            return import_module(name).open(packed)
-    raise CorpusError(
-        f"{packed.path} is compressed with zstd, which this Python cannot read",
-        "install the extra: pip install 'textgen-lstm[zstd]'",
-    )
 
 
 def _tar_members(stream: Stream) -> Iterator[tuple[str, Stream]]:
