@@ -55,7 +55,7 @@ def evaluate(
     OneOf(UNKNOWN).check("unknown", unknown)
     model = TextModel(find_checkpoint(checkpoint, checkpoints))
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
-    texts = texts or [_own_text(model, split or "val")]
+    texts = texts or [own_text(model, split or "val")]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
         for name, text in texts:
@@ -88,7 +88,7 @@ def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int
     return lacking.read
 
 
-def _own_text(model: TextModel, split: str) -> tuple[str, NDArray]:
+def own_text(model: TextModel, split: str) -> tuple[str, NDArray]:
     """The name and the ids of a part of the text that the run was trained on."""
     from textgen.store.contents import reread_corpus
 

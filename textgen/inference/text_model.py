@@ -209,20 +209,22 @@ class TextModel:
         """
         from textgen.inference.evaluation import evaluate
 
+        result = evaluate(self.network(), self.blocks(text, unknown), progress)
+        if not result.characters:
+            found = "the text has no character after its first one"
+            raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
+        return result
+
+    def blocks(self, text: str | Path | NDArray, unknown: str = "error") -> Iterable[NDArray]:
+        """The ids of `text` in pieces, in the order in which the model reads; as for `score`."""
         blocks: Iterable[NDArray]
         if isinstance(text, Path):
             blocks = file_ids(text, self.reader, self.vocabulary, unknown)
         elif isinstance(text, str):
             blocks = [self.vocabulary.encode(text, unknown)]
         else:
-            blocks = [text]
-        if self.backward and isinstance(text, str | Path):
-            blocks = [np.concatenate([*blocks])[::-1]]
-        result = evaluate(self.network(), blocks, progress)
-        if not result.characters:
-            found = "the text has no character after its first one"
-            raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
-        return result
+            return [text]
+        return [np.concatenate([*blocks])[::-1]] if self.backward else blocks
 
     def reader(self) -> Reader:
         """Reads files as the model's corpus was read."""
