@@ -38,7 +38,7 @@ def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.f
     """
     device = next(network.parameters()).device
     state = State.zeros(network.config, 1, device)
-    for chunk in _overlapping(blocks, _chunk(network, 1)):
+    for chunk in overlapping(blocks, _chunk(network, 1)):
         ids = torch.from_numpy(chunk).to(device)[:, None]
         loss, state = _loss(network, (ids[:-1], ids[1:]), state)
         yield loss[:, 0].cpu().numpy()
@@ -99,7 +99,7 @@ def _chunk(network: CharModel, streams: int) -> int:
     return max(1, min(CHUNK, LOGITS // (streams * network.config.vocabulary_size)))
 
 
-def _overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int64]]:
+def overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int64]]:
     """Pieces of up to size + 1 ids, int64, each beginning with the last id of the one before."""
     kept = np.zeros(0, np.int64)
     for block in blocks:

@@ -35,6 +35,7 @@ from textgen.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from textgen.inference.evaluation import Evaluation
+    from textgen.inference.surprise import Judgement
     from textgen.model.network import CharModel
 
 
@@ -210,9 +211,21 @@ class TextModel:
         from textgen.inference.evaluation import evaluate
 
         result = evaluate(self.network(), self.blocks(text, unknown), progress)
-        if not result.characters:
-            found = "the text has no character after its first one"
-            raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
+        _check_scored(result)
+        return result
+
+    def judge(
+        self,
+        text: str | Path | NDArray,
+        *,
+        unknown: str = "error",
+        progress: Callable[[int], None] | None = None,
+    ) -> Judgement:
+        """As `score`, with accuracy and calibration."""
+        from textgen.inference.surprise import judge
+
+        result = judge(self.network(), self.blocks(text, unknown), progress)
+        _check_scored(result)
         return result
 
     def blocks(self, text: str | Path | NDArray, unknown: str = "error") -> Iterable[NDArray]:
@@ -239,3 +252,9 @@ class TextModel:
         network = CharModel(self.header.record.model)
         network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in self.weights.items()})
         return network.eval()
+
+
+def _check_scored(result: Evaluation) -> None:
+    if not result.characters:
+        found = "the text has no character after its first one"
+        raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
