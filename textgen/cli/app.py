@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 import textgen
-from textgen.cli import cache, eval, fill, info, ls, memory, play, resume, sample, stats, train
+from textgen.cli import (
+    cache,
+    classify,
+    eval,
+    fill,
+    info,
+    ls,
+    memory,
+    play,
+    resume,
+    sample,
+    stats,
+    train,
+)
 from textgen.cli.terminal import report_error, report_exception
 
 # Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
@@ -30,6 +43,7 @@ app.command("sample")(sample.sample)
 app.command("play")(play.play)
 app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
+app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)

@@ -42,16 +42,13 @@ def shown(characters: Iterable[Character]) -> Iterator[str]:
 
 
 def _row(row: list[tuple[str, Character]]) -> Iterator[str]:
-    from rich.cells import cell_len, set_cell_size
-
     shade = coloured(sys.stdout)
     mean = sum(character.bits for _, character in row) / len(row)
     yield f"{mean:5.2f}  " + "".join(_shaded(text, c.bits) if shade else text for text, c in row)
     caught = [c for _, c in row if c.bits >= CAUGHT]
     told = "  ".join(_instead(c) for c in caught)
     if caught:
-        room = WIDTH - len(MARGIN)
-        yield MARGIN + (told if cell_len(told) <= room else set_cell_size(told, room - 1) + "…")
+        yield MARGIN + _cut(told, WIDTH - len(MARGIN))
 
 
 def _shaded(text: str, bits: float) -> str:
@@ -68,8 +65,6 @@ def _instead(character: Character) -> str:
 
 def line_rows(lines: Iterable[Line], top: int | None, json: bool) -> Iterator[str]:
     """A row per line: bits per character, number, text; top: only so many, the oddest first."""
-    from rich.cells import cell_len, set_cell_size
-
     if top is not None:
         lines = nlargest(top, lines, key=lambda line: line.bits_per_char)
     for line in lines:
@@ -77,6 +72,15 @@ def line_rows(lines: Iterable[Line], top: int | None, json: bool) -> Iterator[st
             yield jsonlib.dumps(line._asdict())
             continue
         row = f"{line.bits_per_char:6.2f} {line.number:7d}  {visible(line.text)}"
-        if looking(sys.stdout) and cell_len(row) > WIDTH:
-            row = set_cell_size(row, WIDTH - 1) + "…"
-        yield row
+        yield fitted(row)
+
+
+def fitted(row: str) -> str:
+    """The row, on a terminal cut to 80 columns."""
+    return _cut(row, WIDTH) if looking(sys.stdout) else row
+
+
+def _cut(text: str, columns: int) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= columns else set_cell_size(text, columns - 1) + "…"
