@@ -27,6 +27,7 @@ DOCUMENTED = {
     "generate": TextModel.generate,
     "generate_many": TextModel.generate_many,
     "score": TextModel.score,
+    "judge": TextModel.judge,
 }
 
 

@@ -10,11 +10,13 @@ import typer
 import textgen
 from textgen.cli import (
     cache,
+    classify,
     clean,
     eval,
     fill,
     info,
     ls,
+    memory,
     play,
     resume,
     rm,
@@ -43,6 +45,8 @@ app.command("sample")(sample.sample)
 app.command("play")(play.play)
 app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
+app.command("classify")(classify.classify)
+app.command("memory")(memory.memory)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
 app.command("rm")(rm.rm)

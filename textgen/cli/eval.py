@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from textgen.bounds import OneOf
-from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
+from textgen.bounds import Number, OneOf
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
 from textgen.cli.terminal import looking, note, spelling, visible
 from textgen.config import UNKNOWN, SamplingOptions
 from textgen.errors import UsageError
@@ -19,14 +20,18 @@ from textgen.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from textgen.inference.surprise import Judgement
     from textgen.inference.text_model import TextModel
-
 
 FILES = typer.Argument(help="Texts to score; none: the run's own text.", show_default=False)
 CHECKPOINT = typer.Option(
     "--checkpoint", "-c", help="A run or a checkpoint file; else the latest run."
 )
 
+SURPRISE = "Surprise"
+SHOW = option("The text, shaded by the bits each character cost.", SURPRISE, "--show")
+LINES = option("The bits per character of each line; a FILE of - is stdin.", SURPRISE, "--lines")
+TOP = option("Only so many lines, the most surprising first.", SURPRISE)
 SPLIT = typer.Option(help="Which part of the run's text: train or val.", show_default="val")
 
 
@@ -36,12 +41,18 @@ def evaluate(
     split: Annotated[str | None, SPLIT] = None,
     unknown: Annotated[str, sampling("unknown", OUTPUT)] = SamplingOptions().unknown,
     checkpoints: Checkpoints = CHECKPOINTS,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per text, or line.")
+    ] = False,
+    show: Annotated[bool, SHOW] = False,
+    lines: Annotated[bool, LINES] = False,
+    top: Annotated[int | None, TOP] = None,
 ) -> None:
     """Measure how well a model predicts a text, in nats and bits per character.
 
     One exact pass per text, its state carried from the first character to the last; of a model of
-    documents, through each of these and its end.
+    documents, through each of these and its end. Accuracy is the share of characters that were the
+    likeliest; calibration error how far confidence is from it.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -54,22 +65,68 @@ def evaluate(
         raise UsageError(f"{what}; expected one of the two", "leave out `split`")
     OneOf(("val", "train")).check("split", split or "val")
     OneOf(UNKNOWN).check("unknown", unknown)
+    _check_surprise(show, lines, top, json)
     model = TextModel(find_checkpoint(checkpoint, checkpoints))
+    of_documents = model.vocabulary.end is not None
+    if of_documents and (show or lines):
+        what = (
+            f"{'--show' if show else '--lines'} is given, and {model.header.path} is of documents"
+        )
+        raise UsageError(f"{what}; expected a model of one text", "leave it out")
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
-    texts = texts or [_own_text(model, split or "val")]
+    texts = texts or [own_text(model, split or "val")]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
         for name, text in texts:
             total = _looked_through(model, text, unknown)
+            if show or lines:
+                for row in _surprise(model, text, unknown, top, lines=lines, json=json):
+                    print(row)
+                continue
             task = bar.add_task("reading", total=total)
-            result = model.score(text, unknown=unknown, progress=partial(bar.advance, task))
+            measure = model.score if of_documents else model.judge
+            result = measure(text, unknown=unknown, progress=partial(bar.advance, task))
             bar.remove_task(task)
             header, figures = model.header, {"text": name, **vars(result)}
-            figures |= {"bits_per_char": result.bits_per_char, "step": header.record.step}
-            figures |= {"checkpoint": str(header.path)}
+            figures |= {"bits_per_char": result.bits_per_char, "perplexity": result.perplexity}
+            figures |= {"step": header.record.step, "checkpoint": str(header.path)}
             units = f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
             line = f"{units}  {result.characters:,} characters  {visible(name)}"
-            print(jsonlib.dumps(figures) if json else line, flush=True)
+            more = "" if of_documents else f"\n{_second_line(cast('Judgement', result))}"
+            print(jsonlib.dumps(figures) if json else line + more, flush=True)
+
+
+def _second_line(result: Judgement) -> str:
+    accuracy = f"accuracy {result.accuracy:.1%}, top 5 {result.top5_accuracy:.1%}"
+    error = f"calibration error {result.calibration_error:.1%}"
+    return f"perplexity {result.perplexity:.3f}  {accuracy}  {error}"
+
+
+def _check_surprise(show: bool, lines: bool, top: int | None, json: bool) -> None:
+    if show and (lines or json):
+        what = f"--show and {'--lines' if lines else '--json'} are both given; expected one"
+        raise UsageError(what, "leave out --show")
+    if top is not None and not lines:
+        raise UsageError("--top is given without --lines; expected both", "add --lines")
+    Number(1, whole=True, example="20").check("top", 1 if top is None else top)
+
+
+def _surprise(
+    model: TextModel,
+    text: Path | NDArray,
+    unknown: str,
+    top: int | None,
+    *,
+    lines: bool,
+    json: bool,
+) -> Iterator[str]:
+    """The rows of `--lines`, else of `--show`."""
+    from textgen.cli.surprise import line_rows, shown
+    from textgen.inference import surprise
+
+    parts = surprise.predictions(model.network(), model.blocks(text, unknown))
+    characters = surprise.characters(model.vocabulary, parts, model.backward)
+    return line_rows(surprise.lines(characters), top, json) if lines else shown(characters)
 
 
 def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
@@ -89,7 +146,7 @@ def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int
     return lacking.read
 
 
-def _own_text(model: TextModel, split: str) -> tuple[str, NDArray]:
+def own_text(model: TextModel, split: str) -> tuple[str, NDArray]:
     """The name and the ids of a part of the text that the run was trained on."""
     from textgen.store.contents import reread_corpus
 

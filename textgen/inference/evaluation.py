@@ -38,6 +38,11 @@ class Evaluation:
     def bits_per_char(self) -> float:
         return self.nats_per_char / math.log(2)
 
+    @property
+    def perplexity(self) -> float:
+        """Per character."""
+        return math.exp(self.nats_per_char)
+
 
 def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.float32]]:
     """-ln p of every character but the first, in order, chunk by chunk: one exact pass.
@@ -46,7 +51,7 @@ def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.f
     """
     device = next(network.parameters()).device
     state = State.zeros(network.config, 1, device)
-    for chunk in _overlapping(blocks, _chunk(network, 1)):
+    for chunk in overlapping(blocks, _chunk(network, 1)):
         ids = torch.from_numpy(chunk).to(device)[:, None]
         loss, state = _loss(network, (ids[:-1], ids[1:]), state)
         yield loss[:, 0].cpu().numpy()
@@ -192,7 +197,7 @@ def _chunk(network: CharModel, streams: int) -> int:
     return max(1, min(CHUNK, LOGITS // (streams * network.config.vocabulary_size)))
 
 
-def _overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int64]]:
+def overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int64]]:
     """Pieces of up to size + 1 ids, int64, each beginning with the last id of the one before."""
     kept = np.zeros(0, np.int64)
     for block in blocks:

@@ -35,6 +35,7 @@ from textgen.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from textgen.inference.evaluation import Evaluation
+    from textgen.inference.surprise import Judgement
     from textgen.model.network import CharModel
 
 
@@ -209,20 +210,35 @@ class TextModel:
         """
         from textgen.inference.evaluation import evaluate
 
+        blocks = self.blocks(text, unknown)
+        result = evaluate(self.network(), blocks, progress, self.vocabulary.end)
+        _check_scored(result)
+        return result
+
+    def judge(
+        self,
+        text: str | Path | NDArray,
+        *,
+        unknown: str = "error",
+        progress: Callable[[int], None] | None = None,
+    ) -> Judgement:
+        """As `score`, with accuracy and calibration."""
+        from textgen.inference.surprise import judge
+
+        result = judge(self.network(), self.blocks(text, unknown), progress)
+        _check_scored(result)
+        return result
+
+    def blocks(self, text: str | Path | NDArray, unknown: str = "error") -> Iterable[NDArray]:
+        """The ids of `text` in pieces, in the order in which the model reads; as for `score`."""
         blocks: Iterable[NDArray]
         if isinstance(text, Path):
             blocks = file_ids(text, self.reader, self.vocabulary, unknown)
         elif isinstance(text, str):
             blocks = [text_ids(text, self.reader(), self.vocabulary, unknown)]
         else:
-            blocks = [text]
-        if self.backward and isinstance(text, str | Path):
-            blocks = [np.concatenate([*blocks])[::-1]]
-        result = evaluate(self.network(), blocks, progress, self.vocabulary.end)
-        if not result.characters:
-            found = "the text has no character after its first one"
-            raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
-        return result
+            return [text]
+        return [np.concatenate([*blocks])[::-1]] if self.backward else blocks
 
     def reader(self) -> Reader:
         """Reads files as the model's corpus was read."""
@@ -237,3 +253,9 @@ class TextModel:
         network = CharModel(self.header.record.model)
         network.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in self.weights.items()})
         return network.eval()
+
+
+def _check_scored(result: Evaluation) -> None:
+    if not result.characters:
+        found = "the text has no character after its first one"
+        raise CorpusError(f"{found}; expected 2 or more", "name a longer text")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import prose
+
+from textgen.cli.app import app
+from textgen.cli.memory import lines_of
+from textgen.inference.reach import Memory
+
+HALVED = Memory(
+    3.0, 1.0, 2 * 0.5 ** np.arange(1024), np.full(1024, 0.01), 0.5 ** np.arange(1024), 9
+)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    app([str(word) for word in words], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def test_a_table_of_80_columns_and_a_sentence_for_each_run(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(900, seed=5))
+    lines = run(capsys, "memory", path, "-c", trained, "-c", trained).splitlines()
+    assert lines[: len(lines) // 2] == lines[len(lines) // 2 + 1 :]
+    rows = [line.split() for line in lines]
+    assert rows[1] == ["last", "nats/char", "+-", "beyond", "gradient"]
+    assert [row[0] for row in rows[2:12]] == "1 2 4 8 16 32 64 128 256 all".split()
+    assert max(map(len, lines[1:])) <= 80
+    assert "of what it knows comes from beyond" in lines[12]
+
+
+def test_as_json_all_distances_are_listed(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads(run(capsys, "memory", "-c", trained, "--json"))
+    assert facts["text"].startswith("val part of ")
+    assert len(facts["excess"]) == len(facts["error"]) == len(facts["gradient"]) == 128
+    assert 1 <= facts["uses"] <= facts["one_percent_beyond"] <= 128
+
+
+def test_the_sentence_rounds_and_says_where_the_measure_ends() -> None:
+    *_, sentence, steep = lines_of(HALVED)
+    assert sentence == "uses about 6 characters; 1 % of what it knows comes from beyond 8"
+    assert steep == "the gradient is below 1 % beyond 7"
+    flat = Memory(3.0, 1.0, np.ones(1024), np.ones(1024), np.ones(1024), 9)
+    assert "uses about 1,024 or more characters" in lines_of(flat)[-2]
+    nothing = Memory(1.0, 3.0, np.ones(1024), np.ones(1024), np.ones(1024), 9)
+    assert lines_of(nothing)[-2].startswith("knows nothing of this text")

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import prose
+from rich.cells import cell_len
+
+from textgen.cli.app import app
+from textgen.cli.surprise import line_rows, shown
+from textgen.errors import UsageError
+from textgen.inference.surprise import Character, Line
+
+ODD = Character("Q", 9.4, ("e", "Q", "\n"))
+PLAIN = Character("a", 1.0, ())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    app([str(word) for word in words], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def test_a_row_has_its_bits_and_what_was_likelier() -> None:
+    assert [*shown([PLAIN, ODD, Character("\n", 0.6, ())])] == [
+        " 3.67  aQ␊",
+        "       Q 9 bits, likelier e ␊",
+    ]
+
+
+def test_rows_fit_80_columns_whatever_stands_in_them() -> None:
+    rows = [*shown([PLAIN._replace(text="猫")] * 100 + [ODD] * 100)]
+    assert max(map(cell_len, rows)) <= 80
+    assert sum(row.count("猫") for row in rows) == 100
+    assert rows[-1].endswith("…")
+
+
+def test_there_are_colours_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\033" not in "".join(shown([ODD]))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert next(shown([PLAIN, ODD])) == " 5.20  a\033[30;48;5;209mQ\033[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033" not in "".join(shown([ODD]))
+
+
+def test_lines_are_cut_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = [Line(1, 2.0, 101, "x" * 100)]
+    assert [*line_rows(long, None, False)] == ["  2.00       1  " + "x" * 100]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert [cell_len(row) for row in line_rows(long, None, False)] == [80]
+
+
+def test_eval_tells_accuracy_and_calibration(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(300))
+    first, second = run(capsys, "eval", path, "-c", trained).splitlines()
+    assert "nats/char" in first
+    assert second.split()[0] == "perplexity"
+    assert len(second) <= 80
+    facts = json.loads(run(capsys, "eval", path, "-c", trained, "--json"))
+    assert 0 < facts["accuracy"] <= facts["top5_accuracy"] < 1
+    assert 0 < facts["calibration_error"] < 1
+    shown = run(capsys, "eval", path, "-c", trained, "--show")
+    assert "\033" not in shown
+    assert "The" in shown
+
+
+def test_the_oddest_lines_come_first(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = prose(900, seed=3).splitlines()
+    text[7] = "nnnnnnnnvvvvvvvvTTTT"
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(text))
+    flags = ["eval", path, "-c", trained, "--lines"]
+    every = [json.loads(row) for row in run(capsys, *flags, "--json").splitlines()]
+    assert [line["text"] for line in every] == text
+    top = [json.loads(row) for row in run(capsys, *flags, "--json", "--top", 2).splitlines()]
+    assert top[0]["number"] == 8
+    assert top == sorted(every, key=lambda line: -line["bits_per_char"])[:2]
+    assert run(capsys, *flags, "--top", 1).split() == [
+        f"{top[0]['bits_per_char']:.2f}",
+        "8",
+        text[7],
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--show", "--lines"], ["--show", "--json"], ["--top", "3"], ["--lines", "--top", "0"]],
+)
+def test_flags_that_contradict_are_refused(trained: Path, flags: list[str]) -> None:
+    with pytest.raises(UsageError):
+        app(["eval", "-c", str(trained), *flags], standalone_mode=False)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import prose, train
+
+import textgen
+from textgen.inference import classification
+from textgen.inference.classification import UNKNOWN_BITS, bits, lines_of
+from textgen.inference.evaluation import evaluate
+
+TEXTS = ["The fox said never.\n", "", "tail", "moon bread\nold wise saw\n"]
+
+
+def test_each_text_costs_what_it_costs_alone(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = textgen.load(trained)
+    newline = model.vocabulary.encode("\n")
+    expected = []
+    for text in TEXTS:
+        ids = np.concatenate([newline, model.vocabulary.encode(text)])
+        result = evaluate(model.network(), [ids])
+        expected.append(result.nats_per_char * result.characters / math.log(2))
+    assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr(classification, "LONG", 10)
+    assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr(classification, "LOGITS", 100)
+    assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_the_model_never_saw_costs_20_bits(trained: Path) -> None:
+    model = textgen.load(trained)
+    plain, strange = bits(model, ["The fox", "The 猫fox"])
+    assert strange == pytest.approx(plain + UNKNOWN_BITS, rel=1e-5)
+    assert round(UNKNOWN_BITS) == 20
+
+
+def test_a_model_that_reads_backward_pays_for_the_same_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(prose(2000))
+    train(tmp_path / "a.txt", tmp_path, steps=5, backward=True)
+    model = textgen.load(tmp_path / "a")
+    assert lines_of(model, "ox\nfox\n") == ["\nox", "\nfox"]
+    ids = model.vocabulary.encode("\nfox\n")[::-1]
+    result = evaluate(model.network(), [ids])
+    found = bits(model, lines_of(model, "fox\n"))
+    assert found[0] == pytest.approx(result.nats_per_char * 4 / math.log(2), rel=1e-5)

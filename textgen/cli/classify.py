@@ -1,0 +1,80 @@
+"""textgen classify: which model finds a text likeliest."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textgen.cli.parse import CHECKPOINTS, Checkpoints
+from textgen.cli.surprise import fitted
+from textgen.cli.terminal import visible
+from textgen.errors import UsageError, quoted
+
+FILE = typer.Argument(help="The text, or with --lines the lines; -: stdin.", show_default=False)
+RUNS = typer.Option("--checkpoint", "-c", help="A run or a checkpoint file; two or more.")
+LINES = typer.Option("--lines", help="Each line by itself.")
+LABELS = typer.Option(help="A run for each line, named as by -c, for the accuracy.")
+
+
+def classify(
+    file: Annotated[Path, FILE],
+    checkpoint: Annotated[list[str], RUNS],
+    lines: Annotated[bool, LINES] = False,
+    labels: Annotated[Path | None, LABELS] = None,
+    checkpoints: Checkpoints = CHECKPOINTS,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+) -> None:
+    """Tell which model finds a text, or each line of it, likeliest.
+
+    The margin is how many bits more the text costs the second best. A character that a model never
+    saw costs it 20 bits.
+    """
+    import numpy as np
+
+    from textgen.inference.classification import bits, lines_of
+    from textgen.inference.text_model import TextModel
+    from textgen.store.runs import find_checkpoint
+
+    if len({*checkpoint}) < max(2, len(checkpoint)):
+        what = f"--checkpoint names {', '.join(checkpoint)}; expected two runs or more, each once"
+        raise UsageError(what, "textgen classify -c RUN -c RUN FILE")
+    if labels is not None and not lines:
+        raise UsageError("--labels is given without --lines; expected both", "add --lines")
+    models = [TextModel(find_checkpoint(run, checkpoints)) for run in checkpoint]
+    text = models[0].reader().text(file)
+    shown = text.removesuffix("\n").split("\n") if lines else [str(file)]
+    expected = None
+    if labels is not None:
+        expected = _labels(models[0].reader().text(labels), labels, checkpoint, len(shown))
+    costs = np.array([bits(m, lines_of(m, text) if lines else [text]) for m in models])
+    best = costs.argmin(axis=0)
+    first, second, *_ = np.sort(costs, axis=0)
+    wide = max(map(len, checkpoint))
+    for number, (row, place) in enumerate(zip(shown, best.tolist(), strict=True)):
+        margin = float(second[number] - first[number])
+        facts = {"run": checkpoint[place], "margin_bits": margin, "number": number + 1, "text": row}
+        line = f"{visible(checkpoint[place]):<{wide}} {margin:8.2f}  {visible(row)}"
+        each = {"bits": dict(zip(checkpoint, costs[:, number].tolist(), strict=True))}
+        print(jsonlib.dumps(facts | each) if json else fitted(line))
+    if expected is not None:
+        right = sum(checkpoint[i] == name for i, name in zip(best.tolist(), expected, strict=True))
+        share = right / len(expected)
+        figures = {"accuracy": share, "lines": len(expected)}
+        print(
+            jsonlib.dumps(figures) if json else f"accuracy {share:.1%} of {len(expected):,} lines"
+        )
+
+
+def _labels(text: str, path: Path, runs: list[str], count: int) -> list[str]:
+    names = text.removesuffix("\n").split("\n")
+    for number, name in enumerate(names, 1):
+        if name not in runs:
+            what = f"line {number} of {path} is {name!r}; expected {', '.join(runs)}"
+            raise UsageError(what, f"name the run: -c {quoted(name or 'RUN')}")
+    if len(names) != count:
+        what = f"{path} has {len(names):,} lines; expected {count:,}, one for each line of the text"
+        raise UsageError(what, "name another file: --labels FILE")
+    return names

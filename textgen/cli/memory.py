@@ -1,0 +1,107 @@
+"""textgen memory: how far back a model remembers."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textgen.bounds import OneOf
+from textgen.cli.eval import own_text
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
+from textgen.cli.table import table
+from textgen.cli.terminal import visible
+from textgen.config import UNKNOWN, SamplingOptions
+
+if TYPE_CHECKING:
+    from textgen.inference.reach import Memory
+
+FILE = typer.Argument(help="The text to measure on; none: what the run held out.")
+RUNS = typer.Option("--checkpoint", "-c", help="A run or a checkpoint file; may be repeated.")
+HEADINGS = ("last", "nats/char", "+-", "beyond", "gradient")
+
+
+def memory(
+    file: Annotated[Path | None, FILE] = None,
+    checkpoint: Annotated[list[str] | None, RUNS] = None,
+    unknown: Annotated[str, sampling("unknown", OUTPUT)] = SamplingOptions().unknown,
+    checkpoints: Checkpoints = CHECKPOINTS,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
+) -> None:
+    """Measure how many characters back a model remembers.
+
+    Each line but the last is of a state that has seen only so many characters:
+
+    nats/char  what it costs to predict the next one, averaged over the text
+
+    +-         standard error of its difference to the line "all", the whole state
+
+    beyond     the share of what the model knows, beside the characters'
+    frequencies, that comes from further back
+
+    gradient   of a character's loss, by the input so far back; largest: 1
+    """
+    import numpy as np
+    import torch
+
+    from textgen.inference.reach import remember
+    from textgen.inference.text_model import TextModel
+    from textgen.model.device import prepare_device
+    from textgen.store.runs import find_checkpoint
+
+    OneOf(UNKNOWN).check("unknown", unknown)
+    prepare_device(torch.device("cpu"))
+    for number, run in enumerate(checkpoint or [None]):
+        model = TextModel(find_checkpoint(run, checkpoints))
+        name, text = (str(file), file) if file else own_text(model, "val")
+        ids = np.concatenate([np.zeros(0, model.vocabulary.dtype), *model.blocks(text, unknown)])
+        found = remember(model.network(), ids)
+        facts = {"checkpoint": str(model.header.path), "text": name, **facts_of(found)}
+        if json:
+            print(jsonlib.dumps(facts), flush=True)
+            continue
+        print("\n" * (number > 0) + visible(facts["checkpoint"]))
+        for line in lines_of(found):
+            print(line, flush=True)
+
+
+def facts_of(found: Memory) -> dict[str, Any]:
+    """What `--json` prints; lists have one entry for each number of characters, from 1."""
+    from textgen.inference.reach import LEFT, USED
+
+    lists = {name: getattr(found, name).tolist() for name in ("excess", "error", "gradient")}
+    figures = {"chance": found.chance, "full": found.full, "places": found.places}
+    reaches = {"uses": found.reach(USED), "one_percent_beyond": found.reach(LEFT)}
+    return {**figures, **reaches, "gradient_reach": found.gradient_reach, **lists}
+
+
+def lines_of(found: Memory) -> list[str]:
+    """A table and a sentence, within 80 columns."""
+    from textgen.inference.reach import LEFT, USED
+
+    rows = [HEADINGS]
+    for k in (2**n for n in range(found.longest.bit_length())):
+        share = "" if found.full >= found.chance else f"{found.beyond(k):.1%}"
+        figures = f"{found.nats(k):.4f}", f"{found.error[k - 1]:.4f}", share
+        rows.append((f"{k:,}", *figures, f"{found.gradient[k - 1]:.1e}"))
+    rows.append(("all", f"{found.full:.4f}", "", "", ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [[cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in rows]
+    uses, left = found.reach(USED), found.reach(LEFT)
+    if uses is None or left is None:
+        sentence = "knows nothing of this text beside the characters' frequencies"
+    else:
+        rest = f"1 % of what it knows comes from beyond {_about(left, found.longest)}"
+        sentence = f"uses about {_about(uses, found.longest)} characters; {rest}"
+    steep = f"the gradient is below 1 % beyond {_about(found.gradient_reach, found.longest)}"
+    return [*table(aligned), sentence, steep]
+
+
+def _about(characters: int, longest: int) -> str:
+    """Two digits: 1234 as 1,200."""
+    unit = 10 ** max(0, len(str(characters)) - 2)
+    return (
+        f"{longest:,} or more" if characters >= longest else f"{round(characters / unit) * unit:,}"
+    )
