@@ -37,6 +37,9 @@ def test_info_shows_every_setting_of_the_run(trained: Path) -> None:
         "skip",
         "backward",
         "keep_mixing",
+        "documents",
+        "dedupe",
+        "filled",
     ):
         settings.pop(name)
     settings["hidden"] = "2 x 12"
@@ -61,7 +64,7 @@ def test_the_command_line_it_prints_trains_the_run_again(
     words = shlex.split(capsys.readouterr().out)
     assert words[:3] == ["textgen", "train", str(text)]
     for field in fields(Choices):
-        if field.name not in ("time", "epochs", "layers", "val_file", "cache"):
+        if field.name not in ("time", "epochs", "layers", "val_file", "cache", "documents"):
             spelling = field.name.replace("_", "-")
             assert any(re.match(rf"--(no-)?{spelling}\b", word) for word in words), field.name
     before = read_arrays(read_header(tmp_path / "checkpoints/it's one/last.safetensors"), "model")

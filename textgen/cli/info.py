@@ -85,6 +85,7 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     way = "backward" if corpus.backward else "forward"
     how = f"newlines {corpus.newlines}, normalize {corpus.normalize}, min-count {corpus.min_count}"
     how += f", documents {corpus.documents}" if cut else ""
+    how += ", duplicates left out" if corpus.dedupe else ""
     how += f", read {way}"
     data = (
         f"level {corpus.level}, {corpus.encoding}, {how}, held out {held_out}, seed {training.seed}"
@@ -129,6 +130,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"
     steps = f"{training.steps:,} of {training.batch_size} x {training.bptt} characters"
     steps += f" in blocks of {training.block}" if training.block else ""
+    steps += f", {training.filled:.0%} filled" if training.filled is not None else ""
     rate = f"{training.optimizer} {training.lr:g}, {training.schedule}"
     rate += "" if training.schedule == "constant" else f" to {training.floor:g} of it"
     average = f", average {training.average:g}" if training.average else ""
