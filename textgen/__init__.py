@@ -134,6 +134,10 @@ def resume(
 def _absolute(path: str | Path) -> str:
     from pathlib import Path
 
+    from textgen.text.sources import STDIN
+
+    if str(path) == STDIN:
+        return STDIN
     try:
         return str(Path(path).resolve(strict=True))
     except (OSError, RuntimeError):  # not there, a loop of links, or a pipe: it has no other name

@@ -29,6 +29,17 @@ def test_a_text_is_described_within_80_columns(
     assert "turned CRLF line ends into LF" in err
 
 
+def test_on_a_terminal_a_bar_shows_how_much_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text(prose(1000))
+    assert run(capsys, "stats", tmp_path)[1] == ""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("textgen.cli.stats.looking", lambda stream: True)
+    assert "100%" in run(capsys, "stats", tmp_path)[1]
+
+
 def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.txt"
     path.write_text(prose(1000))

@@ -141,8 +141,31 @@ def test_a_loop_keeps_the_lines_that_it_reads(shell: Shell) -> None:
 
 def test_a_text_to_score_may_come_from_a_pipe(shell: Shell, corpus: Path) -> None:
     out = written(shell, f"textgen eval -c $run {corpus} <(cat {corpus}) /dev/stdin < {corpus}")
-    assert len(out.splitlines()) == 3
-    assert len({line.rpartition("  ")[0] for line in out.splitlines()}) == 1
+    out += written(shell, f"textgen eval -c $run - < {corpus}")
+    scores = [line.rpartition("  ")[0] for line in out.splitlines() if "nats/char" in line]
+    assert len(scores) == 4
+    assert len(set(scores)) == 1
+
+
+def test_folders_and_archives_are_scored_as_the_text_of_their_files(
+    shell: Shell, corpus: Path
+) -> None:
+    parts = f"mkdir parts; head -c 2000 {corpus} > parts/a; tail -c +2001 {corpus} > parts/b"
+    packed = "tar -c parts/a parts/b > parts.tar; gzip < parts.tar > parts.tar.gz"
+    score = f"textgen eval -c $run {corpus} parts parts.tar parts.tar.gz"
+    out = written(shell, f"{parts}; {packed}; {score}; rm -r parts parts.tar*")
+    scores = [line.rpartition("  ")[0] for line in out.splitlines() if "nats/char" in line]
+    assert len(scores) == 4
+    assert len(set(scores)) == 1
+
+
+def test_a_run_is_not_resumed_from_what_is_piped_in(shell: Shell, corpus: Path) -> None:
+    done = shell(f"textgen resume $run --steps 5 --corpus - < {corpus}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: - is a pipe; expected a file, for a run is resumed from its corpus",
+        "hint: save it first, for example: cat > corpus.txt",
+    ]
 
 
 def test_a_line_that_is_not_utf_8_is_a_turn_like_any_other(shell: Shell) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import prose
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import textgen
 from textgen.config import CorpusConfig
@@ -505,6 +507,44 @@ def test_how_much_was_read_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {event.total for event in told} == {len(TEXT)}
     assert told[0].done == 64
     assert told[-1].done == len(TEXT)
+
+
+# Round trips
+
+UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
+
+
+def content(corpus: Corpus) -> bytes:
+    ids = np.concatenate([corpus.train, corpus.validation])
+    return corpus.vocabulary.decode(ids).encode("utf-8", "surrogateescape")
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=UNICODE, level=st.sampled_from(["char", "byte"]), block=st.integers(1, 500))
+def test_ids_decode_to_the_text_they_were_made_from(
+    tmp_path: Path, text: str, level: str, block: int
+) -> None:
+    written = TEXT + text  # which alone may be too short; a mark at its start would be left out
+    (tmp_path / "text").write_bytes(written.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding_module, "READ", block)
+        corpus = read(tmp_path / "text", level=level, newlines="keep")
+    assert content(corpus) == written.encode()
+
+
+@given(noise=st.binary(max_size=300))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bytes_that_are_no_text_come_back(tmp_path: Path, noise: bytes) -> None:
+    written = TEXT.encode() + noise
+    (tmp_path / "noise").write_bytes(written)
+    assert content(read(tmp_path / "noise", level="byte")) == written
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+@pytest.mark.parametrize("name", ["fables.txt", "names.txt", "tunes.abc"])
+def test_a_bundled_corpus_comes_back(name: str, level: str) -> None:
+    file = default_corpus().with_name(name)
+    assert content(read(file, level=level, newlines="keep")) == file.read_bytes()
 
 
 # Encoding with the vocabulary of a model

@@ -19,6 +19,7 @@ from textgen.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from rich.progress import Progress
 
     from textgen.inference.surprise import Judgement
     from textgen.inference.text_model import TextModel
@@ -78,12 +79,12 @@ def evaluate(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
         for name, text in texts:
-            total = _looked_through(model, text, unknown)
+            total = _looked_through(model, text, unknown, bar)
             if show or lines:
                 for row in _surprise(model, text, unknown, top, lines=lines, json=json):
                     print(row)
                 continue
-            task = bar.add_task("reading", total=total)
+            task = bar.add_task("scoring", total=total)
             measure = model.score if of_documents else model.judge
             result = measure(text, unknown=unknown, progress=partial(bar.advance, task))
             bar.remove_task(task)
@@ -129,16 +130,22 @@ def _surprise(
     return line_rows(surprise.lines(characters), top, json) if lines else shown(characters)
 
 
-def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
+def _looked_through(
+    model: TextModel, text: Path | NDArray, unknown: str, bar: Progress
+) -> int | None:
     """The length of a text, if known; reports characters that the model never saw."""
     from textgen.text.corpus import unknown_in
-    from textgen.text.sources import special
+    from textgen.text.sources import size_on_disk, special
 
     if not isinstance(text, Path):
         return len(text)
     if special(text):  # a pipe is read once
         return None
-    lacking = unknown_in(text, model.reader(), model.vocabulary)
+    reader = model.reader()
+    task = bar.add_task("reading", total=size_on_disk(text))
+    reader.progress = partial(bar.advance, task)
+    lacking = unknown_in(text, reader, model.vocabulary)
+    bar.remove_task(task)
     if unknown == "error":
         lacking.refuse(str(text))
     elif str(lacking):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as jsonlib
+import sys
 import textwrap
 import unicodedata
 from pathlib import Path
@@ -13,10 +14,11 @@ import typer
 
 from textgen.cli.info import alphabet_line
 from textgen.cli.parse import training
-from textgen.cli.terminal import harmless, note
+from textgen.cli.terminal import harmless, looking, note
 from textgen.cli.train import CORPUS, DATA, DEFAULT, Cache
 
 if TYPE_CHECKING:
+    from textgen.events import Reading
     from textgen.text.corpus import Corpus
 
 WIDTH = 80  # columns
@@ -44,6 +46,9 @@ def stats(
     """
     from tempfile import TemporaryDirectory
 
+    from rich.console import Console
+    from rich.progress import Progress
+
     from textgen.config import Choices, CorpusConfig
     from textgen.text.corpus import default_corpus, read_corpus
     from textgen.text.pipes import kept
@@ -54,7 +59,16 @@ def stats(
     with TemporaryDirectory() as folder, kept(paths, Path(folder)) as now:
         files = [str(path.absolute()) for path in now]
         held_out = files.pop() if val_file else None
-        found = read_corpus(CorpusConfig.of(choices, tuple(files), held_out), cache=cache)
+        config = CorpusConfig.of(choices, tuple(files), held_out)
+        with Progress(
+            console=Console(stderr=True), transient=True, disable=not looking(sys.stderr)
+        ) as bar:
+            task = bar.add_task("reading", total=None)
+
+            def show(read: Reading) -> None:
+                bar.update(task, total=read.total, completed=read.done)
+
+            found = read_corpus(config, cache=cache, progress=show)
         facts = facts_of(found)
     if json:
         print(jsonlib.dumps(facts))

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from textgen.text.encoding import (
     vocabulary_of,
 )
 from textgen.text.mapped import counts_of
-from textgen.text.sources import Sources, special
+from textgen.text.sources import STDIN, size_on_disk, special
 from textgen.text.vocabulary import END, Unknown, Vocabulary, name_character, symbols_of
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
@@ -94,7 +93,8 @@ def read_corpus(
     for path in _paths(config):
         if (what := special(path)) in ("a pipe", "a socket"):
             what += "; expected a file, for a run is resumed from its corpus"
-            save = f"save it first, for example: cat {quoted(path)} > corpus.txt"
+            given = "" if str(path) == STDIN else f"{quoted(path)} "
+            save = f"save it first, for example: cat {given}> corpus.txt"
             raise CorpusError(f"{path} is {what}", save)
     place = place_of(config, time.time()) if cache else ""
     found = Cache().find(place) if place else None
@@ -186,8 +186,7 @@ def _encode(
 
 def _counted(config: CorpusConfig, progress: Progress) -> Callable[[int], None]:
     """A function that is told how many bytes more were read, for `progress`."""
-    files = chain.from_iterable(map(Sources().files, _paths(config)))
-    done, total = 0, sum(file.stat().st_size for file in files if file.exists())
+    done, total = 0, sum(map(size_on_disk, _paths(config)))
 
     def count(more: int) -> None:
         nonlocal done

@@ -194,6 +194,11 @@ def title(path: Path) -> str:
     return Path(name).stem
 
 
+def size_on_disk(path: Path) -> int:
+    """Bytes of the file, or of the files below the folder; 0 where there is none."""
+    return sum(file.stat().st_size for file in Sources().files(path) if file.exists())
+
+
 def special(path: Path) -> str:
     """`a pipe`, `a socket` or `a device` where `path` is one, else nothing."""
     if str(path) == STDIN:
