@@ -36,7 +36,7 @@ def published(record: Record, *, anonymous: bool) -> Record:
     )
 
 
-def weights_file(header: Header, *, anonymous: bool) -> list[bytes | memoryview]:
+def weights_file(header: Header, anonymous: bool) -> list[bytes | memoryview]:
     """The parts of a safetensors file that `textgen.load` takes. Raises CheckpointError."""
     record = published(header.record, anonymous=anonymous)
     return packed(record, {"model": read_weights(header)})
