@@ -28,6 +28,7 @@ DOCUMENTED = {
     "generate_many": TextModel.generate_many,
     "score": TextModel.score,
     "judge": TextModel.judge,
+    "export": TextModel.export,
 }
 
 

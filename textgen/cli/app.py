@@ -13,6 +13,7 @@ from textgen.cli import (
     classify,
     clean,
     eval,
+    export,
     fill,
     info,
     ls,
@@ -47,6 +48,7 @@ app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
 app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
+app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
 app.command("rm")(rm.rm)

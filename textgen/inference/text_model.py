@@ -240,6 +240,14 @@ class TextModel:
             return [text]
         return [np.concatenate([*blocks])[::-1]] if self.backward else blocks
 
+    def export(
+        self, path: str | Path, *, precision: str | None = None, anonymous: bool = False
+    ) -> None:
+        """Write one file for others; arguments and errors as of `textgen.sharing.export.export`."""
+        from textgen.sharing.export import export
+
+        export(self.header, Path(path), precision=precision, anonymous=anonymous)
+
     def reader(self) -> Reader:
         """Reads files as the model's corpus was read."""
         return Reader.of(self.header.record.corpus)

@@ -16,7 +16,7 @@ from textgen.inference.folding import Array, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms, log_probability
 from textgen.inference.stepper import Stepper
 from textgen.store.archive import Damaged, open_archive, pack, simple_json
-from textgen.store.files import kind, write_file
+from textgen.store.files import unfit, write_file
 from textgen.text.vocabulary import Vocabulary
 
 
@@ -79,19 +79,16 @@ class Position:
 
 def check_target(path: Path) -> None:
     """Raise CheckpointError if a state must not be saved there: only a saved state is replaced."""
-    hint = "name a file that does not exist, or a saved state"
-    try:
-        found = kind(path.lstat().st_mode)
-        if found is None and _KEY not in open_archive(path).metadata:
-            found = "no saved state"
-    except (FileNotFoundError, NotADirectoryError):
-        found = None if path.parent.is_dir() else f"in {path.parent}, which is no folder"
-    except CheckpointError:
-        found = "no saved state"
-    except (OSError, ValueError) as error:
-        found = f"no file that can be written ({getattr(error, 'strerror', None) or error})"
-    if found is not None:
+    if found := unfit(path, "saved state", _is_state):
+        hint = "name a file that does not exist, or a saved state"
         raise CheckpointError(f"cannot save the state in {path}: it is {found}", hint)
+
+
+def _is_state(path: Path) -> bool:
+    try:
+        return _KEY in open_archive(path).metadata
+    except CheckpointError:
+        return False
 
 
 _KEY = "textgen-state"

@@ -82,5 +82,10 @@ def write_checkpoint(
     keep: Path | None = None,
 ) -> None:
     """Write arrays, by group and name, and the record; `keep` and errors as of `write_file`."""
+    write_file(path, packed(record, groups), keep)
+
+
+def packed(record: Record, groups: Mapping[str, Mapping[str, NDArray]]) -> list[bytes | memoryview]:
+    """The parts of a checkpoint file; arguments as of `write_checkpoint`."""
     arrays = {f"{group}/{name}": a for group, named in groups.items() for name, a in named.items()}
-    write_file(path, pack(arrays, {_KEY: to_json(record)}), keep)
+    return pack(arrays, {_KEY: to_json(record)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +43,20 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise OSError(f"it is {found}; expected a file")
     return descriptor
+
+
+def unfit(path: Path, name: str, is_ours: Callable[[Path], bool]) -> str | None:
+    """What stands at `path`, if it must not be replaced: anything but a file that is ours.
+
+    name: what is to be written there; is_ours: whether a regular file is such a one.
+    """
+    try:
+        found = kind(path.lstat().st_mode)
+        return found if found or is_ours(path) else f"no {name}"
+    except (FileNotFoundError, NotADirectoryError):
+        return None if path.parent.is_dir() else f"in {path.parent}, which is no folder"
+    except (OSError, ValueError) as error:
+        return f"no file that can be written ({getattr(error, 'strerror', None) or error})"
 
 
 def write_file(path: Path, data: Iterable[bytes | memoryview], keep: Path | None = None) -> None:

@@ -49,7 +49,8 @@ class Ancestor:
 class Record:
     """Settings, vocabulary, progress and history of a run."""
 
-    kind: Literal["last", "best"]  # to resume from; the weights alone, to sample from
+    # to resume from; the weights alone, to sample from; the same for others, without paths
+    kind: Literal["last", "best", "export"]
     model: ModelConfig
     training: TrainingConfig
     corpus: CorpusConfig

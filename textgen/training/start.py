@@ -110,7 +110,7 @@ def _read(run: Run, source: Path) -> tuple[Header, Arrays]:
     header = None
     try:
         header = read_header(source)
-        if header.record.kind == "best" and source != run.best:
+        if header.record.kind == "export" or (header.record.kind == "best" and source != run.best):
             raise CheckpointError(
                 f"{source} holds weights alone; expected a checkpoint to resume from",
                 f"name a run: textgen resume {run.typed}",

@@ -1,0 +1,55 @@
+"""`export`: the ending of a file's name decides what is written."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from textgen.bounds import OneOf
+from textgen.errors import RunError, UsageError
+from textgen.sharing.page import is_page, page_file
+from textgen.sharing.rounding import PRECISIONS
+from textgen.sharing.weights import is_weights_file, weights_file
+from textgen.store.checkpoint import Header
+from textgen.store.files import unfit, write_file
+
+
+class Format(NamedTuple):
+    """write: the parts of the file, of (header, anonymous, precision); is_ours: whether a file is
+    such; precisions: that the weights may have, the first one if none is asked for.
+    """
+
+    write: Callable[[Header, bool, str], Iterable[bytes | memoryview]]
+    is_ours: Callable[[Path], bool]
+    precisions: tuple[str, ...]
+
+
+FORMATS = {
+    ".html": Format(page_file, is_page, PRECISIONS),
+    ".safetensors": Format(lambda h, a, _: weights_file(h, a), is_weights_file, ("fp32",)),
+}
+
+
+def export(
+    header: Header, path: Path, *, precision: str | None = None, anonymous: bool = False
+) -> None:
+    """Write a checkpoint's model for others, whole or not at all, without a path of this machine.
+
+    A file that exists is replaced only if it is an earlier export of that format.
+    precision: of the weights, int8, fp16 or fp32; anonymous: leave out the name of the text.
+    Raises UsageError for another ending or precision, CheckpointError for a damaged checkpoint,
+    RunError if the file cannot be written.
+    """
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        expected = " or ".join(FORMATS)
+        found = f"{path} ends in {path.suffix!r}" if path.suffix else f"{path} has no ending"
+        raise UsageError(f"{found}; expected {expected}", f"try {path.stem}{next(iter(FORMATS))}")
+    precision = precision or form.precisions[0]
+    OneOf(form.precisions).check("precision", precision)
+    hint = "name a file that does not exist, or an earlier export"
+    if there := unfit(path, "export", form.is_ours):
+        raise RunError(f"cannot export to {path}: it is {there}", hint)
+    try:
+        write_file(path, form.write(header, anonymous, precision))
+    except OSError as error:
+        raise RunError(f"cannot export to {path}: {error.strerror or error}", hint) from None

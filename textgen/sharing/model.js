@@ -1,0 +1,202 @@
+"use strict";
+// The network and the draw, without a document: what textgen does in Python, in the same order.
+
+// The arrays by name, each a Float32Array, row by row; bytes: as textgen/sharing/rounding.py packs.
+function unpack(bytes, { precision, shapes }) {
+  let at = 0;
+  const take = (Type, count) => {
+    const begin = at;
+    at += count * Type.BYTES_PER_ELEMENT;
+    return new Type(bytes.buffer.slice(begin, at));
+  };
+  const arrays = {};
+  for (const [name, shape] of Object.entries(shapes)) {
+    const count = shape.reduce((a, b) => a * b);
+    if (shape.length === 1 || precision === "fp32") {
+      arrays[name] = take(Float32Array, count);
+    } else if (precision === "fp16") {
+      arrays[name] = Float32Array.from(take(Uint16Array, count), half);
+    } else {
+      const scales = take(Float32Array, shape[0]);
+      const width = shape[1];
+      const values = take(Int8Array, count);
+      arrays[name] = new Float32Array(count);
+      for (let i = 0; i < count; i++) arrays[name][i] = values[i] * scales[(i / width) | 0];
+    }
+  }
+  return arrays;
+}
+
+// The number whose IEEE 754 binary16 is `bits`; the weights are finite.
+function half(bits) {
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  const size = exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction;
+  return bits >> 15 ? -size : size;
+}
+
+// out = matrix x + bias; four rows at a time, so that each x is loaded once for the four
+function product(matrix, x, bias, out) {
+  const width = x.length;
+  const count = out.length;
+  let row = 0;
+  for (let at = 0; row + 3 < count; row += 4, at += 3 * width) {
+    let a = bias[row], b = bias[row + 1], c = bias[row + 2], d = bias[row + 3];
+    for (let i = 0; i < width; i++, at++) {
+      const value = x[i];
+      a += matrix[at] * value;
+      b += matrix[at + width] * value;
+      c += matrix[at + 2 * width] * value;
+      d += matrix[at + 3 * width] * value;
+    }
+    [out[row], out[row + 1], out[row + 2], out[row + 3]] = [a, b, c, d];
+  }
+  for (; row < count; row++) {
+    let sum = bias[row];
+    for (let i = 0; i < width; i++) sum += matrix[row * width + i] * x[i];
+    out[row] = sum;
+  }
+  return out;
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+
+// The equations stand in textgen/inference/folding.py. x: W x + b, gate after gate; u: U h + b;
+// the hidden state h and the cell c are replaced.
+const CELLS = {
+  lstm(x, u, h, c) {
+    const n = h.length;
+    for (let j = 0; j < n; j++) {
+      const i = sigmoid(x[j] + u[j]);
+      const f = sigmoid(x[n + j] + u[n + j]);
+      const g = Math.tanh(x[2 * n + j] + u[2 * n + j]);
+      const o = sigmoid(x[3 * n + j] + u[3 * n + j]);
+      c[j] = f * c[j] + i * g;
+      h[j] = o * Math.tanh(c[j]);
+    }
+  },
+  gru(x, u, h) {
+    const n = h.length;
+    for (let j = 0; j < n; j++) {
+      const r = sigmoid(x[j] + u[j]);
+      const z = sigmoid(x[n + j] + u[n + j]);
+      const candidate = Math.tanh(x[2 * n + j] + r * u[2 * n + j]);
+      h[j] = candidate + z * (h[j] - candidate);
+    }
+  },
+  rnn(x, u, h) {
+    for (let j = 0; j < h.length; j++) h[j] = Math.tanh(x[j] + u[j]);
+  },
+};
+
+class Model {
+  constructor(description, arrays) {
+    this.cell = CELLS[description.cell];
+    this.embedding = arrays["embedding.weight"];
+    this.head = arrays["head.weight"];
+    this.bias = arrays["head.bias"];
+    this.logits = new Float32Array(this.bias.length);
+    this.layers = description.hidden.map((width, n) => {
+      const [w, u, bw, bu] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(
+        (name) => arrays[`layers.${n}.${name}_l0`]
+      );
+      const gates = bw.length;
+      const buffers = { x: new Float64Array(gates), u: new Float64Array(gates) };
+      return { w, u, bw, bu, buffers, out: new Float64Array(width), skip: description.skips[n] };
+    });
+    this.table = new Map(); // id -> W x + b of the first layer
+    this.restore(description.hidden.map((width) => [0, 0].map(() => new Float64Array(width))));
+  }
+
+  // Read a character; the logits of the next, valid until the next step.
+  step(id) {
+    let below;
+    this.layers.forEach(({ w, u, bw, bu, buffers, out, skip }, n) => {
+      const [h, c] = this.state[n];
+      const x = n ? product(w, below, bw, buffers.x) : this.first(id);
+      this.cell(x, product(u, h, bu, buffers.u), h, c);
+      for (let j = 0; j < h.length; j++) out[j] = skip ? h[j] + below[j] : h[j];
+      below = out;
+    });
+    return product(this.head, below, this.bias, this.logits);
+  }
+
+  first(id) {
+    if (!this.table.has(id)) {
+      const { w, bw } = this.layers[0];
+      const width = this.embedding.length / this.bias.length;
+      const row = Float64Array.from(this.embedding.subarray(id * width, (id + 1) * width));
+      this.table.set(id, product(w, row, bw, new Float64Array(bw.length)));
+    }
+    return this.table.get(id);
+  }
+
+  // A copy of the state: for each layer hidden and cell.
+  snapshot() {
+    return this.state.map((parts) => parts.map((part) => part.slice()));
+  }
+
+  restore(state) {
+    this.state = state.map((parts) => parts.map((part) => part.slice()));
+  }
+}
+
+// What the next character is drawn from, relative to the likeliest, 0 where filtered out.
+// never: an id that is not drawn, or null.
+function kept(logits, { temperature, topK, topP, minP }, never) {
+  const allowed = Float32Array.from(logits);
+  if (never !== null) allowed[never] = -Infinity;
+  let best = 0;
+  allowed.forEach((value, i) => { if (value > allowed[best]) best = i; });
+  if (temperature < 1e-6) return Float64Array.from(allowed, (_, i) => (i === best ? 1 : 0));
+  const top = allowed[best];
+  const p = Float64Array.from(allowed, (v) => Math.exp(Math.fround(v - top) * (1 / temperature)));
+  if (topK > 0 && topK < p.length) {
+    const least = Float64Array.from(p).sort()[p.length - topK];
+    p.forEach((value, i) => { if (value < least) p[i] = 0; });
+  }
+  if (topP < 1) {
+    const order = Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b);
+    const total = order.reduce((sum, i) => sum + p[i], 0);
+    let reached = 0;
+    order.forEach((i, rank) => {
+      reached += p[i];
+      if (rank > 0 && reached - p[i] >= topP * total) p[i] = 0;
+    });
+  }
+  p.forEach((value, i) => { if (value < minP) p[i] = 0; });
+  return p;
+}
+
+// The id that u, uniform in [0, 1), picks.
+function pick(p, u) {
+  const goal = Math.min(u, 1 - 2 ** -50) * p.reduce((sum, value) => sum + value, 0);
+  let reached = 0;
+  return p.findIndex((value) => (reached += value) > goal);
+}
+
+// What id costs in bits under the model itself, and the likeliest ids: [id, p], p at most 1.
+function cost(logits, id, count) {
+  const top = logits.reduce((a, b) => Math.max(a, b));
+  const total = logits.reduce((sum, value) => sum + Math.exp(value - top), 0);
+  const likeliest = [];
+  for (let i = 0; i < logits.length; i++) {
+    if (likeliest.length === count && logits[i] <= logits[likeliest[count - 1]]) continue;
+    const at = likeliest.findIndex((other) => logits[i] > logits[other]);
+    likeliest.splice(at < 0 ? likeliest.length : at, 0, i);
+    likeliest.length = Math.min(likeliest.length, count);
+  }
+  const bits = (Math.log(total) - (logits[id] - top)) / Math.LN2;
+  return { bits, likeliest: likeliest.map((i) => [i, Math.exp(logits[i] - top) / total]) };
+}
+
+// A number in [0, 1) that depends on seed and place alone (MurmurHash3's finalizer, Appleby 2011).
+function uniform(seed, place) {
+  const mixed = (h) => {
+    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return (h ^ (h >>> 16)) >>> 0;
+  };
+  const word = (n) => mixed(mixed(mixed(seed ^ 0x9e3779b9) + n) ^ seed);
+  return ((word(2 * place) >>> 5) * 2 ** 26 + (word(2 * place + 1) >>> 6)) / 2 ** 53;
+}

@@ -1,0 +1,50 @@
+"""Weights alone, as one would publish them: a checkpoint without paths, history or ancestors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from textgen.errors import CheckpointError
+from textgen.store.checkpoint import Header, packed, read_header
+from textgen.store.contents import read_weights
+from textgen.store.record import Record
+
+UNNAMED = "unnamed"  # stands for a file's name in what is anonymous
+
+
+def published(record: Record, *, anonymous: bool) -> Record:
+    """What of a record others may see: names of files without folders, the loss of these weights.
+
+    anonymous: neither the names nor the digest of the text.
+    """
+    corpus = record.corpus
+
+    def name(path: str) -> str:
+        return UNNAMED if anonymous else Path(path).name or UNNAMED
+
+    files = (UNNAMED,) if anonymous else tuple(map(name, corpus.files))
+    held_out = corpus.val_file and name(corpus.val_file)
+    return replace(
+        record,
+        kind="export",
+        corpus=replace(corpus, files=files, val_file=held_out),
+        fingerprint="" if anonymous else record.fingerprint,
+        device="cpu",
+        threads=1,
+        chosen=(),
+        history=tuple(event for event in record.history if event.step == record.step),
+        ancestors=(),
+    )
+
+
+def weights_file(header: Header, anonymous: bool) -> list[bytes | memoryview]:
+    """The parts of a safetensors file that `textgen.load` takes. Raises CheckpointError."""
+    record = published(header.record, anonymous=anonymous)
+    return packed(record, {"model": read_weights(header)})
+
+
+def is_weights_file(path: Path) -> bool:
+    """Whether a file was made by `weights_file`."""
+    try:
+        return read_header(path).record.kind == "export"
+    except CheckpointError:
+        return False
