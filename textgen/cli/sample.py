@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from textgen.cli.copying import Copying
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
 from textgen.cli.stdio import piped_in, read_in
@@ -39,6 +40,7 @@ UNIQUE = option("Leave out texts that repeat.", OUTPUT, "--unique")
 NOVEL = option(
     "Leave out texts that stand in the corpus, of a run with --documents.", OUTPUT, "--novel"
 )
+NOVELTY = option("Tell how much of it stands in the training text.", OUTPUT, "--novelty")
 _KEEPS_NONE = (
     "texts written side by side, with --batch or on a GPU, have an end and keep no state;"
     " --length 0, --load-state or --save-state is given"
@@ -69,6 +71,7 @@ def sample(
     save_state: Annotated[Path | None, SAVE] = None,
     batch: Annotated[bool, BATCH] = False,
     device: Annotated[str, sampling("device", OUTPUT)] = DEFAULT.device,
+    copied: Annotated[bool, NOVELTY] = False,
     json: Annotated[bool, JSON] = False,
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
@@ -81,8 +84,7 @@ def sample(
     given: dict[str, Any] = {f.name: context.params.get(f.name) for f in fields(SamplingOptions)}
     options = SamplingOptions(**given | {"temperature": temp, "stop": tuple(stop or ())})
     TEXTS.check("num", num)
-    if save_state is not None:
-        _check_target(save_state, num)
+    _check_target(save_state, num)
     model = TextModel(find_checkpoint(run, checkpoints))
     position = Position.load(load_state) if load_state else None
     if position is not None and position.digest() != model.digest:
@@ -98,6 +100,7 @@ def sample(
     left_out = unique or novel
     draws = min(MOST, TRIES * num) if left_out else num
     found, between, headed = 0, *_layout(model, num, sys.stdout)
+    heard = Copying(model if copied else None)
     with Interrupts() as interrupts, Output() as output:
         novelty = Novelty(model, unique=unique, novel=novel, given=prompt) if left_out else None
         texts: Iterator[Writer | Iterator[str]]
@@ -108,13 +111,15 @@ def sample(
             write = partial(model.generate, prompt, options, position=position, score=json)
             texts = (write(number=n) for n in range(draws))
         wanted = islice(_wanted(texts, novelty, interrupts), num)
-        for found, (number, pieces, text) in enumerate(wanted, 1):
+        for found, (number, pieces, drawn) in enumerate(wanted, 1):
+            text = heard.heard(drawn)
             if found == 1 and seed is None and position is None:
                 on = f" on {options.device}" if options.device != "cpu" else ""
                 note(f"seed {options.seed}{on}")
             if json:
                 facts = {"text": "".join(text), "prompt": prompt, "number": number}
-                output.write(jsonlib.dumps(facts | _facts(model, options, pieces)) + "\n")
+                facts |= _facts(model, options, pieces, heard)
+                output.write(jsonlib.dumps(facts) + "\n")
             else:
                 if headed:
                     output.write(f"--- {found} of {num} ---\n")
@@ -123,6 +128,7 @@ def sample(
                     output.write(piece)
                 if output.watched or num > 1:
                     output.write(between)
+                heard.tell()
             if save_state is not None and isinstance(pieces, Writer):
                 _save(pieces.position, save_state)
             if interrupts.signal is not None:
@@ -192,15 +198,15 @@ def _given(
 
 
 def _facts(
-    model: TextModel, options: SamplingOptions, pieces: Writer | Iterator[str]
+    model: TextModel, options: SamplingOptions, pieces: Writer | Iterator[str], heard: Copying
 ) -> dict[str, object]:
-    """What repeats a text, and its likelihood where known."""
+    """What repeats a text, its likelihood where known, and what was copied where asked for."""
     from textgen.inference.writer import Writer
 
     facts = {**vars(options), "checkpoint": str(model.header.path), "digest": model.digest}
     if isinstance(pieces, Writer):
         facts |= {"characters": pieces.written, "nats_per_char": pieces.nats_per_char}
-    return facts
+    return facts | heard.facts()
 
 
 def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[str]:
@@ -220,10 +226,12 @@ def _stoppable(texts: Iterator[str], interrupts: Interrupts) -> Iterator[str]:
         yield text
 
 
-def _check_target(path: Path, num: int) -> None:
-    """Find out before anything is written whether the state can be kept."""
+def _check_target(path: Path | None, num: int) -> None:
+    """Find out before anything is written whether the state can be kept, where it is to be."""
     from textgen.inference.writer import check_target
 
+    if path is None:
+        return
     if num > 1:
         what = f"--save-state keeps the state of one text, and --num is {num}"
         raise UsageError(what, "leave out --num")
