@@ -9,6 +9,7 @@ from conftest import prose
 
 from textgen.cli.app import app
 from textgen.cli.memory import lines_of
+from textgen.errors import UsageError
 from textgen.inference.reach import Memory
 
 HALVED = Memory(
@@ -52,3 +53,8 @@ def test_the_sentence_rounds_and_says_where_the_measure_ends() -> None:
     assert "uses about 1,024 or more characters" in lines_of(flat)[-2]
     nothing = Memory(1.0, 3.0, np.ones(1024), np.ones(1024), np.ones(1024), 9)
     assert lines_of(nothing)[-2].startswith("knows nothing of this text")
+
+
+def test_a_model_of_documents_is_refused(lines: Path) -> None:
+    with pytest.raises(UsageError, match="is of documents"):
+        app(["memory", "-c", str(lines)], standalone_mode=False)

@@ -48,3 +48,11 @@ def test_a_model_that_reads_backward_pays_for_the_same_line(tmp_path: Path) -> N
     result = evaluate(model.network(), [ids])
     found = bits(model, lines_of(model, "fox\n"))
     assert found[0] == pytest.approx(result.nats_per_char * 4 / math.log(2), rel=1e-5)
+
+
+def test_a_line_is_a_document_to_a_model_of_documents(lines: Path) -> None:
+    model = textgen.load(lines)
+    (text,) = lines_of(model, "oldfox\n")
+    result = model.score("oldfox\n")
+    assert bits(model, [text])[0] == pytest.approx(result.bits_per_char * 7, rel=1e-5)
+    assert result.characters == 7

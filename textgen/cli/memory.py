@@ -14,6 +14,7 @@ from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
 from textgen.cli.table import table
 from textgen.cli.terminal import visible
 from textgen.config import UNKNOWN, SamplingOptions
+from textgen.errors import UsageError
 
 if TYPE_CHECKING:
     from textgen.inference.reach import Memory
@@ -55,6 +56,9 @@ def memory(
     prepare_device(torch.device("cpu"))
     for number, run in enumerate(checkpoint or [None]):
         model = TextModel(find_checkpoint(run, checkpoints))
+        if model.vocabulary.end is not None:
+            what = f"{model.header.path} is of documents, each of which begins from zero state"
+            raise UsageError(f"{what}; expected a model of one text", "name another run: -c RUN")
         name, text = (str(file), file) if file else own_text(model, "val")
         ids = np.concatenate([np.zeros(0, model.vocabulary.dtype), *model.blocks(text, unknown)])
         found = remember(model.network(), ids)

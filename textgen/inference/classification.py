@@ -21,7 +21,8 @@ UNKNOWN_BITS = math.log2(0x110000)  # of a character the model never saw: any co
 def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
     """The bits that each text costs, (n,); characters the model never saw cost 20 bits each.
 
-    Texts begin after a line end, or with a model that reads backward end before one.
+    Texts begin after a line end, or with a model that reads backward end before one; of a model of
+    documents each is a document, its end symbol too.
     """
     turn = -1 if model.backward else 1
     first = first_id(model.vocabulary)
@@ -31,7 +32,8 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
         known = model.vocabulary.encode(text, "skip")[::turn].astype(np.int64)
         if model.vocabulary.level == "char":
             found[place] = UNKNOWN_BITS * (len(text) - len(known))
-        ids.append(np.concatenate([[first], known]))
+        closed = [] if model.vocabulary.end is None else [model.vocabulary.end]
+        ids.append(np.array([first, *known, *closed], np.int64))
     network = model.network()
     for some in _groups([len(each) for each in ids], len(model.vocabulary)):
         found[some] += _nats(network, [ids[i] for i in some]) / math.log(2)
@@ -41,6 +43,8 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
 def lines_of(model: TextModel, text: str) -> list[str]:
     """The lines of a text, each with the line end that closes it in the order of reading."""
     lines = text.removesuffix("\n").split("\n")
+    if model.vocabulary.end is not None:
+        return lines
     return [f"\n{line}" if model.backward else f"{line}\n" for line in lines]
 
 
