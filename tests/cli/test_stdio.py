@@ -91,7 +91,7 @@ def test_what_ascii_lacks_is_escaped_and_noted(shell: Shell, corpus: Path, tmp_p
     (tmp_path / "caf\u00e9.txt").write_bytes(corpus.read_bytes())
     done = shell("textgen eval -c $run caf*.txt", **ASCII)
     assert done.returncode == 0
-    assert done.stdout.endswith(r"caf\ufffd\ufffd.txt" + "\n")
+    assert done.stdout.splitlines()[0].endswith(r"caf\ufffd\ufffd.txt")
     assert done.stderr == "note: ascii lacks some characters; they are escaped, as \\xe9 is\n"
     assert shell("textgen --help", **ASCII).stderr == ""
 
