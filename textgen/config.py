@@ -28,7 +28,7 @@ SEEDS = 2**63  # seeds lie below it
 MOST = 10**12  # steps, texts, and characters of a text that is written
 MOST_LAYERS = 64
 NOT_PLANNED = ("val_file", "documents")  # settings whose default, None, is a choice too
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
@@ -155,7 +155,7 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         check(self, Choices)
         for path in (*self.files, *([self.val_file] if self.val_file else [])):
-            if _CONTROL.search(path):
+            if CONTROL.search(path):
                 what = f"the path {path!r} holds a control character; expected none"
                 raise CorpusError(what, "rename the file")
         for name, value in (("normalize", self.normalize), ("min_count", self.min_count)):

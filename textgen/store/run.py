@@ -39,9 +39,7 @@ class Run:
         self.metrics = folder / "metrics.jsonl"
         self._lock: Lock | None = None
         self._saved = False  # by this process, so that `last` is of this run
-        self._best_step: int | None = (
-            None  # of the evaluation whose weights `best` is known to hold
-        )
+        self._best_step: int | None = None  # of the evaluation whose weights `best` holds, if known
 
     @property
     def checkpoints(self) -> tuple[Path, Path, Path]:
@@ -86,7 +84,7 @@ class Run:
         A best of another run beside a last that was never validated is only left over: the run was
         started over, and stopped before it was removed.
         """
-        for path in self.checkpoints:
+        for path in (path for path in self.checkpoints if path != header.path):
             with suppress(CheckpointError):
                 other = read_header(path).record
                 left_over = path == self.best and header.record.best is None

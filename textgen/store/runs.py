@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from textgen.config import CONTROL
 from textgen.errors import RunError, UsageError, quoted
 from textgen.store.archive import SEE_RUNS, missing
 from textgen.store.run import Run
@@ -46,8 +47,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
     """A run to begin, or UsageError for a name that is no folder name, RunError if it exists."""
     plain = name not in ("", ".", "..") and not {"/", "\\"} & {*name}
-    controls = any(c < " " or "\x7f" <= c < "\xa0" for c in name)
-    if not plain or controls or len(os.fsencode(name)) > 255:
+    if not plain or CONTROL.search(name) or len(os.fsencode(name)) > 255:
         what = "expected a plain folder name of at most 255 bytes"
         raise UsageError(f"`run` is {name!r}; {what}", "try `run=plays`")
     run = Run(checkpoints / name)

@@ -59,9 +59,16 @@ def begin(
         tuning.carry_over(base, network, corpus.vocabulary)
     mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary)
     learner = Learner(network, planned.training, corpus.train, device, mixed)
-    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
-    loop.ancestors, loop.mixed = ancestors, mixed
-    return loop
+    return Loop(
+        run,
+        corpus,
+        corpus_config,
+        planned,
+        learner,
+        began=began,
+        ancestors=ancestors,
+        mixed=mixed,
+    )
 
 
 def resume(

@@ -1,7 +1,6 @@
 """Fine-tuning: a run that begins with the weights of another, on a text of its own."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Ancestor
 from textgen.text.corpus import read_corpus
 from textgen.text.cutting import shown
-from textgen.text.vocabulary import Vocabulary
+from textgen.text.vocabulary import Vocabulary, symbols_of
 
 _SHAPE = ("cell", "layers", "hidden", "embedding", "skip")
 _PER_CHARACTER = ("embedding.weight", "head.weight", "head.bias")
@@ -63,7 +62,9 @@ def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None
     it; the rows of new ones stay as they are.
     """
     before = read_vocabulary(base)
-    found = vocabulary.lookup(_symbols(before)).tolist()
+    of_bytes = np.arange(256, dtype=np.uint8)
+    known: NDArray = of_bytes if before.level == "byte" else symbols_of(before.characters, "char")
+    found = vocabulary.lookup(known).tolist()
     unknown = [vocabulary.unknown] if before.has_unknown else []
     end = [vocabulary.end] if before.has_end and vocabulary.has_end else []
     rows = torch.tensor([*found, *unknown, *end])
@@ -75,13 +76,6 @@ def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None
                 tensor[rows] = old[: len(rows)]  # the end symbol's is the last
             else:
                 tensor.copy_(old)
-
-
-def _symbols(vocabulary: Vocabulary) -> NDArray[Any]:
-    """What each id stands for: its code point, or its byte."""
-    if vocabulary.level == "byte":
-        return np.arange(256, dtype=np.uint8)
-    return np.frombuffer(vocabulary.characters.encode("utf-32-le"), np.uint32)
 
 
 def ancestors(base: Header) -> tuple[Ancestor, ...]:
