@@ -4,7 +4,7 @@ Of a text cut into documents each begins from zero state, and its end symbol cou
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +23,7 @@ CHUNK = 512  # characters a stream reads at a time, no influence on the result; 
 LOGITS = 1 << 24  # so many logits at a time would be passed
 GROUP = 1 << 20  # ids of documents that are scored at a time
 SIDE_BY_SIDE = 256  # documents at most
+TEXTS = 512  # side by side, of about one length
 WARM_UP = 128  # characters each stream but the first reads, unscored, before its part
 PARTS = 64  # streams side by side, fewer where a part would have less than 256 characters
 
@@ -80,6 +81,33 @@ def evaluate(
         if progress:
             progress(count)
     return Evaluation(total / max(1, characters), characters)
+
+
+def nats_of_each(
+    network: CharModel, texts: Sequence[NDArray], state: State | None = None
+) -> NDArray[np.float64]:
+    """-ln p of each of `texts`, ids (n,), but for its first id: sums, computed side by side.
+
+    state: of one stream, in which each text begins; zero state by default.
+    """
+    device = next(network.parameters()).device
+    state = state or State.zeros(network.config, 1, device)
+    found = np.zeros(len(texts))
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+    while order:
+        longest = len(texts[order[0]])
+        room = LOGITS // (longest * network.config.vocabulary_size)
+        some, order = order[: max(1, min(TEXTS, room))], order[max(1, min(TEXTS, room)) :]
+        padded = np.full((longest, len(some)), -1)
+        for column, i in enumerate(some):
+            padded[: len(texts[i]), column] = texts[i]
+        ids = torch.from_numpy(padded).to(device)
+        size, after = _chunk(network, len(some)), state.repeated(len(some))
+        for begin in range(0, longest - 1, size):
+            window = ids[begin : begin + size + 1]
+            loss, after = _loss(network, (window[:-1].clamp(min=0), window[1:]), after)
+            found[some] += loss.sum(0, dtype=torch.float64).cpu().numpy()
+    return found
 
 
 def validate(

@@ -11,20 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.functional import log_softmax
 
 from textgen.bounds import Number
 from textgen.config import SamplingOptions
 from textgen.errors import UsageError
+from textgen.inference.evaluation import nats_of_each
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import prologue
-from textgen.model.network import CharModel, State
+from textgen.model.network import State
 
 TRIES = 32  # texts that each model writes
 JOINT = 24  # characters of the other text that must follow
 KEPT = 48  # proposals of each model that both score
-SIDE_BY_SIDE = 512  # texts that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -86,29 +84,10 @@ def _nats(model: TextModel, given: str, texts: list[str]) -> list[float]:
     network = model.network()
     first = encode(given)[::turn].astype(np.int64)
     first = np.array([*prologue(model.vocabulary, first), *first])
-    ids = [encode(text)[::turn].astype(np.int64) for text in texts]
-    found = np.zeros(len(texts))
-    by_length = sorted(range(len(texts)), key=lambda i: len(ids[i]))
+    ids = [np.array([first[-1], *encode(text)[::turn]]) for text in texts]
     with torch.inference_mode():
         state = State.zeros(network.config, 1)
-        logits, state = network(torch.from_numpy(first.copy())[:, None], state)
-        for begin in range(0, len(texts), SIDE_BY_SIDE):
-            these = by_length[begin : begin + SIDE_BY_SIDE]
-            found[these] = _means(network, state, logits[-1], [ids[i] for i in these])
-    return found.tolist()
-
-
-def _means(
-    network: CharModel, state: State, logits: torch.Tensor, ids: list[NDArray]
-) -> NDArray[np.float64]:
-    """The mean of -ln p of each of `ids`, (n,) int64, after a state and the logits it gave."""
-    lengths = torch.tensor([len(each) for each in ids])
-    padded = torch.zeros((int(lengths.max()), len(ids)), dtype=torch.int64)
-    for column, each in enumerate(ids):
-        padded[: len(each), column] = torch.from_numpy(each.copy())
-    spread = state.map(lambda part: part.expand(len(ids), -1).contiguous())
-    after, _ = network(padded, spread)
-    all_logits = torch.cat([logits.expand(1, len(ids), -1), after[:-1]])
-    nats = -log_softmax(all_logits.float(), -1).gather(-1, padded[..., None])[..., 0]
-    inside = torch.arange(len(padded))[:, None] < lengths
-    return ((nats * inside).sum(0) / lengths).numpy()
+        if len(first) > 1:
+            _, state = network(torch.from_numpy(first[:-1].copy())[:, None], state)
+    sums = nats_of_each(network, ids, state)
+    return [nats / (len(each) - 1) for nats, each in zip(sums.tolist(), ids, strict=True)]

@@ -41,6 +41,10 @@ class State:
         """The same values, cut off from the gradient: where backpropagation is truncated."""
         return self.map(Tensor.detach)
 
+    def repeated(self, streams: int) -> "State":
+        """The state of one stream, for so many."""
+        return self.map(lambda part: part.expand(streams, -1).contiguous())
+
     def copy_(self, other: "State") -> None:
         for name, part in self.parts.items():
             part.copy_(other.parts[name])
