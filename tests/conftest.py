@@ -94,3 +94,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     from faults.rot import small_files
 
     return small_files(tmp_path_factory.mktemp("rot"))
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with two finished runs `one` and `two`."""
+    for name in ("one", "two"):
+        shutil.copytree(trained, tmp_path / "checkpoints" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +13,8 @@ Call = Callable[..., str]
 
 
 @pytest.fixture
-def call(
-    tmp_path: Path,
-    trained: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Call:
+def call(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> Call:
     """What `textgen clean` says, beside two finished runs `one` and `two`."""
-    for name in ("one", "two"):
-        shutil.copytree(trained, tmp_path / "checkpoints" / name)
-    monkeypatch.chdir(tmp_path)
 
     def clean(*arguments: str) -> str:
         assert app(["clean", *arguments], standalone_mode=False) is None

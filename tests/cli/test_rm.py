@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +15,9 @@ Call = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def call(
-    tmp_path: Path,
-    trained: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    two_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Call:
     """The exit code and stderr of a command, beside two runs `one` and `two`."""
-    for name in ("one", "two"):
-        shutil.copytree(trained, tmp_path / "checkpoints" / name)
-    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["textgen", *arguments])
