@@ -14,6 +14,7 @@ from textgen.errors import CheckpointError, RunError
 from textgen.store import files
 from textgen.store import run as run_module
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
+from textgen.store.lock import Lock
 from textgen.store.run import Run
 from textgen.store.runs import checkpoint_at
 
@@ -128,6 +129,27 @@ def test_a_folder_that_was_removed_is_made_anew_and_whole(run: Run, save: Save) 
         with pytest.raises(RunError, match="another process"), Run(run.folder).locked():
             pass
         assert save(3) is None
+
+
+def test_a_folder_that_cannot_be_locked_again_is_tried_again_at_the_next_save(
+    run: Run, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(1)
+    shutil.rmtree(run.folder)
+
+    def removed_at_once(*_: object) -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lock, "_acquire", removed_at_once)
+        for _ in range(2):
+            with pytest.raises(RunError, match="No such file"):
+                save(2)
+            assert not run.folder.exists()
+    assert "was removed or renamed" in (save(3) or "")
+    assert step_of(run.last) == 3
+    with pytest.raises(RunError, match="another process"), Run(run.folder).locked():
+        pass
 
 
 def test_files_that_were_removed_from_the_folder_are_written_again(run: Run, save: Save) -> None:

@@ -23,6 +23,7 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         """Make the folder and lock it. Raises OSError, RunError if another process holds it."""
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._path = folder / ".lock"
@@ -31,6 +32,9 @@ class Lock:
             self._file = self._acquire()
         except BaseException:
             _close(self._of_folder)
+            if made:
+                with suppress(OSError):  # another process made use of it
+                    folder.rmdir()
             raise
 
     def release(self) -> None:

@@ -184,9 +184,9 @@ class Run:
                 f"{self.folder} was replaced by another while it was trained in; nothing is saved",
                 f"put the run's folder back, then: textgen resume {self.typed}",
             )
+        lock = Lock(self.folder)
         self._lock.release()
-        self._lock = None
-        self._lock = Lock(self.folder)
+        self._lock = lock
         if not gone:
             return None
         self._saved, self._best_step = False, None
