@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_resuming_is_exact(
 
 @pytest.mark.faults
 def test_many_random_faults(ground: Ground, request: pytest.FixtureRequest) -> None:
-    """The long form: `pytest -m faults -s --count 300 --seed 1 tests/faults`."""
+    """The long form: `pytest -m faults -n 0 -s --count 300 --seed 1 tests/faults`."""
     faulthandler.cancel_dump_traceback_later()  # it takes minutes
     count, seed = (request.config.getoption(name) for name in ("--count", "--seed"))
     done: Counter[str] = Counter()

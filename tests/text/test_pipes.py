@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,11 @@ def pipe(tmp_path: Path) -> Path:
 
 
 def fill(pipe: Path, text: str) -> threading.Thread:
-    thread = threading.Thread(target=pipe.write_text, args=(text,))
+    def write() -> None:
+        with suppress(BrokenPipeError):  # the reader may leave before all is written
+            pipe.write_text(text)
+
+    thread = threading.Thread(target=write)
     thread.start()
     return thread
 
