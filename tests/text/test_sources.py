@@ -156,6 +156,21 @@ def test_the_members_of_a_zip_file_are_texts_in_sorted_order(tmp_path: Path) -> 
     assert text_of(path) == "one\n" + TEXT
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "how"), [(6, 1, "encrypted"), (8, 99, "compressed in a way")]
+)
+def test_a_member_that_cannot_be_unpacked_is_not_called_damaged(
+    tmp_path: Path, offset: int, value: int, how: str
+) -> None:
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", DATA)
+    data = bytearray(path.read_bytes())
+    data[offset] = data[data.index(b"PK\1\2") + offset + 2] = value  # in both of its headers
+    path.write_bytes(data)
+    assert refusal(path).message.startswith(f"{path}:a.txt is {how}")
+
+
 def test_a_damaged_member_of_a_zip_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "texts.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -9,7 +9,7 @@ import pytest
 from conftest import SMALL
 
 import textgen
-from textgen.errors import CheckpointError, RunError
+from textgen.errors import CheckpointError, RunError, UsageError
 from textgen.events import Finished, Planned, Saved, Stepped
 from textgen.store.checkpoint import read_arrays, read_header
 
@@ -118,3 +118,11 @@ def test_threads_are_no_more_than_the_machine_has(
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     next(textgen.resume("tales", checkpoints=run.parent))
     assert seen[0] == 1
+
+
+def test_a_run_too_large_for_the_machine_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgen.training.memory.memory", lambda device: 1000)
+    with pytest.raises(UsageError, match="this machine has 0 GB"):
+        next(textgen.resume("tales", checkpoints=run.parent))

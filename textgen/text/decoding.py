@@ -146,7 +146,7 @@ class Reader:
                 hint = "name the byte order too, for example `encoding=utf-16-le`"
                 raise CorpusError(f"{name}: {error}", hint) from None
             taken += len(block)
-            lines += block.count(b"\n")
+            lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
             if text and not begun:
                 begun, marked = True, text.startswith("\ufeff")
                 text = text[marked:]

@@ -101,8 +101,12 @@ class Sources:
                     name = f"{path}:{member.filename}"
                     try:
                         file: Any = archive.open(member)
-                    except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+                    except zipfile.BadZipFile as error:
                         raise _damaged(name, 0, error) from None
+                    except NotImplementedError as error:  # it is a RuntimeError too
+                        raise _sealed(name, "compressed in a way that cannot be read") from error
+                    except RuntimeError as error:
+                        raise _sealed(name, "encrypted") from error
                     with file:
                         yield name, Stream(name, file, packed, ".zip")
                     if self.progress:
@@ -261,3 +265,7 @@ def _damaged(name: str, offset: int, error: Exception) -> CorpusError:
     why = str(error) or type(error).__name__
     what = f"{name} is damaged after {offset:,} bytes of its text: {why}"
     return CorpusError(what, "get the file anew, or name what can be unpacked of it")
+
+
+def _sealed(name: str, how: str) -> CorpusError:
+    return CorpusError(f"{name} is {how}", "unpack it, and name what comes out")

@@ -131,6 +131,7 @@ def extended(
     """
     model, training, size = record.model, record.training, len(corpus.train)
     notices: tuple[str, ...] = ()
+    check_memory(model, training.batch_size * training.bptt, device)
     try:
         check_precision(training.precision, device)
     except DeviceError as error:
