@@ -19,6 +19,7 @@ from textgen.cli import (
     ls,
     memory,
     play,
+    plot,
     resume,
     rm,
     sample,
@@ -36,7 +37,6 @@ app = typer.Typer(
     name="textgen",
     help="Train a small character model on a text file, and write with it.",
     invoke_without_command=True,
-    add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -48,6 +48,7 @@ app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
 app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
+app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)

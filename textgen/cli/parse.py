@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from textgen.bounds import help_of
+from textgen.cli.completion import run_names
 from textgen.config import Choices, SamplingOptions
 from textgen.errors import UsageError
 
@@ -34,7 +35,11 @@ CHECKPOINTS = Path("checkpoints")
 _FOLDER = typer.Option(envvar="TEXTGEN_CHECKPOINTS", help="The folder that holds the runs.")
 Checkpoints = Annotated[Path, _FOLDER]
 _RUN = "A run's name, its folder or a checkpoint file; none: the latest run."
-RunName = Annotated[str | None, typer.Argument(help=_RUN, show_default=False)]
+_RUN_NAME = typer.Argument(help=_RUN, show_default=False, autocompletion=run_names)
+RunName = Annotated[str | None, _RUN_NAME]
+_RUNS = "Runs, by name or folder, or checkpoint files; none: the latest run."
+_RUN_NAMES = typer.Argument(help=_RUNS, show_default=False, autocompletion=run_names)
+RunNames = Annotated[list[str] | None, _RUN_NAMES]
 
 
 def duration(name: str, text: str | None) -> float | None:

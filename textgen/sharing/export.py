@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from textgen.bounds import OneOf
-from textgen.errors import RunError, UsageError
+from textgen.sharing.output import Output, ending
 from textgen.sharing.page import is_page, page_file
 from textgen.sharing.rounding import PRECISIONS
 from textgen.sharing.weights import is_weights_file, weights_file
 from textgen.store.checkpoint import Header
-from textgen.store.files import unfit, write_file
 
 
 class Format(NamedTuple):
@@ -39,17 +38,9 @@ def export(
     Raises UsageError for another ending or precision, CheckpointError for a damaged checkpoint,
     RunError if the file cannot be written.
     """
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        expected = " or ".join(FORMATS)
-        found = f"{path} ends in {path.suffix!r}" if path.suffix else f"{path} has no ending"
-        raise UsageError(f"{found}; expected {expected}", f"try {path.stem}{next(iter(FORMATS))}")
+    form = FORMATS[ending(path, FORMATS)]
     precision = precision or form.precisions[0]
     OneOf(form.precisions).check("precision", precision)
-    hint = "name a file that does not exist, or an earlier export"
-    if there := unfit(path, "export", form.is_ours):
-        raise RunError(f"cannot export to {path}: it is {there}", hint)
-    try:
-        write_file(path, form.write(header, anonymous, precision))
-    except OSError as error:
-        raise RunError(f"cannot export to {path}: {error.strerror or error}", hint) from None
+    output = Output(path, "export", form.is_ours)
+    output.check()
+    output.write(form.write(header, anonymous, precision))

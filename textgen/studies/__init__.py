@@ -1,0 +1,1 @@
+"""What runs learned, shown to a person: pictures of their losses, a report of one page."""

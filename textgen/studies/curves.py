@@ -1,0 +1,61 @@
+"""The losses of a run, against what they can be drawn against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from textgen.errors import RunError
+from textgen.store.checkpoint import read_header
+from textgen.store.runs import find_run, is_file
+
+if TYPE_CHECKING:
+    from textgen.events import Evaluated
+    from textgen.store.record import Record
+
+
+class Axis(NamedTuple):
+    """field: of `Evaluated`; label: of the axis; unit: how much of the field is 1 on the axis."""
+
+    field: str
+    label: str
+    unit: float = 1.0
+
+
+AXES = {
+    "steps": Axis("step", "steps"),
+    "characters": Axis("characters", "characters read"),
+    "time": Axis("seconds", "minutes of training", 60.0),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run's name, as it is shown, and its record at its newest save."""
+
+    name: str
+    record: Record
+
+    @property
+    def evaluations(self) -> tuple[Evaluated, ...]:
+        return self.record.history
+
+    def along(self, axis: str) -> list[float]:
+        """Where the evaluations stand on one of AXES."""
+        field, _, unit = AXES[axis]
+        return [getattr(event, field) / unit for event in self.evaluations]
+
+
+def curve(run: str | None, checkpoints: Path) -> Curve:
+    """The curve of a run, or of a checkpoint file; None: of the latest run.
+
+    Raises RunError where there is no such run, or none of its losses was kept.
+    """
+    file = Path(run) if run and is_file(run) else None
+    folder = file.parent if file else find_run(run, checkpoints).folder
+    header = read_header(file or find_run(run, checkpoints).newest)
+    if not header.record.history:
+        what = f"{header.path} was not validated yet; expected one loss or more"
+        raise RunError(what, "train on: textgen resume")
+    return Curve(folder.name if header.record.kind != "export" else str(file), header.record)
