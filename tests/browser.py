@@ -120,11 +120,15 @@ class Browser:
             assert time.monotonic() < end, expression
             time.sleep(0.02)
 
-    def screenshot(self, path: Path, width: int = 900, dark: bool = False) -> None:
-        """The whole page as a PNG."""
+    def look(self, width: int = 900, dark: bool = False) -> None:
+        """Lay the page out for a window of that width, in a light or a dark scheme."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def screenshot(self, path: Path, width: int = 900, dark: bool = False) -> None:
+        """The whole page as a PNG."""
+        self.look(width, dark)
         taken = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(taken["data"]))

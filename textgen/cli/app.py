@@ -20,6 +20,7 @@ from textgen.cli import (
     memory,
     play,
     plot,
+    report,
     resume,
     rm,
     sample,
@@ -49,6 +50,7 @@ app.command("eval")(eval.evaluate)
 app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
 app.command("plot")(plot.plot)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)

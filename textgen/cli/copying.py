@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from textgen.cli.terminal import note, spelling
 
 if TYPE_CHECKING:
-    from textgen.inference.copying import Copied
     from textgen.inference.text_model import TextModel
 
 WIDTH = 60  # characters of a passage that are shown
@@ -42,7 +41,7 @@ class Copying:
         """What `--json` prints."""
         if self._model is None:
             return {}
-        copied, passage = self._copied(self._model)
+        copied, passage = self._known.copied_by(self._model, "".join(self._pieces))
         return {
             "copied_share": copied.share,
             "longest_copied": copied.longest,
@@ -55,18 +54,9 @@ class Copying:
             return
         from textgen.inference.copying import COPIED
 
-        copied, passage = self._copied(self._model)
+        copied, passage = self._known.copied_by(self._model, "".join(self._pieces))
         shown = passage if len(passage) <= WIDTH else passage[: WIDTH - 1] + "…"
         note(
             f"{copied.share:.1%} is in passages of {COPIED} characters or more that stand in the"
             f" training text; the longest has {copied.longest}: {shown}"
         )
-
-    def _copied(self, model: TextModel) -> tuple[Copied, str]:
-        """How much was copied, and the longest passage."""
-        turn = -1 if model.backward else 1
-        vocabulary = model.vocabulary
-        ids = vocabulary.encode("".join(self._pieces), "skip")[::turn]
-        copied = self._known.copied(ids)
-        passage = ids[copied.begin : copied.begin + copied.longest][::turn]
-        return copied, vocabulary.decode(passage)

@@ -82,9 +82,7 @@ def facts_of(found: Memory) -> dict[str, Any]:
 
 
 def lines_of(found: Memory) -> list[str]:
-    """A table and a sentence, within 80 columns."""
-    from textgen.inference.reach import LEFT, USED
-
+    """A table and two sentences, within 80 columns."""
     rows = [HEADINGS]
     for k in (2**n for n in range(found.longest.bit_length())):
         share = "" if found.full >= found.chance else f"{found.beyond(k):.1%}"
@@ -93,19 +91,4 @@ def lines_of(found: Memory) -> list[str]:
     rows.append(("all", f"{found.full:.4f}", "", "", ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [[cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in rows]
-    uses, left = found.reach(USED), found.reach(LEFT)
-    if uses is None or left is None:
-        sentence = "knows nothing of this text beside the characters' frequencies"
-    else:
-        rest = f"1 % of what it knows comes from beyond {_about(left, found.longest)}"
-        sentence = f"uses about {_about(uses, found.longest)} characters; {rest}"
-    steep = f"the gradient is below 1 % beyond {_about(found.gradient_reach, found.longest)}"
-    return [*table(aligned), sentence, steep]
-
-
-def _about(characters: int, longest: int) -> str:
-    """Two digits: 1234 as 1,200."""
-    unit = 10 ** max(0, len(str(characters)) - 2)
-    return (
-        f"{longest:,} or more" if characters >= longest else f"{round(characters / unit) * unit:,}"
-    )
+    return [*table(aligned), *found.in_words()]

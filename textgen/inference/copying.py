@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import TextgenError
+
+if TYPE_CHECKING:
+    from textgen.inference.text_model import TextModel
 
 COPIED = 30  # characters of a passage from which on it counts as copied
 
@@ -52,6 +56,14 @@ class KnownText:
         places = np.arange(len(ids))
         ends = np.maximum.accumulate(np.where(lengths >= COPIED, places + lengths, 0))
         return Copied(begin, int(lengths[begin]), float((places < ends).mean()))
+
+    def copied_by(self, model: TextModel, text: str) -> tuple[Copied, str]:
+        """How much a text that `model` wrote has of this one, and the longest passage."""
+        turn = -1 if model.backward else 1
+        ids = model.vocabulary.encode(text, "skip")[::turn]
+        copied = self.copied(ids)
+        passage = ids[copied.begin : copied.begin + copied.longest][::turn]
+        return copied, model.vocabulary.decode(passage)
 
     def lengths(self, ids: NDArray) -> NDArray[np.int64]:
         """The longest passage from each place of `ids` (m,) that is in the text: characters, (m,).

@@ -76,6 +76,25 @@ class Memory:
         """The largest k at which the gradient is a hundredth of the largest or more."""
         return int(np.flatnonzero(self.gradient >= LEFT).max(initial=0)) + 1
 
+    def in_words(self) -> tuple[str, str]:
+        """How far back it uses characters, and how far back its gradient reaches."""
+        uses, left = self.reach(USED), self.reach(LEFT)
+        if uses is None or left is None:
+            sentence = "knows nothing of this text beside the characters' frequencies"
+        else:
+            rest = f"1 % of what it knows comes from beyond {_about(left, self.longest)}"
+            sentence = f"uses about {_about(uses, self.longest)} characters; {rest}"
+        reach = _about(self.gradient_reach, self.longest)
+        return sentence, f"the gradient is below 1 % beyond {reach}"
+
+
+def _about(characters: int, longest: int) -> str:
+    """Two digits: 1234 as 1,200."""
+    unit = 10 ** max(0, len(str(characters)) - 2)
+    return (
+        f"{longest:,} or more" if characters >= longest else f"{round(characters / unit) * unit:,}"
+    )
+
 
 def remember(network: CharModel, ids: NDArray) -> Memory:
     """Measure the memory of `network` on the text `ids` (n,), in the order in which it reads.

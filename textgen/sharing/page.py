@@ -34,7 +34,7 @@ def page_file(header: Header, anonymous: bool, precision: str) -> list[bytes]:
     style = _source("page.css")
     script = _source("model.js") + _source("page.js")
     policy = (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)};"
+        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)};"
         " base-uri 'none'; form-action 'none'"
     )
     filled = {
@@ -64,7 +64,7 @@ def _source(name: str) -> str:
     return (files("textgen.sharing") / name).read_text(encoding="utf-8")
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """As a content-security policy names an element's text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
