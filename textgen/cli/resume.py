@@ -9,7 +9,18 @@ import typer
 import textgen
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, duration, option
 from textgen.cli.terminal import spelling
-from textgen.cli.train import DATA, DEFAULT, Cache, Device, Epochs, Json, Steps, Time, follow
+from textgen.cli.train import (
+    DATA,
+    DEFAULT,
+    Cache,
+    Device,
+    Epochs,
+    Json,
+    Steps,
+    Tensorboard,
+    Time,
+    follow,
+)
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
 RUN = typer.Argument(
@@ -27,6 +38,7 @@ def resume(
     cache: Cache = DEFAULT.cache,
     checkpoints: Checkpoints = CHECKPOINTS,
     device: Device = DEFAULT.device,
+    tensorboard: Tensorboard = None,
     json: Json = False,
 ) -> None:
     """Go on with a run exactly where it was last saved.
@@ -37,4 +49,4 @@ def resume(
     budget = {"time": duration("time", time), "epochs": epochs, "steps": steps}
     start = partial(textgen.resume, run, checkpoints=checkpoints, files=files, val_file=val_file)
     with spelling(files="--corpus"):
-        follow(partial(start, device=device, cache=cache, **budget), json)
+        follow(partial(start, device=device, cache=cache, **budget), json, tensorboard)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from textgen.cli.terminal import note
 from textgen.config import Choices
 
 if TYPE_CHECKING:
+    from textgen.cli.display import Show
     from textgen.events import Event
 
 DATA, BUDGET, MODEL, OPTIMISATION = "Data", "Budget", "Model", "Optimisation"
@@ -28,6 +29,8 @@ Steps = Annotated[int | None, training("steps", BUDGET)]
 Device = Annotated[str, training("device", OPTIMISATION)]
 Json = Annotated[bool, option("One JSON object per event on stdout.", OUTPUT, "--json")]
 Cache = Annotated[bool, training("cache", DATA)]
+_BOARD = option("Write event files for TensorBoard to this folder.", OUTPUT)
+Tensorboard = Annotated[Path | None, _BOARD]
 CORPUS = typer.Argument(
     help="Text files, folders, archives, or - for stdin; none: the bundled fables.",
     show_default=False,
@@ -81,6 +84,7 @@ def train(
     device: Device = DEFAULT.device,
     precision: Annotated[str, training("precision", OPTIMISATION)] = DEFAULT.precision,
     dry_run: Annotated[bool, DRY_RUN] = False,
+    tensorboard: Tensorboard = None,
     json: Json = False,
 ) -> None:
     """Train a model on text files.
@@ -99,20 +103,41 @@ def train(
     given = {name: context.params[name] for name in names}
     given["time"], given["save_every"] = duration("time", time), duration("save_every", save_every)
     given["hidden"] = widths(hidden)
-    follow(partial(textgen.train, *(corpus or []), **given), json)
+    follow(partial(textgen.train, *(corpus or []), **given), json, tensorboard)
 
 
-def follow(start: Callable[..., Iterator[Event]], json: bool) -> None:
+@contextmanager
+def board_in(folder: Path | None, show: Show) -> Iterator[Show]:
+    """`show`, which has each event written for TensorBoard too, if there is a folder for it."""
+    if folder is None:
+        yield show
+        return
+    from textgen.studies.board import Board
+
+    def show_and_write(event: Event) -> None:
+        show(event)
+        if notice := board.show(event):
+            show(notice)
+
+    with closing(Board(folder)) as board:
+        yield show_and_write
+
+
+def follow(
+    start: Callable[..., Iterator[Event]], json: bool, tensorboard: Path | None = None
+) -> None:
     """Show every event; at Ctrl-C or kill save and stop after the step.
 
-    start: makes the iterator of events, given where to tell how much of the text was read.
+    start: makes the iterator of events, given where to tell how much of the text was read;
+    tensorboard: the folder for event files.
     """
     from textgen.cli.display import reporter
     from textgen.events import Finished, Planned, Stepped
     from textgen.store.run import Run
 
     with (
-        reporter(json) as show,
+        reporter(json) as shown,
+        board_in(tensorboard, shown) as show,
         closing(cast(Any, start(progress=None if json else show))) as events,
     ):
         plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
