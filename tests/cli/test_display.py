@@ -239,6 +239,38 @@ def test_on_a_small_terminal_the_sample_makes_room_for_the_figures(
     assert ("it writes" in text) == (height >= 10)
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_validation_losses_are_drawn_over_all_steps(clock: Clock, width: int) -> None:
+    panel = _Panel(Console(file=io.StringIO(), force_terminal=True, width=width, height=24))
+    panel.show(PLAN)
+    panel.show(Sampled(1, "It was the fox who said so to the crow. " * 20))
+    assert "val" not in frame(panel)
+    for step, nats in ((400, 3.0), (1200, 2.0), (2000, 1.5)):
+        panel.show(replace(EVALUATED, step=step, val_nats=nats))
+    panel._console.file = io.StringIO()
+    panel._console.print(panel.frame())
+    lines = [line.rstrip() for line in shown(panel._console).splitlines()]
+    at = next(n for n, line in enumerate(lines) if line.startswith("3.00 "))
+    assert [line[:5] for line in lines[at : at + 3]] == ["3.00 ", " val ", "1.50 "]
+    assert len(lines[at + 2]) == 5 + (width - 6) // 2 + 1  # 2,000 of 4,000 steps
+    assert lines[at + 2].endswith("▁")
+    assert len(lines[at]) < len(lines[at + 1]) < len(lines[at + 2])
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(("height", "encoding"), [(15, "utf-8"), (24, "ascii"), (24, "utf-8")])
+def test_a_low_terminal_and_one_of_ascii_have_no_curve(
+    clock: Clock, height: int, encoding: str
+) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding)
+    panel = _Panel(Console(file=file, force_terminal=True, width=80, height=height))
+    for event in (PLAN, EVALUATED, replace(EVALUATED, step=1300)):
+        panel.show(event)
+    panel._console.print(panel.frame())
+    file.seek(0)
+    assert ("▁" in file.read()) == (height == 24 and encoding == "utf-8")
+
+
 def test_the_time_that_the_process_was_suspended_is_left_out(clock: Clock) -> None:
     panel = _Panel(screen())
     panel.show(PLAN)

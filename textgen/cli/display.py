@@ -17,6 +17,7 @@ from rich.text import Text
 
 from textgen.cli.info import alphabet_line, settings_lines
 from textgen.cli.live import Display
+from textgen.cli.sparkline import sparkline
 from textgen.cli.terminal import (
     clock,
     harmless,
@@ -30,6 +31,7 @@ from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Reading
 
 Show = Callable[[Event], None]
 REFRESH = 0.1  # seconds between two updates of the live figures
+HIGH = 16  # rows of a terminal that has room for a curve
 
 
 @contextmanager
@@ -111,6 +113,8 @@ class _Panel:
         self._figures = Text()
         self._train_nats: float | None = None  # smoothed
         self._val_nats: float | None = None
+        self._losses: list[tuple[float, float]] = []  # share of the steps done, and nats
+        self._steps = 1
         self._updated = 0.0  # on time.monotonic
         self._planned = False
 
@@ -121,15 +125,27 @@ class _Panel:
     def frame(self) -> Group:
         width, height = self._console.size
         figures = self._figures.wrap(self._console, width)
-        room = height - len(figures) - 4  # the bar, two borders, and a row above them
+        curve = self._curve(width) if height >= HIGH else []
+        # the bar, two borders, and a row above them
+        room = height - len(figures) - len(curve) - 4
         text = Text(self._sample).wrap(self._console, max(1, width - 4))[: max(0, min(6, room))]
-        below = Padding(Group(*figures), expand=True), self._bar
+        below = Padding(Group(*curve, *figures), expand=True), self._bar
         if not self._sample or not text:
             return Group(*below)
         lines = Text("\n").join(text)  # a plain string would be read as markup
         return Group(
             Panel(lines, title="it writes", title_align="left", border_style="dim"), *below
         )
+
+    def _curve(self, width: int) -> list[Text]:
+        """The validation losses of this sitting over all steps, with the highest and the lowest."""
+        if len(self._losses) < 2 or self._console.options.ascii_only:
+            return []
+        losses = [loss for _, loss in self._losses]
+        names = [f"{max(losses):.2f}", " val", f"{min(losses):.2f}"]
+        rows = sparkline(self._losses, width - len("0.00 ") - 1, len(names))
+        pairs = zip(names, rows, strict=True)
+        return [Text.assemble((f"{name:>4} ", "dim"), (row, "cyan")) for name, row in pairs]
 
     def paused(self, seconds: float) -> None:
         """Leave the time that the process was suspended out of the figures."""
@@ -151,6 +167,7 @@ class _Panel:
                 self._step(event)
             case Evaluated():
                 self._val_nats = event.val_nats
+                self._losses.append((min(1.0, event.step / self._steps), event.val_nats))
                 self._print(evaluation_line(event), "green" if event.best else "")
             case Sampled():
                 self._sample = harmless(event.text).strip("\n")
@@ -168,6 +185,7 @@ class _Panel:
         self._console.print(table)
         for notice in plan.notices:
             self._print(f"note: {notice}", "yellow")
+        self._steps = plan.training.steps
         self._first, self._chars_per_step = plan.step, plan.training.chars_per_step
         self._began = time.monotonic()
         self._bar.update(self._task, total=plan.training.steps, completed=plan.step, left="")
