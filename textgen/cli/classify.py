@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.surprise import fitted
 from textgen.cli.terminal import visible
 from textgen.errors import UsageError, quoted
 
 FILE = typer.Argument(help="The text, or with --lines the lines; -: stdin.", show_default=False)
-RUNS = typer.Option("--checkpoint", "-c", help="A run or a checkpoint file; two or more.")
+RUNS = typer.Option(
+    "--checkpoint", "-c", help="A run or a checkpoint file; two or more.", autocompletion=run_names
+)
 LINES = typer.Option("--lines", help="Each line by itself.")
 LABELS = typer.Option(help="A run for each line, named as by -c, for the accuracy.")
 

@@ -4,13 +4,16 @@ from typing import Annotated
 
 import typer
 
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.terminal import note, short
 from textgen.errors import CheckpointError, RunError
 from textgen.store import space
 from textgen.store.runs import find_run, list_runs
 
-RUNS = typer.Argument(help="Names of runs, or their folders; none: all.", show_default=False)
+RUNS = typer.Argument(
+    help="Names of runs, or their folders; none: all.", show_default=False, autocompletion=run_names
+)
 DRY_RUN = typer.Option("--dry-run", help="Say what would go, and remove nothing.")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from textgen.bounds import Number, OneOf
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
 from textgen.cli.terminal import looking, note, spelling, visible
 from textgen.config import UNKNOWN, SamplingOptions
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 FILES = typer.Argument(help="Texts to score; none: the run's own text.", show_default=False)
 CHECKPOINT = typer.Option(
-    "--checkpoint", "-c", help="A run or a checkpoint file; else the latest run."
+    "--checkpoint",
+    "-c",
+    help="A run or a checkpoint file; else the latest run.",
+    autocompletion=run_names,
 )
 
 SURPRISE = "Surprise"

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.terminal import note, short
 
-RUN = typer.Argument(help="A run's name, its folder or a checkpoint file.")
+RUN = typer.Argument(
+    help="A run's name, its folder or a checkpoint file.", autocompletion=run_names
+)
 FILE = typer.Argument(help="The file to write: page.html or weights.safetensors.")
 PRECISION = typer.Option(
     help="Of a page's weights: int8, fp16 or fp32.", show_default="int8 in a page"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from textgen.bounds import Number
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
 from textgen.cli.terminal import Output, note, visible
 from textgen.config import SamplingOptions
@@ -17,8 +18,16 @@ CHOICE, MODELS = "How characters are chosen", "Models"
 DEFAULT = SamplingOptions()
 LEFT = typer.Argument(help="The text before.", show_default=False)
 RIGHT = typer.Argument(help="The text after.", show_default=False)
-FORWARD = option("A run that reads forward; else the latest run.", MODELS, "--checkpoint", "-c")
-BACKWARD = option("A run that reads backward.", MODELS, "--backward-run", "-b")
+FORWARD = option(
+    "A run that reads forward; else the latest run.",
+    MODELS,
+    "--checkpoint",
+    "-c",
+    autocompletion=run_names,
+)
+BACKWARD = option(
+    "A run that reads backward.", MODELS, "--backward-run", "-b", autocompletion=run_names
+)
 TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")
 
 

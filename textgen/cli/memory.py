@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textgen.bounds import OneOf
+from textgen.cli.completion import run_names
 from textgen.cli.eval import own_text
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
 from textgen.cli.table import table
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from textgen.inference.reach import Memory
 
 FILE = typer.Argument(help="The text to measure on; none: what the run held out.")
-RUNS = typer.Option("--checkpoint", "-c", help="A run or a checkpoint file; may be repeated.")
+RUNS = typer.Option(
+    "--checkpoint",
+    "-c",
+    help="A run or a checkpoint file; may be repeated.",
+    autocompletion=run_names,
+)
 HEADINGS = ("last", "nats/char", "+-", "beyond", "gradient")
 
 

@@ -15,9 +15,9 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}  # seconds
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[hms])+|\d+(?:\.\d+)?", re.ASCII)
 
 
-def option(text: str, panel: str, *flags: str) -> Any:
-    """A flag with its help, in a panel of the help page."""
-    return typer.Option(*flags, help=text, rich_help_panel=panel)
+def option(text: str, panel: str, *flags: str, **more: Any) -> Any:
+    """A flag with its help, in a panel of the help page; more: as `typer.Option` takes it."""
+    return typer.Option(*flags, help=text, rich_help_panel=panel, **more)
 
 
 def training(name: str, panel: str) -> Any:

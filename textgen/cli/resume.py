@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import textgen
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, duration, option
 from textgen.cli.terminal import spelling
 from textgen.cli.train import (
@@ -24,7 +25,9 @@ from textgen.cli.train import (
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
 RUN = typer.Argument(
-    help="A run's name, folder or checkpoint file; none: the latest.", show_default=False
+    help="A run's name, folder or checkpoint file; none: the latest.",
+    show_default=False,
+    autocompletion=run_names,
 )
 
 

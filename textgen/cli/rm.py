@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.terminal import note, short, visible
 from textgen.errors import UsageError
 from textgen.store.runs import find_run
 from textgen.store.space import held, own_files, remove, size
 
-RUNS = typer.Argument(help="Names of runs, or their folders.", show_default=False)
+RUNS = typer.Argument(
+    help="Names of runs, or their folders.", show_default=False, autocompletion=run_names
+)
 YES = typer.Option("--yes", "-y", help="Do not ask.")
 
 

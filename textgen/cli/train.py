@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 import textgen
+from textgen.cli.completion import run_names
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, training, widths
 from textgen.cli.terminal import note
@@ -36,7 +37,9 @@ CORPUS = typer.Argument(
     show_default=False,
 )
 OVERWRITE = option("Start over a run that exists.", OUTPUT, "--overwrite")
-BASE = option("Begin with the weights of this run or checkpoint.", MODEL, "--from")
+BASE = option(
+    "Begin with the weights of this run or checkpoint.", MODEL, "--from", autocompletion=run_names
+)
 DRY_RUN = option("Show the plan and stop.", BUDGET, "--dry-run")
 
 
