@@ -92,7 +92,7 @@ def test_what_is_refused_before_anything_is_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "board").write_text("a file")
-    with pytest.raises(UsageError, match="a file; expected a folder"):
+    with pytest.raises(UsageError, match="is a file; expected a folder"):
         train(folder)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(TextgenError, match="tensorboard, which is not installed") as caught:

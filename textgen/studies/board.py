@@ -26,7 +26,7 @@ class Board:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises TextgenError where TensorBoard is not installed, UsageError for no folder."""
+        """Raises TextgenError where TensorBoard is not installed, UsageError for a file."""
         try:
             from tensorboard.compat.proto import event_pb2
             from tensorboard.summary.writer.record_writer import RecordWriter
@@ -35,7 +35,7 @@ class Board:
             hint = "install the extra: pip install 'textgen-lstm[tensorboard]'"
             raise TextgenError(what, hint) from None
         if folder.exists() and not folder.is_dir():
-            what = f"--tensorboard is {folder}, a file; expected a folder"
+            what = f"{folder} is a file; expected a folder for event files"
             raise UsageError(what, "name another: --tensorboard FOLDER")
         self._protocol: Any = event_pb2
         self._records: Callable[..., Any] = RecordWriter

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 360, 230  # of the drawing, in units that are pixels on a narrow page
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 10, 42  # margins
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 10, 42  # margins
 _TICKS = 5  # intervals on a linear axis, at most but for the one that holds the largest number
 
 
@@ -31,10 +31,11 @@ class Scale:
 
     @classmethod
     def holding(cls, label: str, values: Sequence[float]) -> Scale:
-        """A linear axis from the last tick below all of `values` to the first one above."""
+        """A linear axis from the last tick not above any of `values` to the first not below."""
         low, high = min(values), max(values)
         step = _step(low, high)
-        return cls(label, math.floor(low / step) * step, (math.floor(high / step) + 1) * step)
+        first = math.floor(low / step)
+        return cls(label, first * step, max(first + 1, math.ceil(high / step)) * step)
 
     @property
     def ticks(self) -> list[float]:
@@ -111,6 +112,6 @@ def _told(number: float) -> str:
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= 10 * unit or (abs(number) >= unit > 1e3):
             return f"{number / unit:.4g}{letter}"
-    if 0 < abs(number) < 1e-3:
+    if 0 < abs(number) < 0.005:
         return f"{number:.0e}".replace("e-0", "e-")
     return f"{number:,.0f}" if abs(number) >= 1e3 else f"{number:.4g}"
