@@ -70,20 +70,32 @@ def train(
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
     from textgen.text.sources import title
+    from textgen.training.follower import follow
+    from textgen.training.launch import launch
+    from textgen.training.ranks import join
     from textgen.training.start import begin
+    from textgen.training.start import resume as go_on
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
     held_out = [] if chosen.val_file is None else [Path(chosen.val_file)]
     # settings are checked before a pipe is read
     CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
-    target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run)
-    begun_from = None
-    if base is not None:
-        begun_from = read_header(find_checkpoint(str(base), Path(checkpoints)))
-    if not dry_run:
-        target.check_writable()
+    if launch().rank:
+        return follow(cache=chosen.cache)
     with ExitStack() as stack:
+        ranks = stack.enter_context(join().led())
+        name, replaces = run or title(paths[0]), overwrite or dry_run or ranks.resumes
+        target = new_run(name, Path(checkpoints), replaces)
+        if ranks.resumes:  # a rank was lost; from a checkpoint on there is one continuation
+            on = Choices(device=chosen.device, cache=chosen.cache)
+            yield from go_on(target.newest, ((), None), on, began, progress).events()
+            return None
+        begun_from = None
+        if base is not None:
+            begun_from = read_header(find_checkpoint(str(base), Path(checkpoints)))
+        if not dry_run:
+            target.check_writable()
         folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else target.folder
         with kept([*paths, *held_out], folder) as now:
             # absolute paths, so that the run can be resumed from another folder
@@ -114,11 +126,15 @@ def resume(
         planned end; `device`: by default the one it was trained on; `cache`.
     """
     began = clock.monotonic()
+    from dataclasses import replace
     from pathlib import Path
 
     from textgen.config import Choices
     from textgen.errors import UsageError
     from textgen.store.runs import find_source
+    from textgen.training.follower import follow
+    from textgen.training.launch import launch
+    from textgen.training.ranks import join
     from textgen.training.start import resume as go_on
 
     if others := sorted(choices.keys() - {"time", "epochs", "steps", "device", "cache"}):
@@ -126,9 +142,15 @@ def resume(
             f"`{others[0]}` is given; expected none but time, epochs, steps, device and cache",
             "to change a setting, train anew: textgen train",
         )
-    found = find_source(None if run is None else str(run), Path(checkpoints))
-    now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
-    yield from go_on(found, now, Choices(**choices), began, progress).events()
+    chosen = Choices(**choices)
+    if launch().rank:
+        return follow(cache=chosen.cache)
+    with join().led() as ranks:
+        found = find_source(None if run is None else str(run), Path(checkpoints))
+        now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
+        if ranks.resumes:  # what was asked for is in the checkpoint by now
+            chosen = replace(chosen, time=None, epochs=None, steps=None)
+        yield from go_on(found, now, chosen, began, progress).events()
 
 
 def _absolute(path: str | Path) -> str:

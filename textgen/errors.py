@@ -69,5 +69,16 @@ class DeviceError(TextgenError):
     """A device that this machine does not have, or that cannot do what is asked."""
 
 
+class RankLost(TextgenError):
+    """A process that trains a run together with this one is gone.
+
+    told: whether another process says so.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, told: bool = False) -> None:
+        super().__init__(message, hint)
+        self.told = told
+
+
 class Diverged(TextgenError):
     """Training reached a loss that is not a number."""

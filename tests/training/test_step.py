@@ -14,7 +14,8 @@ from networks import build, training_config
 from textgen.config import OPTIMIZERS
 from textgen.errors import CheckpointError
 from textgen.store.contents import LARGEST_WEIGHT
-from textgen.training.step import Arrays, Learner, first_network
+from textgen.training.ranks import Arrays
+from textgen.training.step import Learner, first_network
 
 IDS = np.random.default_rng(0).integers(20, size=500).astype(np.uint8)
 CPU = torch.device("cpu")

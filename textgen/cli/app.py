@@ -28,6 +28,8 @@ from textgen.cli import (
     train,
 )
 from textgen.cli.terminal import report_error, report_exception
+from textgen.errors import RankLost, UsageError
+from textgen.training.launch import launch
 
 # Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
 # short spin is as fast on an idle machine and many times faster on a busy one. It must be set
@@ -93,6 +95,12 @@ def main() -> None:
 def _report(error: BaseException) -> int:
     """Say what went wrong; the exit code."""
     match error:
+        case RankLost(told=True):
+            return error.exit_code
+        case typer.TyperException() | UsageError() if launch().rank:  # the first rank says it
+            return 2
+        case KeyboardInterrupt() | typer.Abort() if launch().rank:
+            return 130
         case typer.TyperException():  # what the parser found
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "textgen"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import fields
@@ -13,10 +15,11 @@ import typer
 
 import textgen
 from textgen.cli.completion import run_names
-from textgen.cli.interrupts import Interrupts
+from textgen.cli.interrupts import SIGNALS, Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, training, widths
 from textgen.cli.terminal import note
 from textgen.config import Choices
+from textgen.training.launch import launch
 
 if TYPE_CHECKING:
     from textgen.cli.display import Show
@@ -134,6 +137,8 @@ def follow(
     start: makes the iterator of events, given where to tell how much of the text was read;
     tensorboard: the folder for event files.
     """
+    if launch().rank:
+        return _follow_first_rank(start)
     from textgen.cli.display import reporter
     from textgen.events import Finished, Planned, Stepped
     from textgen.store.run import Run
@@ -160,3 +165,13 @@ def follow(
         raise typer.Exit(interrupts.exit_code)
     if isinstance(event, Finished) and not json:
         note(f"write with it: textgen sample {run.typed}")
+
+
+def _follow_first_rank(start: Callable[..., Iterator[Event]]) -> None:
+    """Train without a word; Ctrl-C and kill are the first rank's, which says when to stop."""
+    from textgen.training.ranks import join
+
+    join()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    deque(start(progress=None), maxlen=0)

@@ -123,13 +123,33 @@ def validate(
     most: score so many characters at most, the beginning of each part: an even sample of the text.
     end: the end symbol of a text that is cut into documents, all of which are scored.
     """
+    total, count = validated(network, ids, autocast, most, end=end)
+    return total / count
+
+
+def validated(
+    network: CharModel,
+    ids: NDArray,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    most: int | None = None,
+    *,
+    end: int | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> tuple[float, int]:
+    """The sum of -ln p, and of how many characters, of which `validate` is the mean.
+
+    share: which of how many shares of the text is scored; all of them together are all of it.
+    """
+    which, of = share
     if end is not None:
-        totals, counts = zip(*_of_documents(network, ids, end, autocast), strict=True)
-        return float(sum(totals) / sum(counts))
+        found = list(_of_documents(network, ids, end, autocast, share=share))
+        return float(sum(total for total, _ in found)), sum(count for _, count in found)
     streams = max(1, min(PARTS, len(ids) // 256))
     each = len(ids) if most is None else max(1, most // streams)
-    parts = _parts(len(ids) - 1, streams, each)
-    return _total(network, ids, parts, autocast) / int((parts.ends - parts.first).sum())
+    ours = slice(which * streams // of, (which + 1) * streams // of)
+    parts = _Parts(*(places[ours] for places in _parts(len(ids) - 1, streams, each)))
+    total = _total(network, ids, parts, autocast) if len(parts.ends) else 0.0
+    return total, int((parts.ends - parts.first).sum())
 
 
 def sampled(ids: NDArray, end: int, most: int) -> NDArray:
@@ -176,14 +196,18 @@ def _of_documents(
     ids: NDArray,
     end: int,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    *,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[float, int]]:
     """The sum of -ln p, and of how many characters, of some documents in `ids` after others.
+
+    share: see `validated`.
 
     Those read side by side are of about one length, so that little is read for nothing.
     """
     places = places_of(ids, end)
     lengths = places.ends - places.begins
-    order = lengths.argsort(kind="stable")
+    order = lengths.argsort(kind="stable")[share[0] :: share[1]]
     for begin in range(0, len(order), SIDE_BY_SIDE):
         some = order[begin : begin + SIDE_BY_SIDE]
         begins, ends = places.of(some)

@@ -11,11 +11,16 @@ DRAWN = 256  # characters that stand for all that are no target
 
 
 def mean_nats(
-    head: nn.Linear, x: Tensor, targets: Tensor, generator: torch.Generator | None = None
+    head: nn.Linear,
+    x: Tensor,
+    targets: Tensor,
+    generator: torch.Generator | None = None,
+    beside: Tensor | None = None,
 ) -> Tensor:
     """The mean of -ln p of targets (T, B) after the activations x (T, B, H): a scalar, float32.
 
-    Targets of -1 do not count.
+    Targets of -1 do not count. beside: other targets of the chunk, of streams that are computed
+    elsewhere.
 
     The softmax over a larger vocabulary is estimated on a CPU, see `_some`; on a GPU it is not, for
     how many rows that takes depends on the text, which a CUDA graph cannot have.
@@ -23,7 +28,9 @@ def mean_nats(
     rows: tuple[Tensor, Tensor] = head.weight, head.bias
     flat = targets.flatten()
     if len(head.weight) > FEW and x.device.type == "cpu":
-        rows, flat = _some(head, flat, generator)
+        whole = flat if beside is None else torch.cat([flat, beside.flatten()])
+        rows, places = _some(head, whole, generator)
+        flat = places[: len(flat)]
     return cross_entropy(linear(x.flatten(0, 1), *rows).float(), flat, ignore_index=-1)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from textgen.text.corpus import Corpus
 from textgen.text.documents import places_of
 from textgen.text.mapped import release
-from textgen.training.streams import RELEASED, Chunk
+from textgen.training.streams import ALL, RELEASED, Chunk
 
 PADDING = -1  # in a window: nothing to learn there
 SHORT = 16  # characters of documents on average, up to which streams are more and chunks shorter
@@ -45,8 +45,8 @@ class DocumentStreams:
         order = random.permutation(len(self._chunks))
         return order, self._chunks[order].cumsum()
 
-    def chunk(self, step: int) -> Chunk:
-        """What the streams read in `step`, counted from 0.
+    def chunk(self, step: int, part: slice = ALL) -> Chunk:
+        """What the streams, or a part of them, read in `step`, counted from 0.
 
         A stream is fresh where a document begins, and at the beginning of its run.
         """
@@ -54,8 +54,8 @@ class DocumentStreams:
             release(self.ids)
         number, done = divmod(step, self._steps)
         order, reached = self._order(number)
-        place = self._runs[:-1] + done  # in the list of chunks
-        over = place >= self._runs[1:]  # the run of this stream is a chunk shorter
+        place = self._runs[:-1][part] + done  # in the list of chunks
+        over = place >= self._runs[1:][part]  # the run of this stream is a chunk shorter
         at = reached.searchsorted(np.minimum(place, self._count - 1), "right")
         document = order[at]
         before = np.minimum(place, self._count - 1) - (reached[at] - self._chunks[document])

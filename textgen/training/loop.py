@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,20 +16,20 @@ from textgen.config import CorpusConfig, SamplingOptions
 from textgen.errors import Diverged, RunError
 from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Sampled, Saved, Stepped
 from textgen.inference.backward import writer
-from textgen.inference.evaluation import sampled, validate
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Uniforms
-from textgen.model.device import autocast
-from textgen.model.network import CharModel
+from textgen.model.network import CharModel, State
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import read_resumed
-from textgen.store.record import LONGEST_HISTORY, Ancestor, Record, new_identity
+from textgen.store.record import LONGEST_HISTORY, Ancestor, Record, new_identity, to_json
 from textgen.store.run import Run
 from textgen.text.corpus import Corpus
 from textgen.text.statistics import scripts
 from textgen.training.pace import Decisions
-from textgen.training.planning import EVALUATED, Plan, evaluation_worth
+from textgen.training.planning import Plan, evaluation_worth
+from textgen.training.ranks import Arrays
 from textgen.training.step import Learner
+from textgen.training.validation import Validation
 
 SAMPLE = 240  # characters of a sample shown while training
 SAMPLED = 5  # documents of a sample
@@ -52,6 +53,7 @@ class Loop:
     ancestors: tuple[Ancestor, ...] = ()
     mixed: NDArray | None = None  # the text that a share of the streams reads beside its own
     best: Mapping[str, NDArray] | None = None  # the weights of the best evaluation, if known
+    restored: Arrays | None = None  # what the learner goes on from
     _setbacks: int = 0
     _since: float = field(default_factory=time.monotonic)
 
@@ -63,6 +65,7 @@ class Loop:
         or at the end; in between that is a notice.
         """
         with self.run.locked():
+            self._begin_ranks()
             yield from self._train()
 
     def _train(self) -> Iterator[Event]:
@@ -130,20 +133,38 @@ class Loop:
         record = header.record
         config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
         network, device = CharModel(self.plan.model), self.learner.device
-        self.learner = Learner(network, config, self.corpus.train, device, self.mixed)
-        self.learner.restore(read_resumed(header), record.step)
+        ranks, self.restored = self.learner.ranks, read_resumed(header)
+        self.learner = Learner(network, config, self.corpus.train, device, self.mixed, ranks=ranks)
+        self.learner.restore(self.restored, record.step)
+        self._begin_ranks()
         self.history, self.best = list(record.history), self.run.read_best(record)
         return Noticed(f"{error.message}; going back to step {record.step}, to `lr={config.lr:g}`")
 
     def _step(self) -> Stepped:
         """The loss is read only now and then on a GPU, for reading it makes the host wait."""
         learner, lr, loss = self.learner, self.learner.lr, None
+        learner.ranks.tell("step", self._news())
         found = learner.advance()
         if learner.device.type == "cpu" or learner.step % 20 == 0:
             loss = float(found)
             if not loss <= 4 * self._worst():  # nor if it is no number
                 raise self._diverged(f"the loss became {loss:.4g}")
         return Stepped(learner.step, learner.config.steps, loss, lr)
+
+    def _begin_ranks(self) -> None:
+        """Tell the other ranks what to train, and from where."""
+        ranks, config = self.learner.ranks, self.learner.config
+        self._told = config
+        if ranks.size > 1:
+            ranks.tell("begin", to_json(self._record()).encode())
+            zeros = State.zeros(self.plan.model, config.batch_size)
+            ranks.share(self.restored or self.learner.arrays(zeros))
+        self.restored = None
+
+    def _news(self) -> bytes:
+        """The settings, if they are not those that the other ranks have."""
+        before, self._told = self._told, self.learner.config
+        return b"" if before is self._told else msgspec.json.encode(self._told)
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
@@ -189,22 +210,18 @@ class Loop:
         }
 
     @cached_property
-    def _held_out(self) -> NDArray:
-        """What a validation scores; of documents a sample is taken once."""
-        held_out, end = self.corpus.validation, self.corpus.vocabulary.end
-        return held_out if end is None else sampled(held_out, end, EVALUATED)
+    def _validation(self) -> Validation:
+        return Validation(self.corpus)
 
     def _evaluate(self, since: tuple[int, float]) -> Evaluated:
         """since: step and time of the last evaluation."""
         learner, config = self.learner, self.learner.config
         seconds = max(time.monotonic() - since[1], 1e-9)
-        precision = partial(autocast, config.precision, learner.device)
         train_nats = learner.take_losses()
         if not train_nats <= self._worst():
             raise self._diverged(f"the training loss became {train_nats:.4g}")
-        with learner.judged() as network:
-            end = self.corpus.vocabulary.end
-            val_nats = validate(network, self._held_out, precision, EVALUATED, end)
+        learner.ranks.tell("validate")
+        val_nats = self._validation.nats(learner)
         if not math.isfinite(val_nats):
             raise self._diverged(f"the validation loss became {val_nats}")
         self._check_weights()  # they may be the best ones
@@ -252,7 +269,15 @@ class Loop:
     def _save(self) -> Saved:
         begin = time.monotonic()
         self._check_weights()
-        record = Record(
+        record = self._record()
+        self.learner.ranks.tell("gather")
+        if notice := self.run.save(record, self.learner.arrays(), self.best):
+            self.learner.notices.append(notice)
+        self.learner.ranks.saved()
+        return Saved(record.step, str(self.run.last), round(time.monotonic() - begin, 4))
+
+    def _record(self) -> Record:
+        return Record(
             kind="last",
             corpus=self.corpus_config,
             vocabulary=self.corpus.vocabulary.characters,
@@ -265,6 +290,3 @@ class Loop:
             ancestors=self.ancestors,
             **self._facts(),
         )
-        if notice := self.run.save(record, self.learner.arrays(), self.best):
-            self.learner.notices.append(notice)
-        return Saved(record.step, str(self.run.last), round(time.monotonic() - begin, 4))

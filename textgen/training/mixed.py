@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from textgen.config import TrainingConfig
 from textgen.training.document_streams import DocumentStreams
-from textgen.training.streams import Chunk, Streams
+from textgen.training.streams import ALL, Chunk, Streams
 
 
 class MixedStreams:
@@ -19,14 +19,18 @@ class MixedStreams:
     ) -> None:
         size = config.batch_size
         of_mixed = max(1, min(size - 1, round(config.keep_mixing * size)))
+        self._size, self._own = size, size - of_mixed
         self._parts = [
             _streams(part, streams, config, end)
             for part, streams in ((ids, size - of_mixed), (mixed, of_mixed))
         ]
 
-    def chunk(self, step: int) -> Chunk:
-        """What the streams read in `step`, counted from 0."""
-        windows, fresh = zip(*(part.chunk(step) for part in self._parts), strict=True)
+    def chunk(self, step: int, part: slice = ALL) -> Chunk:
+        """What the streams, or a part of them, read in `step`, counted from 0."""
+        first, last, _ = part.indices(self._size)
+        ends = np.clip([[first, last]], [[0], [self._own]], [[self._own], [self._size]])
+        parts = zip(self._parts, ends - [[0], [self._own]], strict=True)
+        windows, fresh = zip(*(of.chunk(step, slice(*some)) for of, some in parts), strict=True)
         return Chunk(np.concatenate(windows, axis=1), np.concatenate(fresh))
 
 

@@ -18,7 +18,8 @@ from textgen.text.corpus import Progress, read_corpus
 from textgen.training import tuning
 from textgen.training.loop import Loop
 from textgen.training.planning import extended, plan
-from textgen.training.step import Arrays, Learner, first_network
+from textgen.training.ranks import Arrays, join
+from textgen.training.step import Learner, first_network
 
 Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation
 _WEIGHTS_ALONE = "it holds weights alone, so the optimizer and the streams' state begin anew"
@@ -38,7 +39,7 @@ def begin(
     began: when a budget's clock began, on `time.monotonic`; base: the checkpoint whose weights it
     begins with, instead of random ones.
     """
-    device = pick_device(choices.device)
+    device = join().device(pick_device(choices.device))
     if base is not None:
         corpus_config = tuning.check_base(base, choices, corpus_config)
     elif choices.keep_mixing:
@@ -58,7 +59,8 @@ def begin(
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
     mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary)
-    learner = Learner(network, planned.training, corpus.train, device, mixed)
+    ranks = join()
+    learner = Learner(network, planned.training, corpus.train, device, mixed, ranks=ranks)
     return Loop(
         run,
         corpus,
@@ -90,9 +92,10 @@ def resume(
             f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
             f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
         )
-    device = _same_device(choices.device, record.device)
-    most = max(torch.get_num_threads(), os.cpu_count() or 1)
-    torch.set_num_threads(min(record.threads, most))
+    device = join().device(_same_device(choices.device, record.device))
+    if join().size == 1:  # of many processes, each has the threads that it was started with
+        most = max(torch.get_num_threads(), os.cpu_count() or 1)
+        torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
     corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
     corpus_config = now or record.corpus
@@ -100,12 +103,14 @@ def resume(
     if record.kind == "best":
         planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))
     mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
-    learner = Learner(CharModel(planned.model), planned.training, corpus.train, device, mixed)
+    network = CharModel(planned.model)
+    learner = Learner(network, planned.training, corpus.train, device, mixed, ranks=join())
     if record.kind == "best":
         learner.restart(arrays["model"], record.step)
     else:
         learner.restore(arrays, record.step)
     loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
+    loop.restored = arrays if record.kind == "last" else None
     loop.history = [event for event in record.history if event.step <= record.step]
     loop.seconds, loop.identity = record.seconds, record.identity
     loop.best, loop.ancestors, loop.mixed = run.read_best(record), record.ancestors, mixed

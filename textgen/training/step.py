@@ -1,8 +1,8 @@
 """One training step, and all that changes from one step to the next."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,16 @@ from textgen.config import TrainingConfig
 from textgen.errors import CheckpointError
 from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
+from textgen.model.loss import FEW
 from textgen.model.network import CharModel, State
 from textgen.store.archive import OTHER_FILE
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.mapped import counts_of
 from textgen.training.mixed import streams_over
+from textgen.training.optimizers import MOMENTS, optimizer_of
+from textgen.training.ranks import Alone, Arrays
 from textgen.training.schedule import learning_rate
-from textgen.training.streams import Chunk, frequencies
-
-Arrays = dict[str, dict[str, NDArray]]
-# what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
-_MOMENTS = {
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-    "adam": ("step", "exp_avg", "exp_avg_sq"),
-    "rmsprop": ("step", "square_avg"),
-    "sgd": ("momentum_buffer",),
-}
+from textgen.training.streams import ALL, Chunk, frequencies
 
 
 def first_network(
@@ -58,8 +52,13 @@ class Learner:
         ids: NDArray,
         device: torch.device,
         mixed: NDArray | None = None,
+        *,
+        ranks: Alone | None = None,
     ) -> None:
-        """ids: of the text; mixed: of the one that a share of the streams reads, if one does."""
+        """ids: of the text; mixed: of the one that a share of the streams reads, if one does.
+
+        ranks: the processes that the streams are dealt to. Raises UsageError if there are too many.
+        """
         prepare_device(device)
         self.config = config
         self.device = device
@@ -68,10 +67,15 @@ class Learner:
         self.streams = streams_over(ids, config, mixed, end)
         self.network = network.to(device).train()
         self._average = self._copied() if config.average else None
-        self.optimizer = _optimizer(self.network, config, device)
+        self.optimizer = optimizer_of(self.network, config, device)
         self.scaler = self._scaler()
         self.generator = torch.Generator(device)
-        self.state = State.zeros(network.config, config.batch_size, device)
+        self.ranks = ranks or Alone()
+        self._part = self.ranks.part(config.batch_size)
+        # a softmax that is estimated is so by the characters of all streams
+        estimated = network.config.vocabulary_size > FEW and device.type == "cpu"
+        self._reads_all = estimated and self.ranks.size > 1
+        self.state = State.zeros(network.config, config.batch_size, device).of(self._part)
         wide = torch.float32 if device.type == "mps" else torch.float64
         self.loss_sum = torch.zeros((), dtype=wide, device=device)  # nats/char, since last taken
         self.loss_count = 0
@@ -87,7 +91,8 @@ class Learner:
 
     def advance(self) -> Tensor:
         """Do one step; the loss in nats/char, a scalar on the device."""
-        chunk = self._on_device(self.streams.chunk(self.step))
+        read = self.streams.chunk(self.step, ALL if self._reads_all else self._part)
+        chunk = self._on_device(read)
         self.generator.manual_seed(_mix(self.config.seed, self.step))
         for group in self.optimizer.param_groups:  # where a step is captured, its rate is a tensor
             lr = group["lr"]
@@ -111,18 +116,26 @@ class Learner:
 
     def _update(self, chunk: Tensor) -> Tensor:
         """Forward, backward and what follows from it, in place; the loss."""
+        beside = None
+        if self._reads_all:
+            ours = self._part
+            beside = torch.cat([chunk[1:-1, : ours.start], chunk[1:-1, ours.stop :]], dim=1)
+            chunk = chunk[:, ours]
         inputs, targets, fresh = chunk[:-2].clamp(min=0), chunk[1:-1], chunk[-1].bool()
         self.optimizer.zero_grad(set_to_none=True)
-        state = self.state.zeroed(fresh)
+        state, size = self.state.zeroed(fresh), self.config.batch_size * self.config.bptt
+        masks = self.network.masks(self.config.batch_size, self.generator).of(self._part)
         with autocast(self.config.precision, self.device):
-            loss, state = self.network.loss(inputs, targets, state, self.generator)
+            loss, state = self.network.loss(inputs, targets, state, masks, self.generator, beside)
+        loss = self.ranks.weighted(loss, targets, size)
         self.scaler.scale(loss).backward()
+        loss = self.ranks.reduced(self.network, loss.detach(), targets, size)
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.state.copy_(state.detach())
-        return loss.detach()
+        return loss
 
     def _scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
@@ -175,12 +188,20 @@ class Learner:
     def weights(self) -> dict[str, NDArray]:
         return {name: _array(tensor) for name, tensor in self._judged().items()}
 
-    def arrays(self) -> Arrays:
-        """All that `restore` takes, by group and name."""
-        return {g: {n: _array(a) for n, a in named.items()} for g, named in self._groups().items()}
+    def arrays(self, state: State | None = None) -> Arrays:
+        """All that `restore` takes, by group and name.
 
-    def _groups(self) -> dict[str, dict[str, Any]]:
-        """The live tensors and numbers of `arrays`."""
+        state: of all streams; by default all ranks give theirs, by `whole_state`.
+        """
+        groups = self._groups(state or self.whole_state())
+        return {g: {n: _array(a) for n, a in named.items()} for g, named in groups.items()}
+
+    def whole_state(self) -> State:
+        """That of the streams of all ranks, which call it at once."""
+        return self.state.map(partial(self.ranks.whole, streams=self.config.batch_size))
+
+    def _groups(self, state: State) -> dict[str, dict[str, Any]]:
+        """The live tensors and numbers of `arrays`; state: of all streams."""
         losses = {"sum": self.loss_sum, "count": self.loss_count, "grad_norm": self.grad_norm}
         moments = {
             f"{number}.{name}": moment
@@ -192,7 +213,7 @@ class Learner:
             "model": self._judged(),
             "live": {} if self._average is None else self.network.state_dict(),
             "optimizer": moments,
-            "state": dict(self.state.parts),
+            "state": dict(state.parts),
             "scaler": self.scaler.state_dict(),
             "losses": losses,
         }
@@ -200,6 +221,10 @@ class Learner:
     def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
         self._check(arrays, step)
+        self.take_up(arrays, step)
+
+    def take_up(self, arrays: Arrays, step: int) -> None:
+        """`restore` for arrays that another rank checked."""
         tensors = {
             group: {name: torch.from_numpy(np.array(a)) for name, a in named.items()}
             for group, named in arrays.items()
@@ -213,7 +238,7 @@ class Learner:
             moments.setdefault(int(number), {})[name] = moment
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.state.copy_(State(tensors["state"]))
+        self.state.copy_(State(tensors["state"]).of(self._part))
         if arrays["scaler"]:
             self.scaler.load_state_dict({k: a.item() for k, a in arrays["scaler"].items()})
         self.loss_sum.copy_(tensors["losses"]["sum"])
@@ -231,15 +256,16 @@ class Learner:
 
     def _check(self, arrays: Arrays, step: int) -> None:
         """Raise CheckpointError, naming the first array that is missing, misshapen or not ours."""
+        state = State.zeros(self.network.config, self.config.batch_size)
         expected = {
             f"{group}/{name}": np.shape(array)
-            for group, named in self._groups().items()
+            for group, named in self._groups(state).items()
             for name, array in named.items()
             if group != "optimizer"
         }
         in_order = (p for group in self.optimizer.param_groups for p in group["params"])
         for number, parameter in enumerate(in_order if step else ()):
-            for moment in _MOMENTS[self.config.optimizer]:
+            for moment in MOMENTS[self.config.optimizer]:
                 shape = () if moment == "step" else tuple(parameter.shape)
                 expected[f"optimizer/{number}.{moment}"] = shape
         found = {f"{g}/{n}": np.shape(a) for g, named in arrays.items() for n, a in named.items()}
@@ -260,36 +286,3 @@ def _array(value: Tensor | float) -> NDArray:
 
 def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _optimizer(
-    network: CharModel, config: TrainingConfig, device: torch.device
-) -> torch.optim.Optimizer:
-    """Weight decay touches matrices alone, neither biases nor the embedding; adam has none."""
-    groups: list[dict[str, Any]] = [
-        {"params": [], "weight_decay": config.weight_decay},
-        {"params": [], "weight_decay": 0.0},
-    ]
-    for name, parameter in network.named_parameters():
-        free = parameter.dim() < 2 or name.startswith("embedding")
-        groups[free]["params"].append(parameter)
-    cuda = device.type == "cuda"
-    lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
-    fused = cuda or device.type == "cpu"
-    if config.optimizer == "rmsprop":
-        return _eager(torch.optim.RMSprop)(groups, lr=lr, alpha=0.95, capturable=cuda)
-    if config.optimizer == "sgd":
-        return _eager(torch.optim.SGD)(groups, lr=lr, momentum=0.9, fused=fused)
-    betas = (0.7, 0.99)
-    return _eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
-
-
-def _eager(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
-    """The optimizer without what torch wraps around its methods for torch.compile.
-
-    The first call of any of these imports the compiler, which takes two seconds.
-    """
-    names = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
-    methods["step"] = torch.no_grad()(methods["step"])
-    return type(optimizer.__name__, (optimizer,), methods)

@@ -16,6 +16,7 @@ from textgen.text.mapped import release
 
 RELEASED = 256  # steps after which memory of a text that is read from its file is given back
 BLOCK = 4096  # characters that a stream reads on, about, before it goes elsewhere
+ALL = slice(None)  # streams
 RESETS = 0.01  # the share of chunks that begin from zero state, besides where a text or block does
 
 
@@ -77,8 +78,8 @@ class Streams:
         shift = random.integers(len(self.ids))
         return random.permutation(self._blocks) * len(self.ids) // self._blocks + shift
 
-    def chunk(self, step: int) -> Chunk:
-        """What the streams read in `step`, counted from 0.
+    def chunk(self, step: int, part: slice = ALL) -> Chunk:
+        """What the streams, or a part of them, read in `step`, counted from 0.
 
         A stream is fresh in its first step, where a block begins, in the step after it passed the
         corpus's end, and in a seeded 1 of 100, so that the model also learns to begin, as in
@@ -87,12 +88,12 @@ class Streams:
         if step % RELEASED == 0:
             release(self.ids)
         positions = self.positions(step)
-        window = self.ids[(positions + self._span) % len(self.ids)].astype(np.int64)
+        window = self.ids[(positions[part] + self._span) % len(self.ids)].astype(np.int64)
         fresh = positions < self.bptt if step else np.ones(len(positions), bool)
         if self._blocks:
             fresh |= self._turns(step)[1] == 0
         coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
-        return Chunk(window, fresh | (coin.random(len(positions)) < RESETS))
+        return Chunk(window, (fresh | (coin.random(len(positions)) < RESETS))[part])
 
 
 def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
