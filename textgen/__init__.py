@@ -53,9 +53,8 @@ def train(
     run is saved, to go on with `resume`.
 
     run: its name, by default the first file's; overwrite: start over a run that exists;
-    base: a run or a checkpoint to begin from, its weights and its shape;
-    dry_run: stop after the first event, the plan; nothing is written; progress: is called with how
-        much of the text was read, before the first event.
+    base: a run or a checkpoint to begin from, its weights and its shape; dry_run: stop after the
+    first event, the plan; nothing is written; progress: is told how much of the text was read.
     choices: the fields of `textgen.config.Choices`; the planner decides on those left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
@@ -70,30 +69,24 @@ def train(
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
     from textgen.text.sources import title
-    from textgen.training.follower import follow
-    from textgen.training.launch import launch
-    from textgen.training.ranks import join
-    from textgen.training.start import begin
-    from textgen.training.start import resume as go_on
+    from textgen.training import follower, launch, ranks, start
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
     held_out = [] if chosen.val_file is None else [Path(chosen.val_file)]
     # settings are checked before a pipe is read
     CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
-    if launch().rank:
-        return follow(cache=chosen.cache)
+    if launch.launch().rank:
+        return follower.follow(cache=chosen.cache)
     with ExitStack() as stack:
-        ranks = stack.enter_context(join().led())
-        name, replaces = run or title(paths[0]), overwrite or dry_run or ranks.resumes
-        target = new_run(name, Path(checkpoints), replaces)
-        if ranks.resumes:  # a rank was lost; from a checkpoint on there is one continuation
+        again = stack.enter_context(ranks.join().led()).resumes  # after a rank was lost
+        target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run or again)
+        if again:
             on = Choices(device=chosen.device, cache=chosen.cache)
-            yield from go_on(target.newest, ((), None), on, began, progress).events()
-            return None
-        begun_from = None
-        if base is not None:
-            begun_from = read_header(find_checkpoint(str(base), Path(checkpoints)))
+            resumed = start.resume(target.newest, ((), None), on, began, progress)
+            return (yield from resumed.events())
+        at = None if base is None else find_checkpoint(str(base), Path(checkpoints))
+        base_header = None if at is None else read_header(at)
         if not dry_run:
             target.check_writable()
         folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else target.folder
@@ -102,11 +95,8 @@ def train(
             absolute = tuple(map(_absolute, now))
             validation = absolute[-1] if held_out else None
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], validation)
-            loop = begin(target, corpus, chosen, began, base=begun_from, progress=progress)
-        if dry_run:
-            yield loop.planned()
-        else:
-            yield from loop.events()
+            loop = start.begin(target, corpus, chosen, began, base=base_header, progress=progress)
+        yield from [loop.planned()] if dry_run else loop.events()
 
 
 def resume(
@@ -132,10 +122,7 @@ def resume(
     from textgen.config import Choices
     from textgen.errors import UsageError
     from textgen.store.runs import find_source
-    from textgen.training.follower import follow
-    from textgen.training.launch import launch
-    from textgen.training.ranks import join
-    from textgen.training.start import resume as go_on
+    from textgen.training import follower, launch, ranks, start
 
     if others := sorted(choices.keys() - {"time", "epochs", "steps", "device", "cache"}):
         raise UsageError(
@@ -143,14 +130,14 @@ def resume(
             "to change a setting, train anew: textgen train",
         )
     chosen = Choices(**choices)
-    if launch().rank:
-        return follow(cache=chosen.cache)
-    with join().led() as ranks:
+    if launch.launch().rank:
+        return follower.follow(cache=chosen.cache)
+    with ranks.join().led() as leader:
         found = find_source(None if run is None else str(run), Path(checkpoints))
         now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
-        if ranks.resumes:  # what was asked for is in the checkpoint by now
+        if leader.resumes:  # what was asked for is in the checkpoint by now
             chosen = replace(chosen, time=None, epochs=None, steps=None)
-        yield from go_on(found, now, chosen, began, progress).events()
+        yield from start.resume(found, now, chosen, began, progress).events()
 
 
 def _absolute(path: str | Path) -> str:

@@ -138,7 +138,8 @@ def follow(
     tensorboard: the folder for event files.
     """
     if launch().rank:
-        return _follow_first_rank(start)
+        _follow_first_rank(start)
+        return
     from textgen.cli.display import reporter
     from textgen.events import Finished, Planned, Stepped
     from textgen.store.run import Run
