@@ -1,0 +1,164 @@
+"""Processes that torchrun started: one of them is killed, or Ctrl-C is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import textgen
+from textgen.events import Stepped
+from textgen.store.checkpoint import read_header
+from textgen.store.contents import read_resumed
+
+FLAGS = "--hidden 12,12 --embedding 6 --batch-size 5 --bptt 16 --precision fp32 --lr 0.01"
+STEPS = 300
+LIMIT = 120  # seconds after which a process counts as one that never ends
+
+
+@dataclass
+class Launched:
+    """torchrun with two ranks, in a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def events(self, name: str) -> list[dict]:
+        lines = self.out.read_text().splitlines(keepends=True)
+        events = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event for event in events if event["event"] == name]
+
+    def wait_until_step(self, step: int) -> None:
+        until = time.monotonic() + LIMIT
+        while not any(event["step"] >= step for event in self.events("stepped")):
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        return self.process.wait(LIMIT)
+
+    @property
+    def said(self) -> str:
+        """What the ranks say, without torchrun's own words."""
+        return "".join(re.findall(r"^(?:error|hint|saved|note).*\n", self.err.read_text(), re.M))
+
+
+@contextmanager
+def launched(
+    corpus: Path, folder: Path, *flags: str, restarts: int = 0, steps: int = STEPS
+) -> Iterator[Launched]:
+    out, err = folder / "out", folder / "err"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--max-restarts", str(restarts), "-m", "textgen", "train", str(corpus)]
+    command = [*launcher, *FLAGS.split(), "--checkpoints", str(folder), "--json"]
+    command += ["--steps", str(steps), "--save-every", "0.3s", *flags]
+    with out.open("wb") as o, err.open("wb") as e:
+        process = subprocess.Popen(command, stdout=o, stderr=e, start_new_session=True)
+    try:
+        yield Launched(process, out, err)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def rank_pid(launch: Launched, rank: int) -> int:
+    """The process of a rank: the launcher starts them in order."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(launch.process.pid)], capture_output=True, text=True
+    )
+    return sorted(map(int, found.stdout.split()))[rank]
+
+
+def assert_nobody_is_left(launch: Launched) -> None:
+    with pytest.raises(ProcessLookupError):
+        os.killpg(launch.process.pid, 0)
+
+
+def assert_goes_on(folder: Path) -> None:
+    """The last checkpoint is whole, and one process goes on from it."""
+    header = read_header(folder / "tales" / "last.safetensors")
+    read_resumed(header)
+    events = textgen.resume(folder / "tales")
+    assert next(e.step for e in events if isinstance(e, Stepped)) == header.record.step + 1
+    events.close()  # type: ignore[attr-defined]
+
+
+def kill_and_restart(corpus: Path, folder: Path, rank: int, step: int) -> None:
+    """torchrun takes the run up again from its last save, and it goes on to the end."""
+    with launched(corpus, folder, "--overwrite", restarts=1) as launch:
+        launch.wait_until_step(step)
+        os.kill(rank_pid(launch, rank), signal.SIGKILL)
+        assert launch.wait() == 0, launch.err.read_text()
+        plans = launch.events("planned")
+        assert f"rank {rank} of 2 is gone" in launch.said
+    assert len(plans) == 2
+    saved = [event["step"] for event in launch.events("saved")]
+    assert plans[1]["step"] in saved
+    assert launch.events("finished")[0]["step"] == STEPS
+
+
+def kill(corpus: Path, folder: Path, rank: int, step: int) -> None:
+    with launched(corpus, folder, steps=10**6) as launch:
+        launch.wait_until_step(step)
+        os.kill(rank_pid(launch, rank), signal.SIGKILL)
+        assert launch.wait() != 0
+        assert f"rank {rank} of 2 is gone" in launch.said
+        assert launch.said.count("error") == 1
+        assert_nobody_is_left(launch)
+    assert_goes_on(folder)
+
+
+def interrupt(corpus: Path, folder: Path, step: int, *, group: bool) -> None:
+    """group: whether all processes hear it, as from a terminal, or the launcher alone."""
+    with launched(corpus, folder, steps=10**6) as launch:
+        launch.wait_until_step(step)
+        (os.killpg if group else os.kill)(launch.process.pid, signal.SIGINT)
+        assert launch.wait() != 0
+        assert launch.said == f"saved; go on with: textgen resume tales --checkpoints {folder}\n"
+        assert_nobody_is_left(launch)
+        done = launch.events("stepped")[-1]["step"]
+    assert read_header(folder / "tales" / "last.safetensors").record.step == done
+    assert_goes_on(folder)
+
+
+def test_a_lost_rank_is_named_and_torchrun_takes_the_run_up_again(
+    corpus: Path, tmp_path: Path
+) -> None:
+    kill_and_restart(corpus, tmp_path, rank=1, step=40)
+
+
+def test_ctrl_c_saves_and_leaves_nobody_behind(corpus: Path, tmp_path: Path) -> None:
+    interrupt(corpus, tmp_path, step=20, group=True)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", range(10))
+def test_a_lost_rank_takes_the_run_down(corpus: Path, tmp_path: Path, number: int) -> None:
+    kill(corpus, tmp_path, number % 2, random.Random(number).randint(1, 200))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", range(10))
+def test_a_lost_rank_is_restarted(corpus: Path, tmp_path: Path, number: int) -> None:
+    kill_and_restart(corpus, tmp_path, number % 2, random.Random(number).randint(1, STEPS - 100))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", range(10))
+def test_ctrl_c_at_any_moment(corpus: Path, tmp_path: Path, number: int) -> None:
+    step = random.Random(number).randint(1, 200)
+    interrupt(corpus, tmp_path, step, group=number % 2 == 0)
