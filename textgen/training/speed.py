@@ -11,6 +11,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.model.device import has_bf16_units
 from textgen.model.network import CharModel
+from textgen.training.launch import launch
 from textgen.training.step import Learner
 
 THREAD_WORK = 3_250_000  # multiply-adds of a layer's step that keep one thread busy
@@ -38,9 +39,12 @@ class Trial:
 def measure(model: ModelConfig, trial: Trial) -> float:
     """Characters per second of training, by the fastest of a few steps on random characters.
 
+    Many processes are taken to be as fast as one with its share of the streams.
+
     Whatever else runs on the machine can make a step slower, never faster.
     """
-    how = {"batch_size": trial.batch_size, "bptt": trial.bptt, "precision": trial.precision}
+    streams = -(-trial.batch_size // launch().size)  # of one rank, where there are many
+    how = {"batch_size": streams, "bptt": trial.bptt, "precision": trial.precision}
     how |= {"steps": 100, "block": 0, "lr": 1e-3, "floor": 0.1, "average": 0.1}
     how |= {"warmup": 0, "weight_decay": 0.0, "sample_every": 0}
     config = TrainingConfig.of(Choices(optimizer=trial.optimizer, eval_every=100), **how)
@@ -56,7 +60,7 @@ def measure(model: ModelConfig, trial: Trial) -> float:
         spent = time.perf_counter() - begin
         if spent > 1 and len(seconds) >= 3:
             break
-    return config.chars_per_step * (trial.filled or 1) / min(seconds[1:])
+    return trial.batch_size * trial.bptt * (trial.filled or 1) / min(seconds[1:])
 
 
 def layer_seconds(model: ModelConfig, trial: Trial, share: int = 1) -> float:
