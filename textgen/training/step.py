@@ -126,7 +126,8 @@ class Learner:
         state, size = self.state.zeroed(fresh), self.config.batch_size * self.config.bptt
         masks = self.network.masks(self.config.batch_size, self.generator).of(self._part)
         with autocast(self.config.precision, self.device):
-            loss, state = self.network.loss(inputs, targets, state, masks, self.generator, beside)
+            given = inputs, targets, state, masks, self.generator
+            loss, state = self.network.loss(*given, beside=beside)
         loss = self.ranks.weighted(loss, targets, size)
         self.scaler.scale(loss).backward()
         loss = self.ranks.reduced(self.network, loss.detach(), targets, size)
