@@ -11,72 +11,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rank_jobs
 import torch
 from conftest import SMALL, prose
-from networks import build
+from networks import build, training_config
 from outcomes import outcome
+from rank_jobs import do, job, losses_of
 from torch import nn
 
-import textgen
 from textgen.errors import UsageError
-from textgen.events import Stepped
 from textgen.model.network import State
 from textgen.store.checkpoint import read_arrays, read_header
 from textgen.training.launch import Launch, launch
+from textgen.training.mixed import streams_over
 from textgen.training.ranks import Alone, Ranks, join
 
 STEPS, STOP = 200, 100
 RUN = {**SMALL, "dropout": 0.3, "weight_drop": 0.2, "lr": 0.02}
-# each process runs it: calls of textgen, left at a step; the first one keeps the losses
-PROGRAM = """
-import json, os, sys
-import textgen
-from textgen.events import Stepped
-
-for job in json.loads(sys.argv[1]):
-    how = job["how"]
-    how |= {"hidden": tuple(how["hidden"])} if "hidden" in how else {}
-    events = getattr(textgen, job["call"])(*job["names"], checkpoints=job["into"], **how)
-    losses = []
-    for event in events:
-        if isinstance(event, Stepped):
-            losses.append(event.loss)
-            if event.step == job["stop"]:
-                break
-    events.close()
-    if os.environ["RANK"] == "0":
-        with open(job["into"] + ".losses", "w") as file:
-            json.dump(losses, file)
-"""
 
 
-def job(into: Path, *names: object, stop: int = 0, call: str = "train", **how: object) -> dict:
-    return {"call": call, "names": [*map(str, names)], "into": str(into), "stop": stop, "how": how}
-
-
-def torchrun(count: int, folder: Path, jobs: list[dict]) -> None:
+def torchrun(count: int, jobs: list[dict]) -> None:
     """Do `jobs` with so many processes."""
-    program = folder / "program.py"
-    program.write_text(PROGRAM, encoding="utf-8")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
     done = subprocess.run(
-        [*launcher, str(program), json.dumps(jobs)], capture_output=True, text=True, timeout=300
+        [*launcher, rank_jobs.__file__, json.dumps(jobs)],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
-
-
-def alone(wanted: dict) -> None:
-    """The same job in this process."""
-    how = {"checkpoints": wanted["into"], **wanted["how"]}
-    losses = []
-    events = getattr(textgen, wanted["call"])(*wanted["names"], **how)
-    for event in events:
-        if isinstance(event, Stepped):
-            losses.append(event.loss)
-            if event.step == wanted["stop"]:
-                break
-    events.close()
-    Path(wanted["into"] + ".losses").write_text(json.dumps(losses))
 
 
 def jobs_of(folder: Path, texts: Path) -> dict[str, dict]:
@@ -89,6 +52,7 @@ def jobs_of(folder: Path, texts: Path) -> dict[str, dict]:
         "stopped": job(folder / "stopped", tales, stop=STOP, **whole),
         # a pass ends with chunks that are padding alone
         "documents": job(folder / "documents", lines, documents="line", **short),
+        "diverged": job(folder / "diverged", tales, diverges=17, save_every=1e-6, **short),
         "many": job(folder / "many", many, **{**short, "steps": 20, "eval_every": 10}),
     }
 
@@ -109,8 +73,8 @@ def folders(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """The runs of one process, and those of two."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     for wanted in jobs_of(one, texts).values():
-        alone(wanted)
-    torchrun(2, two, [*jobs_of(two, texts).values()])
+        do(wanted)
+    torchrun(2, [*jobs_of(two, texts).values()])
     return one, two
 
 
@@ -120,7 +84,7 @@ def run_in(folder: Path) -> Path:
 
 def assert_close(one: Path, other: Path, stopped: bool = False) -> None:
     """Losses to 1e-4, arrays to 1e-3."""
-    found, expected = (json.loads(Path(f"{f}.losses").read_text()) for f in (other, one))
+    found, expected = (json.loads(losses_of(f).read_text()) for f in (other, one))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     if stopped:
         assert_arrays_close(one, other)
@@ -145,7 +109,7 @@ def assert_arrays_close(one: Path, other: Path) -> None:
             np.testing.assert_allclose(found[group][name], array, atol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["whole", "documents", "many"])
+@pytest.mark.parametrize("kind", ["whole", "documents", "diverged", "many"])
 def test_two_processes_train_what_one_does(folders: tuple[Path, Path], kind: str) -> None:
     one, two = folders
     assert_close(one / kind, two / kind)
@@ -162,13 +126,28 @@ def test_a_run_that_two_began_one_or_three_go_on_with(
     for name in ("one", "three"):
         shutil.copytree(two / "stopped", tmp_path / name)
         jobs.append(job(tmp_path / name, run_in(tmp_path / name), call="resume"))
-    alone(jobs[0])
-    torchrun(3, tmp_path, jobs[1:])
-    whole = json.loads(Path(f"{one / 'whole'}.losses").read_text())
-    Path(f"{tmp_path / 'whole'}.losses").write_text(json.dumps(whole[STOP:]))
+    do(jobs[0])
+    torchrun(3, jobs[1:])
+    whole = json.loads(losses_of(one / "whole").read_text())
+    losses_of(tmp_path / "whole").write_text(json.dumps(whole[STOP:]))
     shutil.copytree(one / "whole", tmp_path / "whole")
     for name in ("one", "three"):
         assert_close(tmp_path / "whole", tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["blocks", "documents", "mixed"])
+def test_a_part_of_the_streams_reads_what_it_reads_of_the_whole(kind: str) -> None:
+    ids = np.random.default_rng(0).integers(20, size=900)
+    documents = np.concatenate([[19], *([*ids[n : n + n % 23] % 19, 19] for n in range(90))])
+    config = training_config(9, batch_size=7, bptt=8, keep_mixing=0.3)
+    mixed = documents if kind == "mixed" else None
+    streams = streams_over(ids if kind == "blocks" else documents, config, mixed, end=19)
+    for step in range(40):
+        whole = streams.chunk(step)
+        for part in (slice(0, 3), slice(3, 5), slice(5, 7), slice(4, 6)):
+            found = streams.chunk(step, part)
+            np.testing.assert_array_equal(found.window, whole.window[:, part])
+            np.testing.assert_array_equal(found.fresh, whole.fresh[part])
 
 
 @pytest.mark.parametrize(("streams", "ranks"), [(4, 4), (7, 3), (64, 5)])
