@@ -115,6 +115,8 @@ class Ranks(Alone):
         return pick_device(f"cuda:{self._local}") if device.type == "cuda" else device
 
     def tell(self, order: str, facts: bytes = b"") -> None:
+        if self.size == 1:  # nobody hears it
+            return
         self._broadcast(torch.tensor([ORDERS.index(order), len(facts)]))
         if facts:
             self._broadcast(torch.frombuffer(bytearray(facts), dtype=torch.uint8))
@@ -139,15 +141,18 @@ class Ranks(Alone):
         return arrays
 
     def weighted(self, loss: Tensor, targets: Tensor, size: int) -> Tensor:
+        if self.size == 1:
+            return loss
         weight = _weight(targets, size)
         return torch.where(weight > 0, loss, 0.0) * weight  # of padding alone the mean is NaN
 
     def reduced(self, network: nn.Module, loss: Tensor, targets: Tensor, size: int) -> Tensor:
         parameters = list(network.parameters())
         gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
-        tail = torch.stack([loss, _weight(targets, size)])
-        flat = self.total(torch.cat([*gradients, tail]))
-        flat[:-1].div_(flat[-1].clone())  # by 1, but where there is padding
+        weight = torch.ones_like(loss) if self.size == 1 else _weight(targets, size)
+        flat = self.total(torch.cat([*gradients, torch.stack([loss, weight])]))
+        if self.size > 1:
+            flat[:-1].div_(flat[-1].clone())  # by 1, but where there is padding
         *parts, loss, _ = flat.split([*map(len, gradients), 1, 1])
         for parameter, gradient in zip(parameters, parts, strict=True):
             parameter.grad = gradient.view_as(parameter)
