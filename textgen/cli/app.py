@@ -16,6 +16,7 @@ from textgen.cli import (
     export,
     fill,
     info,
+    inspect,
     ls,
     memory,
     play,
@@ -48,6 +49,7 @@ app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
 app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
+app.command("inspect")(inspect.inspect)
 app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
