@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from textgen.cli.shading import WIDTH
 from textgen.cli.table import table
 
 if TYPE_CHECKING:
@@ -107,4 +109,4 @@ def _unit_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from table(rows)
         yield "p: that any unit of the model seems by chance to follow any of these so closely"
     if facts["unfollowed"]:
-        yield f"no unit follows: {', '.join(facts['unfollowed'])}"
+        yield from wrap(f"no unit follows: {', '.join(facts['unfollowed'])}", WIDTH)
