@@ -39,10 +39,11 @@ def inspect(
 ) -> None:
     """Show what a model's gates and units do as it reads a text.
 
-    At most 32,768 characters are read. Of each layer's gates the mean, the shares
-    of values below 0.1 and above 0.9, and how many characters the state lasts until
-    the forget gate (of a GRU the update gate) leaves half of it. Then the units
-    that follow something a person can name, the strongest correlation first.
+    At most 32,768 characters are read. First come the gates of each layer: the
+    mean, the shares of values below 0.1 and above 0.9, and how many characters
+    the state lasts until the forget gate (of a GRU the update gate) leaves half
+    of it. Then come the units that follow something a person can name, such as
+    quotes or the place in the line, the strongest correlation first.
     """
     OneOf(UNKNOWN).check("unknown", unknown)
     _check(unit, gate, layers, file or prompt)
