@@ -4,7 +4,7 @@ python benchmarks/chance.py RUN --trials 200
 
 Each trial tests units that have nothing to do with a text: RUN's own, read on another part of its
 text, in order and shuffled, and random series that forget with a time constant of so many
-characters. At most 1 in 100 trials should report any.
+characters. About 1 in 100 trials should report any; the figures are in docs/seeing.md.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main() -> None:
         share = count / arguments.trials
         error = np.sqrt(share * (1 - share) / arguments.trials)
         print(f"{kind:32} {count:4} of {arguments.trials}: {share:.1%} +- {error:.1%}")
-    print(f"expected: {ALPHA:.0%} at most")
+    print(f"expected: about {ALPHA:.0%}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from textgen.inference.text_model import TextModel
 
 VIEWS = "Instead of gates and units"
-FILE = typer.Argument(help="The text to read; none: what the run held out.", show_default=False)
+FILE = typer.Argument(
+    help="The text to read, -: stdin; none: what the run held out.", show_default=False
+)
 TEXT = typer.Option("--prompt", "-p", help="The text itself, in place of a file.")
 UNIT = option("The text, coloured by unit K of layer L, both from 0.", VIEWS, "--unit")
 GATE = option("The text, coloured by the mean of a gate of layer L: 0:forget.", VIEWS, "--gate")

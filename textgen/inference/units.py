@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ALPHA = 0.01  # probability that anything is reported where nothing is followed
+ALPHA = 0.01  # probability that anything is reported where nothing is followed, of even texts
 SHORTEST = 1000  # characters; in fewer hardly anything can be told from chance
 TOGETHER = 1 << 21  # numbers that are transformed at a time
 
