@@ -16,6 +16,7 @@ from textgen.cli import (
     export,
     fill,
     info,
+    inspect,
     ls,
     memory,
     play,
@@ -51,6 +52,7 @@ app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
 app.command("plot")(plot.plot)
 app.command("report")(report.report)
+app.command("inspect")(inspect.inspect)
 app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
