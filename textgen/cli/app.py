@@ -22,6 +22,7 @@ from textgen.cli import (
     resume,
     rm,
     sample,
+    serve,
     stats,
     train,
 )
@@ -49,6 +50,7 @@ app.command("eval")(eval.evaluate)
 app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
 app.command("rm")(rm.rm)

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import torch
+
 from textgen.inference.batch import STREAMS
 from textgen.serving.engine import Engine
 from textgen.serving.text import FAILED, OVERDUE, Text
@@ -70,6 +72,7 @@ class Scheduler:
             self._changed.notify()
 
     def _run(self) -> None:
+        torch.set_flush_denormal(True)  # of each thread by itself
         while True:
             with self._changed:
                 while not (self._open or self._waiting or self._stopping):
