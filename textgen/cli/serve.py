@@ -7,13 +7,12 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, serving
-from textgen.cli.terminal import harmless
+from textgen.cli.terminal import visible
 from textgen.config import ServingOptions
 
 LISTEN, LIMITS, OUTPUT = "Who is answered", "How much one request may ask for", "Output"
@@ -34,9 +33,9 @@ class _Lines(logging.Handler):
         if record.exc_info and os.environ.get("TEXTGEN_DEBUG"):
             text += "\n" + "".join(traceback.format_exception(*record.exc_info))
         elif record.exc_info:
-            text += f": {record.exc_info[0].__name__}: {record.exc_info[1]}"
+            text += f": {record.exc_info[1]!r}"
         with suppress(OSError, ValueError):  # nobody reads it
-            print(now, harmless(text), file=sys.stderr, flush=True)
+            print(now, text if record.exc_info else visible(text), file=sys.stderr, flush=True)
 
 
 def _tell(address: str) -> None:
@@ -71,6 +70,4 @@ def serve(
     given["allow_origin"] = tuple(allow_origin or ())
     LOG.setLevel(logging.INFO)
     LOG.addHandler(_Lines())
-    textgen.serve(
-        *(runs or ()), checkpoints=checkpoints, ready=_tell, **given
-    )
+    textgen.serve(*(runs or ()), checkpoints=checkpoints, ready=_tell, **given)

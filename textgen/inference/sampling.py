@@ -112,9 +112,7 @@ class Sampler:
     def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities relative to the likeliest, 0 for those filtered out; not normalised."""
         logits = self._allowed(logits)
-        p: NDArray[np.float64] = np.multiply(
-            logits - logits.max(), self.coldness, dtype=np.float64
-        )
+        p: NDArray[np.float64] = np.multiply(logits - logits.max(), self.coldness, dtype=np.float64)
         np.exp(p, out=p)
         self.filter(p)
         return p
@@ -158,7 +156,7 @@ def draw_rows(
         sampler.filter(row)
     reached = p.cumsum(axis=1)
     wanted = np.minimum(uniforms, _BELOW_ONE) * reached[:, -1]
-    ids = (reached <= wanted[:, None]).sum(axis=1).tolist()
+    ids: list[int] = (reached <= wanted[:, None]).sum(axis=1).tolist()
     for n, sampler in enumerate(samplers):
         if sampler.greedy:
             ids[n] = int(logits[n].argmax())

@@ -14,7 +14,7 @@ from textgen.serving.text import Piece, Token
 
 
 class Answer:
-    """What a request came to so far. prompt: the number of characters read, all prompts together."""
+    """What a request came to so far. prompt: the characters read, of all prompts together."""
 
     def __init__(self, asked: Completion, name: str, loaded: Loaded, prompt: int) -> None:
         self._asked = asked

@@ -1,5 +1,7 @@
 """What Prometheus reads."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from textgen.serving.scheduler import Scheduler
@@ -13,7 +15,7 @@ class Metrics:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._registry = CollectorRegistry()
-        of = {"namespace": "textgen", "registry": self._registry}
+        of: dict[str, Any] = {"namespace": "textgen", "registry": self._registry}
         self.requests = Counter("requests", "Requests answered", ["path", "status"], **of)
         self.seconds = Histogram("request_seconds", "Time of a request", buckets=WHOLE, **of)
         self.first = Histogram(

@@ -65,8 +65,7 @@ class Scheduler:
     def submit(self, engine: Engine, texts: Sequence[Text]) -> None:
         """Write these texts, from any thread. Raises Full."""
         with self._changed:
-            free = max(0, STREAMS - len(self._open) - len(self._waiting))
-            if len(self._waiting) + max(0, len(texts) - free) > self._queue:
+            if len(self._open) + len(self._waiting) + len(texts) > STREAMS + self._queue:
                 raise Full
             self._waiting.extend((engine, text) for text in texts)
             self._changed.notify()

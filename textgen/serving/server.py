@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +40,28 @@ def serve(
     """Serve until SIGTERM or SIGINT; arguments and errors as of `textgen.serve`."""
     check_host(options)
     with listening(options) as listener:
-        models = Models(runs, checkpoints)
-        scheduler = Scheduler(options.queue)
-        config = uvicorn.Config(
-            make_app(models, scheduler, options),
-            http=Protocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=round(LAST_TEXTS) + 5,
-        )
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-        server = Server(config, scheduler, lambda: ready(_address(listener)) if ready else None)
+        server = make_server(runs, checkpoints, options)
+        if ready is not None:
+            server.on_start = lambda: ready(address(listener))
         server.run(sockets=[listener])
+
+
+def make_server(runs: Sequence[str], checkpoints: Path, options: ServingOptions) -> Server:
+    """A server with its models, to be run on a socket that listens."""
+    models = Models(runs, checkpoints)
+    scheduler = Scheduler(options.queue)
+    config = uvicorn.Config(
+        make_app(models, scheduler, options),
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(LAST_TEXTS) + 5,
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    return Server(config, scheduler)
 
 
 def check_host(options: ServingOptions) -> None:
@@ -84,27 +91,27 @@ def listening(options: ServingOptions) -> Iterator[socket.socket]:
         yield listener
 
 
-def _address(listener: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
+    """Of a server on that socket."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
-    """Ends by a signal, with running texts given time; started: called once it listens."""
+    """Ends by a signal, with running texts given time; on_start: called once it listens."""
 
-    def __init__(
-        self, config: uvicorn.Config, scheduler: Scheduler, started: Callable[[], object]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, scheduler: Scheduler) -> None:
         super().__init__(config)
-        self._scheduler, self._started = scheduler, started
+        self.scheduler = scheduler
+        self.on_start: Callable[[], object] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._started()
+        self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Texts that run on after the time they have end as they stand."""
-        asyncio.get_running_loop().call_later(LAST_TEXTS - 0.5, self._scheduler.end_all)
+        asyncio.get_running_loop().call_later(LAST_TEXTS - 0.5, self.scheduler.end_all)
         await super().shutdown(sockets)
 
     @contextmanager
@@ -183,8 +190,6 @@ class Protocol(H11Protocol):
             h11.Data(data=body),
             h11.EndOfMessage(),
         )
-        try:
+        with suppress(h11.LocalProtocolError):  # an answer has begun
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
-        except h11.LocalProtocolError:  # an answer has begun
-            pass
         self.transport.close()
