@@ -12,8 +12,8 @@ from textgen.config import SamplingOptions, ServingOptions
 from textgen.serving.requests import Completion, Refused, parse
 
 LIMITS = ServingOptions()
-NAMES = """model prompt max_tokens temperature top_p n stop seed stream echo logprobs user top_k min_p
-unknown stream_options best_of suffix presence_penalty frequency_penalty logit_bias""".split()
+NAMES = """model prompt max_tokens temperature top_p n stop seed stream echo logprobs user top_k
+min_p unknown stream_options best_of suffix presence_penalty frequency_penalty logit_bias""".split()
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400)
 VALUES = st.recursive(
     SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3)
@@ -105,9 +105,12 @@ def test_what_is_no_object_of_json_is_refused(body: bytes) -> None:
 
 def answered(call: Callable[[], Completion]) -> None:
     """It gives a request that can be written, or an error object that is JSON."""
+    refused: Refused | None = None
     try:
         found = call()
-    except Refused as refused:
+    except Refused as error:
+        refused = error
+    if refused is not None:
         assert 400 <= refused.status < 500
         assert json.loads(json.dumps(refused.body))["error"]["message"]
     else:

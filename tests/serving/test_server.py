@@ -57,7 +57,7 @@ def test_the_official_client_lists_models(client: openai.OpenAI) -> None:
 def test_the_official_client_raises_its_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no model 'none' here"):
         client.completions.create(model="none", prompt="The")
-    with pytest.raises(openai.BadRequestError, match="temperature. is -1") as caught:
+    with pytest.raises(openai.BadRequestError, match=r"temperature. is -1") as caught:
         client.completions.create(model="tales", prompt="The", temperature=-1)
     assert caught.value.param == "temperature"
     with pytest.raises(openai.BadRequestError, match="2 characters the model never saw") as caught:
