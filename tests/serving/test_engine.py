@@ -56,6 +56,11 @@ class Writing:
         self._scheduler.submit(self._engine, [text])
         return text, pieces
 
+    def wait_for(self, count: int) -> None:
+        """Wait until there are so many texts."""
+        while self._scheduler.open + self._scheduler.waiting != count:
+            threading.Event().wait(0.005)
+
     @staticmethod
     def end(pieces: list[Piece]) -> str:
         wait = threading.Event()
@@ -123,9 +128,9 @@ def test_places_are_given_back(model: FoldedModel) -> None:
             texts.begin(0, seeded=True)
         for text in begun[:-1]:
             text.gone = True
-        while len(engine.texts) > 1:
-            threading.Event().wait(0.005)
+        texts.wait_for(1)
         assert len(texts.end(texts.begin(1, seeded=True)[1])) == 120
+        texts.wait_for(1)
         assert engine.texts == begun[-1:]
 
 

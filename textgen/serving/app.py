@@ -50,6 +50,8 @@ def make_app(models: Models, scheduler: Scheduler, options: ServingOptions) -> S
         return JSONResponse(_model(completions.served(request.path_params["name"])))
 
     async def health(request: Request) -> Response:
+        if not scheduler.is_alive():
+            raise Refused("nothing is written any more", status=503, kind="server_error")
         return JSONResponse({"status": "ok"})
 
     async def figures(request: Request) -> Response:

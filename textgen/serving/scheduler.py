@@ -41,6 +41,10 @@ class Scheduler:
     def start(self) -> None:
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End the thread, and with it all texts as they stand."""
         with self._changed:
@@ -124,9 +128,9 @@ class Scheduler:
             if not text.gone:
                 text.hand_out(now)
             if text.gone or text.end is not None:
-                self._open.remove((engine, text))
                 if text in engine.texts:
                     engine.remove(text)
+                self._open.remove((engine, text))
 
 
 def gone(texts: Iterable[Text]) -> None:
