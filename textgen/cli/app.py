@@ -25,6 +25,7 @@ from textgen.cli import (
     resume,
     rm,
     sample,
+    serve,
     stats,
     train,
 )
@@ -54,6 +55,7 @@ app.command("plot")(plot.plot)
 app.command("report")(report.report)
 app.command("inspect")(inspect.inspect)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
 app.command("rm")(rm.rm)
