@@ -8,6 +8,7 @@ the state from character to character in the state's own.
 T: characters of a chunk, B: streams, I: a layer's input width, H: its hidden width.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,13 +66,14 @@ class _Gru(torch.autograd.Function):
         states, read = _states(h, length, x.dtype)
         q_r_z, r_z = gates[..., : 3 * width].unbind(), gates[..., width : 3 * width].unbind()
         q, r, z, n = (gate.unbind() for gate in gates.split(width, -1))
+        exact, rounded = _each(states, read)
         transposed = w_h.t().contiguous()
         for t in range(length):
-            _add_product(q_r_z[t], read[t], transposed)
+            _add_product(q_r_z[t], rounded[t], transposed)
             r_z[t].sigmoid_()
             _tanh(n[t].addcmul_(r[t], q[t]))
-            torch.lerp(n[t], states[t], z[t], out=states[t + 1])
-            _round(states, read, t + 1)
+            torch.lerp(n[t], exact[t], z[t], out=exact[t + 1])
+            _round(exact[t + 1], rounded[t + 1])
         ctx.save_for_backward(x, w_i, w_h, gates, states, read)
         return read[1:]
 
@@ -88,16 +90,17 @@ class _Gru(torch.autograd.Function):
         torch.mul(d_n, r, out=d_q)
         torch.ops.aten.sigmoid_backward(d_n * q, r, grad_input=d_r)
         torch.ops.aten.sigmoid_backward(states[:-1] - n, z, grad_input=d_z)
-        factors = d.unflatten(-1, (4, width)).unbind()
         rounded = d if x.dtype == d.dtype else torch.empty_like(d, dtype=x.dtype)
+        factors, (exact, multiplied) = d.unflatten(-1, (4, width)).unbind(), _each(d, rounded)
+        of_q_r_z = rounded[..., : 3 * width].unbind()
         above, kept = grad.to(d.dtype).unbind(), z.unbind()
         d_h = torch.zeros_like(above[0])
         for t in reversed(range(len(x))):
             d_h += above[t]
             factors[t].mul_(d_h[:, None])
-            _round(d, rounded, t)
+            _round(exact[t], multiplied[t])
             d_h *= kept[t]
-            _add_product(d_h, rounded[t, :, : 3 * width], w_h)
+            _add_product(d_h, of_q_r_z[t], w_h)
         flat = rounded.flatten(0, 1)
         of_h, of_i = flat[:, : 3 * width], flat[:, width:]
         d_w_h = (of_h.t() @ read[:-1].flatten(0, 1)).roll(-width, 0)
@@ -114,11 +117,12 @@ class _Rnn(torch.autograd.Function):
         states, read = _states(h, len(x), x.dtype)
         states[1:] = b_i + b_h
         _add_product(states[1:].flatten(0, 1), x.flatten(0, 1), w_i.t())
+        exact, rounded = _each(states, read)
         transposed = w_h.t().contiguous()
         for t in range(len(x)):
-            _add_product(states[t + 1], read[t], transposed)
-            _tanh(states[t + 1])
-            _round(states, read, t + 1)
+            _add_product(exact[t + 1], rounded[t], transposed)
+            _tanh(exact[t + 1])
+            _round(exact[t + 1], rounded[t + 1])
         ctx.save_for_backward(x, w_i, w_h, states, read)
         return read[1:]
 
@@ -128,13 +132,13 @@ class _Rnn(torch.autograd.Function):
         x, w_i, w_h, states, read = ctx.saved_tensors
         d = 1 - states[1:].square()  # of h' by what goes into tanh; then times the gradient of h'
         rounded = d if x.dtype == d.dtype else torch.empty_like(d, dtype=x.dtype)
-        above = grad.to(d.dtype).unbind()
+        (exact, multiplied), above = _each(d, rounded), grad.to(d.dtype).unbind()
         d_h = torch.zeros_like(above[0])
         for t in reversed(range(len(x))):
-            d[t].mul_(d_h.add_(above[t]))
-            _round(d, rounded, t)
+            exact[t].mul_(d_h.add_(above[t]))
+            _round(exact[t], multiplied[t])
             d_h.zero_()
-            _add_product(d_h, rounded[t], w_h)
+            _add_product(d_h, multiplied[t], w_h)
         flat = rounded.flatten(0, 1)
         d_b = d.sum((0, 1))
         d_x, d_w_i = _input_gradients(x, w_i, flat)
@@ -145,15 +149,19 @@ def _states(h: Tensor, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]
     """Room for the states (T+1, B, H), h the first, and for them in `dtype`; one if that is h's."""
     states = h.new_empty(length + 1, *h.shape)
     read = states if dtype == h.dtype else torch.empty_like(states, dtype=dtype)
-    states[0] = h
-    _round(states, read, 0)
+    states[0] = read[0] = h
     return states, read
 
 
-def _round(exact: Tensor, rounded: Tensor, t: int) -> None:
-    """rounded[t] = exact[t], unless they are one."""
+def _each(exact: Tensor, rounded: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Both, character by character; the same tensors where both are one."""
+    steps = exact.unbind()
+    return steps, steps if rounded is exact else rounded.unbind()
+
+
+def _round(exact: Tensor, rounded: Tensor) -> None:
     if rounded is not exact:
-        rounded[t] = exact[t]
+        rounded.copy_(exact)
 
 
 def _add_product(into: Tensor, a: Tensor, b: Tensor) -> None:
