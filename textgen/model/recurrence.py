@@ -55,9 +55,8 @@ class _Gru(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, h: Tensor, w_i: Tensor, w_h: Tensor, b_i: Tensor, b_h: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
+        w_i, w_h, b_i, b_h = weights
         length, width = len(x), h.shape[1]
         w_h, b_h = w_h.roll(width, 0), b_h.roll(width)  # rows for q, r, z
         gates = h.new_empty(length, len(h), 4 * width)
@@ -74,7 +73,7 @@ class _Gru(torch.autograd.Function):
             _tanh(n[t].addcmul_(r[t], q[t]))
             torch.lerp(n[t], exact[t], z[t], out=exact[t + 1])
             _round(exact[t + 1], rounded[t + 1])
-        ctx.save_for_backward(x, w_i, w_h, gates, states, read)
+        ctx.save_for_backward(x, w_i, w_h, *(gates, states, read))
         return read[1:]
 
     @staticmethod
@@ -111,9 +110,8 @@ class _Gru(torch.autograd.Function):
 
 class _Rnn(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, h: Tensor, w_i: Tensor, w_h: Tensor, b_i: Tensor, b_h: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
+        w_i, w_h, b_i, b_h = weights
         states, read = _states(h, len(x), x.dtype)
         states[1:] = b_i + b_h
         _add_product(states[1:].flatten(0, 1), x.flatten(0, 1), w_i.t())
