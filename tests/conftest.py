@@ -19,6 +19,7 @@ from textgen.events import Event
 if TYPE_CHECKING:
     from faults.rot import Files
     from faults.trials import Ground
+    from server_process import ServerProcess
 
 WORDS = "the a fox crow king said went old wise saw and then tail moon bread never".split()
 
@@ -94,6 +95,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     from faults.rot import small_files
 
     return small_files(tmp_path_factory.mktemp("rot"))
+
+
+@pytest.fixture(scope="session")
+def served(trained: Path, lines: Path) -> Iterator[ServerProcess]:
+    """A server process with the models `tales` and `words`."""
+    from server_process import ServerProcess
+
+    with ServerProcess(str(trained), str(lines), "--log-prompts") as process:
+        yield process
 
 
 @pytest.fixture

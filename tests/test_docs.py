@@ -24,6 +24,7 @@ DOCUMENTED = {
     "train": textgen.train,
     "resume": textgen.resume,
     "load": textgen.load,
+    "serve": textgen.serve,
     "generate": TextModel.generate,
     "generate_many": TextModel.generate_many,
     "score": TextModel.score,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the functions import what they need, so that `import textge
     from textgen.inference.text_model import TextModel
 
 __version__ = "0.1.0"
-__all__ = ["TextgenError", "load", "resume", "train"]
+__all__ = ["TextgenError", "load", "resume", "serve", "train"]
 
 
 def load(path: str | Path) -> TextModel:
@@ -138,6 +138,36 @@ def resume(
         if leader.resumes:  # what was asked for is in the checkpoint by now
             chosen = replace(chosen, time=None, epochs=None, steps=None)
         yield from start.resume(found, now, chosen, began, progress).events()
+
+
+def serve(
+    *runs: str | Path,
+    checkpoints: str | Path = "checkpoints",
+    ready: Callable[[str], object] | None = None,
+    **options: Any,
+) -> None:
+    """Answer requests for text, in the form of OpenAI's completions, until SIGTERM or SIGINT.
+
+    Running texts then have ten seconds to end. A run that is trained further, or anew, is loaded
+    again when it is saved.
+
+    runs: names, folders or checkpoint files (the latest run, if none is named); ready: is called
+        with the server's address once it listens.
+    options: the fields of `textgen.config.ServingOptions`.
+    Raises UsageError, RunError if the port is taken or a library is missing, CheckpointError.
+    """
+    from pathlib import Path
+
+    from textgen.config import ServingOptions
+    from textgen.errors import RunError
+
+    chosen = ServingOptions(**options)
+    try:
+        from textgen.serving.server import serve as run
+    except ImportError as error:
+        what = f"a server needs {error.name}, which is not installed"
+        raise RunError(what, 'pip install "textgen-lstm[serve]"') from None
+    run([str(given) for given in runs], Path(checkpoints), chosen, ready)
 
 
 def _absolute(path: str | Path) -> str:

@@ -132,6 +132,31 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True)
+class ServingOptions:
+    """Where a server listens, whom it answers, and how much it does for one request."""
+
+    host: str = setting("Address to listen on.", default="127.0.0.1")
+    port: int = setting("Port to listen on; 0: any free one.", whole(0, 65535, "8013"), 8013)
+    api_key: str | None = setting("Answer only those who send this key.")
+    allow_origin: tuple[str, ...] = setting(
+        "Let pages of this origin call it; repeatable.", default=()
+    )
+    max_body: int = setting("Most bytes of a request.", whole(1, 10**9, "1000000"), 1_000_000)
+    max_prompt: int = setting("Most characters of a prompt.", whole(0, MOST, "8192"), 8192)
+    max_tokens: int = setting("Most characters of a text.", whole(1, MOST, "8192"), 8192)
+    max_n: int = setting("Most texts for a prompt.", whole(1, 64, "16"), 16)
+    queue: int = setting("Most texts that wait for a place.", whole(0, 10**6, "256"), 256)
+    seconds: float = setting("Longest time that a request takes.", above(0, 1e9, "120"), 120.0)
+    log_prompts: bool = setting("Write prompts into the log.", default=False)
+
+    def __post_init__(self) -> None:
+        check(self, ServingOptions)
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            what = "`api_key` holds characters that a header cannot carry; expected printable ASCII"
+            raise UsageError(what, 'try `api_key="$(openssl rand -hex 16)"`')
+
+
+@dataclass(frozen=True)
 class CorpusConfig:
     """Which text, and how it is read: see the fields of `Choices`."""
 

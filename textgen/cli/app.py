@@ -16,6 +16,7 @@ from textgen.cli import (
     export,
     fill,
     info,
+    inspect,
     ls,
     memory,
     play,
@@ -24,6 +25,7 @@ from textgen.cli import (
     resume,
     rm,
     sample,
+    serve,
     stats,
     train,
 )
@@ -53,7 +55,9 @@ app.command("classify")(classify.classify)
 app.command("memory")(memory.memory)
 app.command("plot")(plot.plot)
 app.command("report")(report.report)
+app.command("inspect")(inspect.inspect)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("ls")(ls.ls)
 app.command("rm")(rm.rm)

@@ -8,7 +8,7 @@ import typer
 
 from textgen.bounds import help_of
 from textgen.cli.completion import run_names
-from textgen.config import Choices, SamplingOptions
+from textgen.config import Choices, SamplingOptions, ServingOptions
 from textgen.errors import UsageError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}  # seconds
@@ -28,6 +28,11 @@ def training(name: str, panel: str) -> Any:
 def sampling(name: str, panel: str, *flags: str) -> Any:
     """The flag of a field of `SamplingOptions`."""
     return option(help_of(SamplingOptions, name), panel, *flags)
+
+
+def serving(name: str, panel: str, **more: Any) -> Any:
+    """The flag of a field of `ServingOptions`."""
+    return typer.Option(help=help_of(ServingOptions, name), rich_help_panel=panel, **more)
 
 
 OUTPUT = "Output"

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Self
 
-from textgen.config import Choices, SamplingOptions
+from textgen.config import Choices, SamplingOptions, ServingOptions
 from textgen.errors import TextgenError
 
 _FOLDS = re.compile(r"\s*[\t\n\r]\s*")
 _LONG_WORD = re.compile(r"(\S{100})\S{100,}(\S{100})")
 _SETTING = re.compile(r"`(\w+)(?:=([^`]*))?`")
-_NAMES = {f.name for owner in (Choices, SamplingOptions) for f in fields(owner)}
+_NAMES = {f.name for owner in (Choices, SamplingOptions, ServingOptions) for f in fields(owner)}
 _FLAGS = {"base": "--from"}  # of those that are not called as they are in Python
 _NAMES |= {"files", "base", "run", "checkpoints", "overwrite", "num"}
 _NAMES |= {"against", "split", "novel", "top"}

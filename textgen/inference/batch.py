@@ -4,7 +4,7 @@ Ids, draws and filters stay on the device; the host sees a block of characters a
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
-from textgen.inference.folding import FoldedLayer, FoldedModel
+from textgen.inference.folding import Array, FoldedLayer, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms
 from textgen.model.graph import Graphed
 
@@ -25,7 +25,8 @@ BLOCK = 32  # characters of each text between two looks of the host
 class BatchStepper:
     """logits (B, V) = stepper.step(ids (B,)), its state inside.
 
-    dtype: that of the products; sums and the rest are float32.
+    dtype: that of the products; sums and the rest are float32; streams: the largest B. A step of
+    fewer ids is one of the first texts alone.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class BatchStepper:
         cell = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[model.config.cell]
         self._layers = [_Layer(layer, cell, streams, (device, dtype)) for layer in model.layers]
         self._upper = list(zip(self._layers, model.config.skips, strict=True))[1:]
+        carried = (parts for layer in self._layers for parts in layer.carried)
+        self._carried = dict(zip(model.config.state, carried, strict=True))
         # float32 on a CPU, whose bf16 kernels are slow at so few rows
         head = torch.from_numpy(model.head)
         self._head = head.to(device, torch.float32 if device.type == "cpu" else dtype)
@@ -41,9 +44,10 @@ class BatchStepper:
 
     def step(self, ids: Tensor) -> Tensor:
         """Read the characters of `ids`; the logits of the next, float32."""
-        x = self._layers[0].step(None, ids)
+        n = len(ids)
+        x = self._layers[0].step(None, ids, n)
         for layer, skip in self._upper:
-            h = layer.step(x, None)
+            h = layer.step(x, None, n)
             x = h + x if skip else h
         return linear(x.to(self._head.dtype), self._head).float() + self._bias
 
@@ -55,6 +59,16 @@ class BatchStepper:
         parts = (part for layer in self._layers for part in (layer.both, layer.memory))
         for part, saved in zip(parts, state, strict=True):
             part.copy_(saved)
+
+    def state_of(self, n: int) -> dict[str, Array]:
+        """A copy of the state of text `n`, as `Stepper.state` gives it."""
+        return {name: held[0][n].cpu().numpy().copy() for name, held in self._carried.items()}
+
+    def put(self, n: int, state: Mapping[str, Array]) -> None:
+        """Set the state of text `n`; what is not in `state` is zero."""
+        for name, held in self._carried.items():
+            for part in held:
+                part[n] = torch.from_numpy(state[name]) if name in state else 0.0
 
 
 def _product(matrix: Tensor, streams: int) -> Callable[[Tensor], Tensor]:
@@ -96,14 +110,17 @@ class _Layer:
         self.both = torch.zeros(streams, layer.matrix.shape[1], device=device, dtype=dtype)
         self._below, self._above = self.both[:, : layer.width], self.both[:, layer.width :]
         self.memory = torch.zeros(streams, layer.hidden, device=device)
+        # where each part of the state is held, first in float32 if it is held twice
+        lstm, above, memory = cell is _lstm, self._above, self.memory
+        self.carried = ((above,), (memory,)) if lstm else ((memory, above),)
 
-    def step(self, x: Tensor | None, ids: Tensor | None) -> Tensor:
+    def step(self, x: Tensor | None, ids: Tensor | None, n: int) -> Tensor:
         if x is not None:
-            self._below.copy_(x)
-        gates = self._product(self.both).float()  # (B, G)
+            self._below[:n].copy_(x)
+        gates = self._product(self.both[:n]).float()  # (n, G)
         gates += self._table if ids is None else self._table.index_select(0, ids)
-        h = self._cell(gates, self.memory)
-        self._above.copy_(h)
+        h = self._cell(gates, self.memory[:n])
+        self._above[:n].copy_(h)
         return h
 
 

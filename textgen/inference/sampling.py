@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,18 +72,22 @@ FILTERS = {  # by the name of their option, in the order in which they apply
 
 
 class Sampler:
-    """Draws characters as `options` say; never the id `never`."""
+    """Draws characters as `options` say; never the id `never`.
+
+    greedy: whether it takes the likeliest; coldness: else 1 / temperature.
+    """
 
     def __init__(self, options: SamplingOptions, never: int | None = None) -> None:
-        self._never = never
+        self.never = never
         values = ((filter, getattr(options, name)) for name, filter in FILTERS.items())
         self._filters = [(filter, value) for filter, value in values if value != filter.off]
         self._temperature = options.temperature
-        self._greedy = options.temperature < GREEDY
+        self.greedy = options.temperature < GREEDY
+        self.coldness = 1.0 if self.greedy else 1.0 / options.temperature
 
     def distribution(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """What the next character is drawn from: probabilities (V,) for logits (V,)."""
-        if self._greedy:
+        if self.greedy:
             logits = self._allowed(logits)
             p = np.zeros(len(logits))
             p[logits.argmax()] = 1.0
@@ -94,34 +98,36 @@ class Sampler:
 
     def draw(self, logits: NDArray[np.float32], u: float) -> int:
         """The id that `u`, uniform in [0, 1), picks from `distribution`, by inverting its sum."""
-        if self._greedy:
+        if self.greedy:
             return int(self._allowed(logits).argmax())
         reached = self._kept(logits).cumsum()
         return int(reached.searchsorted(min(u, _BELOW_ONE) * reached[-1], side="right"))
 
     def _allowed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._never is not None:
+        if self.never is not None:
             logits = logits.copy()
-            logits[self._never] = -np.inf
+            logits[self.never] = -np.inf
         return logits
 
     def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities relative to the likeliest, 0 for those filtered out; not normalised."""
         logits = self._allowed(logits)
-        p: NDArray[np.float64] = np.multiply(
-            logits - logits.max(), 1.0 / self._temperature, dtype=np.float64
-        )
+        p: NDArray[np.float64] = np.multiply(logits - logits.max(), self.coldness, dtype=np.float64)
         np.exp(p, out=p)
+        self.filter(p)
+        return p
+
+    def filter(self, p: NDArray[np.float64]) -> None:
+        """Set what the options filter out to 0, in place, of probabilities (V,) of one text."""
         for filter, value in self._filters:
             filter.one(p, value)
-        return p
 
     def draw_many(self, logits: Tensor, u: Tensor) -> Tensor:
         """`draw` for B texts: the ids (B,) that `u` (B,) picks for logits (B, V)."""
-        if self._never is not None:
+        if self.never is not None:
             logits = logits.clone()
-            logits[:, self._never] = -math.inf
-        if self._greedy:
+            logits[:, self.never] = -math.inf
+        if self.greedy:
             return logits.argmax(dim=1)
         p = ((logits - logits.amax(dim=1, keepdim=True)) / self._temperature).exp()
         for filter, value in self._filters:
@@ -129,6 +135,32 @@ class Sampler:
         reached = p.cumsum(dim=1)
         below = reached <= u[:, None] * reached[:, -1:]
         return below.sum(dim=1).clamp_(max=p.shape[1] - 1)
+
+
+def draw_rows(
+    samplers: Sequence[Sampler], logits: NDArray[np.float32], uniforms: Sequence[float]
+) -> list[int]:
+    """`Sampler.draw` for B texts, each with a sampler of its own: ids (B,) for logits (B, V).
+
+    The same ids, bit for bit, for all that depends on a row is computed in that row.
+    """
+    never = samplers[0].never
+    if never is not None:
+        logits = logits.copy()
+        logits[:, never] = -np.inf
+    coldness = np.array([s.coldness for s in samplers])[:, None]
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    p: NDArray[np.float64] = np.multiply(shifted, coldness, dtype=np.float64)
+    np.exp(p, out=p)
+    for sampler, row in zip(samplers, p, strict=True):
+        sampler.filter(row)
+    reached = p.cumsum(axis=1)
+    wanted = np.minimum(uniforms, _BELOW_ONE) * reached[:, -1]
+    ids: list[int] = (reached <= wanted[:, None]).sum(axis=1).tolist()
+    for n, sampler in enumerate(samplers):
+        if sampler.greedy:
+            ids[n] = int(logits[n].argmax())
+    return ids
 
 
 def log_probability(logits: NDArray[np.float32], i: int) -> float:

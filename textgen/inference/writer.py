@@ -101,7 +101,8 @@ class GrowingText:
 
     It ends after `length` characters (bytes at level byte; 0: never), with the end symbol, or
     before the first stop text; of those that overlap the one that begins first counts. drawn: ids
-    so far; written: how many of them are in the text handed out; done: whether it ended.
+    so far; written: how many of them are in the text handed out; done: whether it ended; stopped:
+    whether by the end symbol or a stop text.
     """
 
     def __init__(self, vocabulary: Vocabulary, options: SamplingOptions) -> None:
@@ -112,7 +113,7 @@ class GrowingText:
         self._end = vocabulary.end
         self._held = ""  # may still turn out to be the beginning of a stop text
         self.drawn = self.written = 0
-        self.done = False
+        self.done = self.stopped = False
         self.holds = bool(self._stop) or self._bytes  # whether text may be held back
 
     def add(self, i: int) -> str:
@@ -120,7 +121,7 @@ class GrowingText:
         self.drawn += 1
         text = self._held + self._decode(i)
         if self.drawn == self._length or i == self._end:
-            self.done = True
+            self.done, self.stopped = True, i == self._end
             text += self._decode(None)
         if self._stop:
             text = self._before_stop(text)
@@ -133,7 +134,7 @@ class GrowingText:
         decided = len(text) - (0 if self.done else self._undecided(text))
         end = min((p for p in map(text.find, self._stop) if p >= 0), default=len(text) + 1)
         if end <= decided:
-            self._held, self.done = "", True
+            self._held, self.done, self.stopped = "", True, True
             return text[:end]
         self._held = text[decided:]
         return text[:decided]

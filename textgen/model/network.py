@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
+from textgen.model import recurrence
 from textgen.model.loss import mean_nats
 
 
@@ -81,6 +82,8 @@ _CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
     "gru": (nn.GRU, torch.gru),
     "rnn": (nn.RNN, torch.rnn_tanh),
 }
+# where torch has no fused kernel for them: of x, the state before it and explicit weights
+_ON_CPU: dict[str, Callable[..., Tensor]] = {"gru": recurrence.gru, "rnn": recurrence.rnn}
 
 
 class CharModel(nn.Module):
@@ -189,11 +192,16 @@ class CharModel(nn.Module):
         self, layer: Any, x: Tensor, before: list[Tensor], mask: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One layer over a chunk: x (T, B, ·) -> (T, B, H), and its state (B, H) after it."""
+        own = _ON_CPU.get(self.config.cell) if x.device.type == "cpu" else None
         parts = tuple(part[None] for part in before)
         hx: Any = parts if len(parts) == 2 else parts[0]
+        weights = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
         if mask is not None:
-            kept = layer.weight_hh_l0 * mask
-            weights = [layer.weight_ih_l0, kept, layer.bias_ih_l0, layer.bias_hh_l0]
+            weights[1] = weights[1] * mask
+        if own is not None:
+            out = own(x, before[0], *weights)
+            final = [out[-1:]]
+        elif mask is not None:
             out, *final = _functional(self.config.cell, x, hx, weights)
         else:
             out, hx = layer(x, hx)

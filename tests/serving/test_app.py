@@ -1,0 +1,256 @@
+"""What the server refuses, how it is kept from others, and what it does with strange senders."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import textgen
+from textgen.config import ServingOptions
+from textgen.errors import RunError, UsageError
+from textgen.serving import completions, models, server
+
+KEY = "a key"
+JSON = "Content-Type: application/json"
+
+
+@contextmanager
+def serving(run: Path, **options: Any) -> Iterator[tuple[str, server.Server]]:
+    """The address of a server in a thread of this process, and the server."""
+    chosen = ServingOptions(port=0, **options)
+    with server.listening(chosen) as listener:
+        made = server.make_server([str(run)], Path("checkpoints"), chosen)
+        thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield server.address(listener), made
+        finally:
+            made.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def guarded(trained: Path) -> Iterator[str]:
+    options = {"api_key": KEY, "allow_origin": ("https://a.example",), "max_body": 2000, "queue": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "SLOWEST_HEAD", 0.5)
+        patch.setattr(completions, "SLOWEST_BODY", 0.5)
+        with serving(trained, **options) as (url, _):
+            yield url
+
+
+def with_key(**others: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY}", **others}
+
+
+def post(url: str, **fields: Any) -> httpx.Response:
+    return httpx.post(f"{url}/v1/completions", json=fields, headers=with_key(), timeout=60)
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    error: dict[str, Any] = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    return error
+
+
+def raw(url: str, *parts: bytes, end: bool = False) -> tuple[int, dict[str, Any]]:
+    """Status and error object of the answer to these bytes; end: whether the sender hangs up."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["error"]
+
+
+def request(body: bytes, *headers: str, length: int | None = None) -> bytes:
+    lines = ["POST /v1/completions HTTP/1.1", "Host: a", "Connection: close", *headers]
+    lines += [f"Authorization: Bearer {KEY}", f"Content-Length: {length or len(body)}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_only_who_has_the_key_is_answered(guarded: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Bearer k\u00e9y"}):
+        sent = {name: value.encode("utf-8") for name, value in headers.items()}
+        answer = httpx.post(f"{guarded}/v1/completions", json={"prompt": "The"}, headers=sent)
+        assert answer.status_code == 401
+        assert error_of(answer)["code"] == "invalid_api_key"
+    assert post(guarded, prompt="The").status_code == 200
+    assert httpx.get(f"{guarded}/health").status_code == 200
+    page = httpx.get(guarded)
+    assert page.status_code == 401
+    assert page.headers["www-authenticate"].startswith("Basic")
+    assert httpx.get(guarded, auth=("", KEY)).status_code == 200
+    assert httpx.get(guarded, auth=("", "other")).status_code == 401
+
+
+def test_pages_of_other_origins_are_let_in_by_name_alone(guarded: str, trained: Path) -> None:
+    asked = {"Access-Control-Request-Method": "POST"}
+    for origin, allowed in (("https://a.example", True), ("https://b.example", False)):
+        headers = {"Origin": origin, **asked}
+        answer = httpx.options(f"{guarded}/v1/completions", headers=headers)
+        assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
+        assert (answer.status_code == 200) is allowed
+    with serving(trained) as (url, _):
+        answer = httpx.get(f"{url}/v1/models", headers={"Origin": "https://a.example"})
+        assert "access-control-allow-origin" not in answer.headers
+        simple = {"Content-Type": "text/plain"}  # sent by any page without asking first
+        refused = httpx.post(f"{url}/v1/completions", content=b"{}", headers=simple)
+        assert refused.status_code == 415
+
+
+def test_a_full_queue_says_when_to_come_again(guarded: str) -> None:
+    asked = {"prompt": "The", "n": 16, "max_tokens": 8192, "stream": True}
+    streams = []
+    with httpx.Client(headers=with_key(), timeout=60) as client:
+        for _ in range(4):
+            made = client.build_request("POST", f"{guarded}/v1/completions", json=asked)
+            streams.append(client.send(made, stream=True))
+        refused = post(guarded, prompt="The")
+        for stream in streams:
+            stream.close()
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+    assert error_of(refused)["type"] == "rate_limit_error"
+    end = time.monotonic() + 30
+    while post(guarded, prompt="The").status_code != 200:
+        assert time.monotonic() < end
+
+
+def test_a_request_has_its_time(trained: Path) -> None:
+    with serving(trained, seconds=0.2, max_tokens=10**9) as (url, _):
+        answer = httpx.post(f"{url}/v1/completions", json={"max_tokens": 10**9}, timeout=60)
+        choice = answer.json()["choices"][0]
+        assert choice["finish_reason"] == "length"
+        assert 0 < len(choice["text"]) < 10**6
+
+
+def test_other_paths_and_methods_get_an_error_object(guarded: str) -> None:
+    for method, path, status in (("GET", "/nothing", 404), ("DELETE", "/v1/completions", 405)):
+        answer = httpx.request(method, f"{guarded}{path}", headers=with_key())
+        assert answer.status_code == status
+        assert path in error_of(answer)["message"]
+
+
+def test_a_body_too_long_is_refused(guarded: str) -> None:
+    assert error_of(post(guarded, prompt="a" * 3000))["message"] == (
+        "the body is longer than 2,000 bytes"
+    )
+    chunked = request(b"", JSON).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    status, _ = raw(guarded, chunked + b"bb9\r\n" + b"x" * 0xBB9 + b"\r\n0\r\n\r\n")
+    assert status == 413
+
+
+def test_slow_senders_are_hung_up_on(guarded: str) -> None:
+    status, error = raw(guarded, b"POST /v1/compl")
+    assert (status, error["message"]) == (408, "the request was not there after 0.5 seconds")
+    status, error = raw(guarded, request(b"{", JSON, length=50))
+    assert (status, error["message"]) == (408, "the body was not there after 0.5 seconds")
+
+
+def test_a_truncated_body_is_refused(guarded: str) -> None:
+    status, error = raw(guarded, request(b'{"prompt": "The', JSON, length=40), end=True)
+    assert (status, error["message"]) == (400, "the body ends before its length")
+
+
+def test_what_is_no_http_gets_an_error_object(guarded: str) -> None:
+    for junk in (b"\x16\x03\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/x\r\n\r\n"):
+        status, error = raw(guarded, junk)
+        assert (status, error["type"]) == (400, "invalid_request_error")
+
+
+def test_mangled_requests_never_fail_the_server(guarded: str) -> None:
+    rng = random.Random(1)
+    whole = b'{"prompt": "The ", "max_tokens": 5, "temperature": 0.5, "n": 1, "stop": ["x"]}'
+    with httpx.Client(headers=with_key(**{"Content-Type": "application/json"})) as client:
+        for _ in range(100):
+            body = bytearray(whole)
+            for _ in range(rng.randint(1, 4)):
+                body[rng.randrange(len(body))] = rng.randrange(256)
+            answer = client.post(f"{guarded}/v1/completions", content=bytes(body))
+            assert answer.status_code == 200 or 400 <= answer.status_code < 500, body
+            assert answer.status_code == 200 or error_of(answer)
+    assert post(guarded, prompt="The ").status_code == 200
+
+
+def test_a_new_checkpoint_is_taken_up(
+    trained: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "LOOK", 0.05)
+    path, other = tmp_path / "weights.safetensors", tmp_path / "other.safetensors"
+    textgen.load(trained).export(path)
+    textgen.load(lines).export(other)
+    with serving(path) as (url, _), httpx.Client() as client:
+        asked = {"model": "weights", "prompt": "", "max_tokens": 200}
+
+        def version() -> str:
+            answer = client.post(f"{url}/v1/completions", json=asked)
+            found: str = answer.json()["system_fingerprint"]
+            return found
+
+        before = version()
+        shutil.copy(path, tmp_path / "damaged.safetensors")
+        with open(tmp_path / "damaged.safetensors", "r+b") as file:
+            file.truncate(5000)
+        os.replace(tmp_path / "damaged.safetensors", path)
+        time.sleep(0.2)
+        assert version() == before
+        os.replace(other, path)
+        end = time.monotonic() + 30
+        while version() == before:
+            assert time.monotonic() < end
+
+
+def test_others_are_let_in_with_a_key_alone() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1", "machine.example"):
+        with pytest.raises(UsageError, match="which others can reach, and there is no key"):
+            server.check_host(ServingOptions(host=host))
+        server.check_host(ServingOptions(host=host, api_key=KEY))
+    for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"):
+        server.check_host(ServingOptions(host=host))
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(RunError, match=f"cannot listen on 127.0.0.1 port {port}: "),
+            server.listening(ServingOptions(port=port)),
+        ):
+            pass
+
+
+def test_a_page_is_asked_for_with_the_password_that_is_the_key(guarded: str) -> None:
+    for sent in ("!!", base64.b64encode(b"no colon").decode()):
+        answer = httpx.get(guarded, headers={"Authorization": f"Basic {sent}"})
+        assert answer.status_code == 401
+
+
+def test_a_model_that_reads_backward_writes_what_comes_before(corpus: Path, tmp_path: Path) -> None:
+    from conftest import train
+
+    train(corpus, tmp_path, steps=20, backward=True)
+    with serving(tmp_path / "tales") as (url, _):
+        asked = {"prompt": "the end.", "max_tokens": 30, "seed": 2, "echo": True}
+        answer = httpx.post(f"{url}/v1/completions", json=asked, timeout=60)
+        text = answer.json()["choices"][0]["text"]
+        assert len(text) == 38
+        assert text.endswith("the end.")
+        refused = httpx.post(f"{url}/v1/completions", json=asked | {"logprobs": 1})
+        assert error_of(refused)["param"] == "logprobs"
