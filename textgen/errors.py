@@ -69,5 +69,9 @@ class DeviceError(TextgenError):
     """A device that this machine does not have, or that cannot do what is asked."""
 
 
+class OutOfMemory(DeviceError):
+    """A step that the memory of a device does not hold."""
+
+
 class Diverged(TextgenError):
     """Training reached a loss that is not a number."""

@@ -9,7 +9,7 @@ import torch
 from networks import SHAPES, build, model_config, weights
 
 from textgen.config import CELLS
-from textgen.model.network import CharModel, State
+from textgen.model.network import CharModel, State, _dropped
 
 
 @pytest.mark.parametrize("hidden", SHAPES)
@@ -52,8 +52,8 @@ def test_zeroed_clears_the_fresh_streams_and_no_others() -> None:
 
 def test_one_dropout_mask_is_held_over_the_chunk_and_differs_between_streams() -> None:
     model = build("lstm", (64,), dropout=0.5)
-    drop = model._dropout(2, torch.Generator().manual_seed(0))
-    out = drop(torch.ones(30, 2, 64))
+    masks = model.masks(2, torch.Generator().manual_seed(0))
+    out = _dropped(torch.ones(30, 2, 64), masks.activations[1])
     assert (out == out[0]).all()
     assert not torch.equal(out[0, 0], out[0, 1])
     assert set(out.unique().tolist()) == {0.0, 2.0}

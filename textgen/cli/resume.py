@@ -2,14 +2,26 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import textgen
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, duration, option
 from textgen.cli.terminal import spelling
-from textgen.cli.train import DATA, DEFAULT, Cache, Device, Epochs, Json, Steps, Time, follow
+from textgen.cli.train import (
+    DATA,
+    DEFAULT,
+    Accumulate,
+    Cache,
+    Deterministic,
+    Device,
+    Epochs,
+    Json,
+    Steps,
+    Time,
+    follow,
+)
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
 RUN = typer.Argument(
@@ -27,6 +39,8 @@ def resume(
     cache: Cache = DEFAULT.cache,
     checkpoints: Checkpoints = CHECKPOINTS,
     device: Device = DEFAULT.device,
+    accumulate: Accumulate = None,
+    deterministic: Deterministic = DEFAULT.deterministic,
     json: Json = False,
 ) -> None:
     """Go on with a run exactly where it was last saved.
@@ -34,7 +48,8 @@ def resume(
     With --time, --epochs or --steps it goes on for that much from there, also if it is finished.
     """
     files = tuple(corpus or ())
-    budget = {"time": duration("time", time), "epochs": epochs, "steps": steps}
+    choices: dict[str, Any] = {"time": duration("time", time), "epochs": epochs, "steps": steps}
+    choices |= {"device": device, "accumulate": accumulate, "deterministic": deterministic}
     start = partial(textgen.resume, run, checkpoints=checkpoints, files=files, val_file=val_file)
     with spelling(files="--corpus"):
-        follow(partial(start, device=device, cache=cache, **budget), json)
+        follow(partial(start, cache=cache, **choices), json)

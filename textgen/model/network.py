@@ -45,6 +45,10 @@ class State:
         """The state of one stream, for so many."""
         return self.map(lambda part: part.expand(streams, -1).contiguous())
 
+    def of(self, streams: slice) -> "State":
+        """That of some of the streams, in the same memory."""
+        return self.map(lambda part: part[streams])
+
     def copy_(self, other: "State") -> None:
         for name, part in self.parts.items():
             part.copy_(other.parts[name])
@@ -52,6 +56,23 @@ class State:
     def zeroed(self, fresh: Tensor) -> "State":
         """Zero for the streams where `fresh`, bool of shape (B,), is true."""
         return self.map(lambda part: part.masked_fill(fresh[:, None], 0.0))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What dropout and weight-drop multiply by in a chunk; None where nothing is dropped.
+
+    activations: of the embedding's and of each layer's output, (1, B, width); weights: of each
+    layer's recurrent matrix, in its shape.
+    """
+
+    activations: tuple[Tensor | None, ...]
+    weights: tuple[Tensor | None, ...]
+
+    def of(self, streams: slice) -> "Masks":
+        """Those of some of the streams; the weights' are of all."""
+        some = (None if mask is None else mask[:, streams] for mask in self.activations)
+        return Masks(tuple(some), self.weights)
 
 
 # module, and the same computation as a function of explicit weights, for weight-drop
@@ -109,52 +130,67 @@ class CharModel(nn.Module):
 
         generator: draws the masks of dropout and weight-drop; None is the default one.
         """
-        x, state = self._activations(ids, state, generator)
+        x, state = self._activations(ids, state, self.masks(ids.shape[1], generator))
         return self.head(x), state
 
     def loss(
-        self, ids: Tensor, targets: Tensor, state: State, generator: torch.Generator | None = None
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        state: State,
+        masks: Masks,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, State]:
-        """The mean of -ln p of `targets` (T, B), for training, and the state after ids (T, B)."""
-        x, state = self._activations(ids, state, generator)
+        """The mean of -ln p of `targets` (T, B), for training, and the state after ids (T, B).
+
+        generator: draws the rows of a softmax that is estimated; None is the default one.
+        """
+        x, state = self._activations(ids, state, masks)
         return mean_nats(self.head, x, targets, generator), state
 
-    def _activations(
-        self, ids: Tensor, state: State, generator: torch.Generator | None
-    ) -> tuple[Tensor, State]:
+    def masks(self, batch_size: int, generator: torch.Generator | None = None) -> Masks:
+        """Those of a chunk of so many streams: in training they are drawn, else there are none."""
+        weights: list[Tensor | None] = []
+        activations = [self._dropout(self.config.embedding, batch_size, generator)]
+        for layer, hidden in zip(self.layers, self.config.hidden, strict=True):
+            weights.append(self._weight_drop(layer, generator))
+            activations.append(self._dropout(hidden, batch_size, generator))
+        return Masks(tuple(activations), tuple(weights))
+
+    def _dropout(
+        self, width: int, batch_size: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        keep = 1.0 - self.config.dropout
+        if not self.training or keep == 1.0:
+            return None
+        return _mask((1, batch_size, width), keep, self.head.weight.device, generator)
+
+    def _weight_drop(self, layer: Any, generator: torch.Generator | None) -> Tensor | None:
+        if not (self.training and self.config.weight_drop):
+            return None
+        weight, keep = layer.weight_hh_l0, 1.0 - self.config.weight_drop
+        return _mask(weight.shape, keep, weight.device, generator)
+
+    def _activations(self, ids: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
         """What goes into the head, (T, B, H), and the state after it."""
-        drop = self._dropout(ids.shape[1], generator)
-        x = drop(self.embedding(ids))  # (T, B, E)
+        of_embedding, *of_layers = masks.activations
+        x = _dropped(self.embedding(ids), of_embedding)  # (T, B, E)
         after: dict[str, Tensor] = {}
         for number, (layer, skip) in enumerate(zip(self.layers, self.config.skips, strict=True)):
             before = state.layer(number)
-            out, final = self._run(layer, x, [*before.values()], generator)  # (T, B, H)
+            out, final = self._run(layer, x, [*before.values()], masks.weights[number])
             after.update(zip(before, final, strict=True))
-            x = drop(out + x if skip else out)
+            x = _dropped(out + x if skip else out, of_layers[number])  # (T, B, H)
         return x, State(after)
 
-    def _dropout(
-        self, batch_size: int, generator: torch.Generator | None
-    ) -> Callable[[Tensor], Tensor]:
-        keep = 1.0 - self.config.dropout
-        if not self.training or keep == 1.0:
-            return lambda x: x
-
-        def drop(x: Tensor) -> Tensor:
-            return x * _mask((1, batch_size, x.shape[-1]), keep, x.device, generator).to(x.dtype)
-
-        return drop
-
     def _run(
-        self, layer: Any, x: Tensor, before: list[Tensor], generator: torch.Generator | None
+        self, layer: Any, x: Tensor, before: list[Tensor], mask: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One layer over a chunk: x (T, B, ·) -> (T, B, H), and its state (B, H) after it."""
         parts = tuple(part[None] for part in before)
         hx: Any = parts if len(parts) == 2 else parts[0]
-        if self.training and self.config.weight_drop:
-            keep = 1.0 - self.config.weight_drop
-            weight = layer.weight_hh_l0
-            kept = weight * _mask(weight.shape, keep, weight.device, generator)
+        if mask is not None:
+            kept = layer.weight_hh_l0 * mask
             weights = [layer.weight_ih_l0, kept, layer.bias_ih_l0, layer.bias_hh_l0]
             out, *final = _functional(self.config.cell, x, hx, weights)
         else:
@@ -172,6 +208,10 @@ def _functional(cell: str, x: Tensor, hx: Any, weights: list[Tensor]) -> tuple[T
         how |= {"bidirectional": False, "batch_first": False}
         found: tuple[Tensor, ...] = _CELLS[cell][1](input=x, hx=hx, params=weights, **how)
     return found
+
+
+def _dropped(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask.to(x.dtype)
 
 
 def _mask(

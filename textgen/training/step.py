@@ -1,8 +1,8 @@
 """One training step, and all that changes from one step to the next."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
 from textgen.config import TrainingConfig
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, OutOfMemory
 from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.network import CharModel, State
@@ -20,17 +20,11 @@ from textgen.store.archive import OTHER_FILE
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.mapped import counts_of
 from textgen.training.mixed import streams_over
+from textgen.training.optimizers import MOMENTS, optimizer_of
 from textgen.training.schedule import learning_rate
 from textgen.training.streams import Chunk, frequencies
 
 Arrays = dict[str, dict[str, NDArray]]
-# what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
-_MOMENTS = {
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-    "adam": ("step", "exp_avg", "exp_avg_sq"),
-    "rmsprop": ("step", "square_avg"),
-    "sgd": ("momentum_buffer",),
-}
 
 
 def first_network(
@@ -60,7 +54,7 @@ class Learner:
         mixed: NDArray | None = None,
     ) -> None:
         """ids: of the text; mixed: of the one that a share of the streams reads, if one does."""
-        prepare_device(device)
+        prepare_device(device, config.deterministic)
         self.config = config
         self.device = device
         self.step = 0  # done so far
@@ -68,7 +62,7 @@ class Learner:
         self.streams = streams_over(ids, config, mixed, end)
         self.network = network.to(device).train()
         self._average = self._copied() if config.average else None
-        self.optimizer = _optimizer(self.network, config, device)
+        self.optimizer = optimizer_of(self.network, config, device)
         self.scaler = self._scaler()
         self.generator = torch.Generator(device)
         self.state = State.zeros(network.config, config.batch_size, device)
@@ -79,7 +73,7 @@ class Learner:
         self.notices: list[str] = []  # to be reported; whoever does takes them out
         self._graphed: Graphed | None = None
         if device.type == "cuda":
-            self._graphed = Graphed(self._update, self._recover, self.generator)
+            self._graphed = Graphed(self._update, self._recover, device, self.generator)
 
     @property
     def lr(self) -> float:
@@ -92,7 +86,10 @@ class Learner:
         for group in self.optimizer.param_groups:  # where a step is captured, its rate is a tensor
             lr = group["lr"]
             group["lr"] = lr.fill_(self.lr) if isinstance(lr, Tensor) else self.lr
-        loss = (self._graphed or self._update)(chunk)
+        try:
+            loss = (self._graphed or self._update)(chunk)
+        except torch.OutOfMemoryError:
+            raise self._out_of_memory() from None
         self.step += 1
         if self._average is not None:
             newest = 1 / max(1.0, self.config.average * self.step)
@@ -101,6 +98,16 @@ class Learner:
         self.loss_sum += loss
         self.loss_count += 1
         return loss
+
+    def _out_of_memory(self) -> OutOfMemory:
+        config = self.config
+        what = f"{config.batch_size} streams of {config.bptt} characters"
+        if config.accumulate > 1:
+            what += f" in {config.accumulate} groups"
+        return OutOfMemory(
+            f"{self.device} has too little memory for a step of {what}",
+            f"resume the run, or begin anew, with `accumulate={2 * config.accumulate}`",
+        )
 
     def _on_device(self, chunk: Chunk) -> Tensor:
         """Window and, as the last row, `fresh`, (T+2, B) int64: one copy, beside the computing."""
@@ -113,28 +120,51 @@ class Learner:
         """Forward, backward and what follows from it, in place; the loss."""
         inputs, targets, fresh = chunk[:-2].clamp(min=0), chunk[1:-1], chunk[-1].bool()
         self.optimizer.zero_grad(set_to_none=True)
-        state = self.state.zeroed(fresh)
-        with autocast(self.config.precision, self.device):
-            loss, state = self.network.loss(inputs, targets, state, self.generator)
-        self.scaler.scale(loss).backward()
+        state, counted = self.state.zeroed(fresh), targets >= 0
+        masks = self.network.masks(len(fresh), self.generator)
+        total = torch.zeros((), device=self.device)
+        for some in self._parts:
+            ids, goals, drops = inputs[:, some], targets[:, some], masks.of(some)
+            with autocast(self.config.precision, self.device):
+                loss, after = self.network.loss(ids, goals, state.of(some), drops, self.generator)
+            if len(self._parts) > 1:
+                loss = loss * (counted[:, some].sum() / counted.sum())
+            self.scaler.scale(loss).backward()
+            self.state.of(some).copy_(after.detach())
+            total += loss.detach()
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.state.copy_(state.detach())
-        return loss.detach()
+        return total
+
+    @property
+    def _parts(self) -> list[slice]:
+        """The groups of streams that are computed one after the other, of about equal size."""
+        streams, count = self.config.batch_size, min(self.config.accumulate, self.config.batch_size)
+        ends = [number * streams // count for number in range(count + 1)]
+        return [slice(*pair) for pair in pairwise(ends)]
 
     def _scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
 
     def _recover(self, reason: str) -> None:
-        """Make good for an update that was begun and not ended: nothing of it was computed."""
+        """Make good for an update that was begun and not ended: nothing of it was computed.
+
+        The generator is replaced, for torch's own still takes itself to be captured.
+        """
         self.notices.append(f"no CUDA graph, so each step takes longer: {reason}")
         self.grad_norm = torch.zeros((), device=self.device)
+        seed, self.generator = self.generator.initial_seed(), torch.Generator(self.device)
+        self.generator.manual_seed(seed)
         before = self.scaler.state_dict()
         self.scaler = self._scaler()
         if before:
             self.scaler.load_state_dict(before)
+
+    def release(self) -> None:
+        """Let go of a captured step: it and the learner hold each other, and so their memory."""
+        self._graphed = None
 
     def take_losses(self) -> float:
         mean = float(self.loss_sum) / max(1, self.loss_count)
@@ -239,7 +269,7 @@ class Learner:
         }
         in_order = (p for group in self.optimizer.param_groups for p in group["params"])
         for number, parameter in enumerate(in_order if step else ()):
-            for moment in _MOMENTS[self.config.optimizer]:
+            for moment in MOMENTS[self.config.optimizer]:
                 shape = () if moment == "step" else tuple(parameter.shape)
                 expected[f"optimizer/{number}.{moment}"] = shape
         found = {f"{g}/{n}": np.shape(a) for g, named in arrays.items() for n, a in named.items()}
@@ -260,36 +290,3 @@ def _array(value: Tensor | float) -> NDArray:
 
 def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _optimizer(
-    network: CharModel, config: TrainingConfig, device: torch.device
-) -> torch.optim.Optimizer:
-    """Weight decay touches matrices alone, neither biases nor the embedding; adam has none."""
-    groups: list[dict[str, Any]] = [
-        {"params": [], "weight_decay": config.weight_decay},
-        {"params": [], "weight_decay": 0.0},
-    ]
-    for name, parameter in network.named_parameters():
-        free = parameter.dim() < 2 or name.startswith("embedding")
-        groups[free]["params"].append(parameter)
-    cuda = device.type == "cuda"
-    lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
-    fused = cuda or device.type == "cpu"
-    if config.optimizer == "rmsprop":
-        return _eager(torch.optim.RMSprop)(groups, lr=lr, alpha=0.95, capturable=cuda)
-    if config.optimizer == "sgd":
-        return _eager(torch.optim.SGD)(groups, lr=lr, momentum=0.9, fused=fused)
-    betas = (0.7, 0.99)
-    return _eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
-
-
-def _eager(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
-    """The optimizer without what torch wraps around its methods for torch.compile.
-
-    The first call of any of these imports the compiler, which takes two seconds.
-    """
-    names = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
-    methods["step"] = torch.no_grad()(methods["step"])
-    return type(optimizer.__name__, (optimizer,), methods)

@@ -1,0 +1,95 @@
+"""The optimizers: torch's, without what it loads for its compiler, as a GPU can capture them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textgen.config import TrainingConfig
+from textgen.model.network import CharModel
+
+# what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
+MOMENTS = {
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "rmsprop": ("step", "square_avg"),
+    "sgd": ("momentum_buffer",),
+}
+
+
+def optimizer_of(
+    network: CharModel, config: TrainingConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    """Weight decay touches matrices alone, neither biases nor the embedding; adam has none."""
+    groups: list[dict[str, Any]] = [
+        {"params": [], "weight_decay": config.weight_decay},
+        {"params": [], "weight_decay": 0.0},
+    ]
+    for name, parameter in network.named_parameters():
+        free = parameter.dim() < 2 or name.startswith("embedding")
+        groups[free]["params"].append(parameter)
+    cuda = device.type == "cuda"
+    lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
+    fused = cuda or device.type == "cpu"
+    scaled = config.precision == "fp16"
+    if config.optimizer == "rmsprop":
+        rmsprop = _eager(ScaledRMSprop if scaled else torch.optim.RMSprop)
+        return rmsprop(groups, lr=lr, alpha=0.95, capturable=cuda)
+    if config.optimizer == "sgd":
+        sgd = _eager(ScaledSGD if scaled else torch.optim.SGD)
+        return sgd(groups, lr=lr, momentum=0.9, fused=fused)
+    betas = (0.7, 0.99)
+    return _eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
+
+
+def _eager(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The optimizer without what torch wraps around its methods for torch.compile.
+
+    The first call of any of these imports the compiler, which takes two seconds.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(optimizer.__name__, (optimizer,), methods)
+
+
+class ScaledRMSprop(torch.optim.RMSprop):
+    """RMSprop that by itself leaves out a step whose gradients are infinite.
+
+    For one that does not, `GradScaler` reads on the host whether they are; that is not captured.
+    """
+
+    _step_supports_amp_scaling = True  # GradScaler then gives `found_inf`, a scalar, 1 if they are
+
+    def step(self) -> None:  # type: ignore[override]
+        """A step, unless `found_inf`."""
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        before = {id(p): p.detach().clone() for p in parameters}
+        moments = {
+            (id(p), name): moment.clone()
+            for p in parameters
+            for name, moment in self.state[p].items()
+        }
+        inspect.unwrap(torch.optim.RMSprop.step)(self)
+        skipped = self.found_inf.bool()  # type: ignore[attr-defined]
+        for p in parameters:
+            p.copy_(torch.where(skipped, before[id(p)], p))
+            for name, moment in self.state[p].items():
+                zero = torch.zeros_like(moment)  # where the step was the first
+                moment.copy_(torch.where(skipped, moments.get((id(p), name), zero), moment))
+
+
+class ScaledSGD(torch.optim.SGD):
+    """SGD whose momentum is 0 before the first step, also where that step is left out.
+
+    Torch's fused kernel leaves the momentum unwritten in a step whose gradients are infinite.
+    """
+
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                kept: dict[str, Tensor] = self.state[p]
+                kept.setdefault("momentum_buffer", torch.zeros_like(p))
+        inspect.unwrap(torch.optim.SGD.step)(self)
