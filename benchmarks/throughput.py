@@ -16,6 +16,7 @@ import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from torch import nn
 from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.errors import DeviceError
-from textgen.model.device import check_precision
+from textgen.model.device import autocast, check_precision
 from textgen.training.step import Learner, first_network
 
 CPU = torch.device("cpu")
@@ -38,13 +39,17 @@ SHAPES = (  # layers, hidden, embedding, B, T
 
 
 class Plain:
-    """The plain loop."""
+    """The plain loop; shape: layers, hidden, embedding, B, T."""
 
-    def __init__(self, layers: int, hidden: int, embedding: int, batch: int, bptt: int) -> None:
-        self.embedding = nn.Embedding(SYMBOLS, embedding)
-        self.lstm = nn.LSTM(embedding, hidden, layers, dropout=0.1 if layers > 1 else 0)
+    def __init__(
+        self, shape: tuple[int, ...], device: torch.device = CPU, precision: str = "fp32"
+    ) -> None:
+        layers, hidden, embedding, batch, bptt = shape
+        self.device, self.autocast = device, partial(autocast, precision, device)
+        self.embedding = nn.Embedding(SYMBOLS, embedding).to(device)
+        self.lstm = nn.LSTM(embedding, hidden, layers, dropout=0.1 if layers > 1 else 0).to(device)
         self.dropout = nn.Dropout(0.1)
-        self.head = nn.Linear(hidden, SYMBOLS)
+        self.head = nn.Linear(hidden, SYMBOLS).to(device)
         modules = (self.embedding, self.lstm, self.head)
         self.parameters = [p for module in modules for p in module.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, 1e-3)
@@ -55,12 +60,13 @@ class Plain:
     def advance(self) -> torch.Tensor:
         starts = torch.arange(self.batch) * (len(self.text) // self.batch) + self.place
         window = (starts + torch.arange(self.bptt + 1)[:, None]) % len(self.text)
-        ids = self.text[window]
+        ids = self.text[window].to(self.device)
         self.place += self.bptt
-        out, state = self.lstm(self.embedding(ids[:-1]), self.state)
+        with self.autocast():
+            out, state = self.lstm(self.embedding(ids[:-1]), self.state)
+            logits = self.head(self.dropout(out))
         self.state = tuple(part.detach() for part in state)
-        logits = self.head(self.dropout(out))
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[1:].flatten())
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[1:].flatten())
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -75,14 +81,27 @@ def model_of(shape: tuple[int, ...]) -> ModelConfig:
     )
 
 
-def ours(shape: tuple[int, ...], precision: str) -> Learner:
+def ours(
+    shape: tuple[int, ...],
+    precision: str,
+    device: torch.device = CPU,
+    optimizer: str = "adamw",
+    lr: float = 0.01,
+) -> Learner:
     *_, batch, bptt = shape
-    decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": 4096, "lr": 0.01}
+    decided = {
+        "steps": 10**6,
+        "batch_size": batch,
+        "bptt": bptt,
+        "accumulate": 1,
+        "block": 4096,
+        "lr": lr,
+    }
     decided |= {"floor": 0.15, "average": 0.15}
     decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0, "precision": precision}
-    training = TrainingConfig.of(Choices(eval_every=10**6), **decided)
+    training = TrainingConfig.of(Choices(eval_every=10**6, optimizer=optimizer), **decided)
     ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
-    return Learner(first_network(model_of(shape), ids, seed=0), training, ids, CPU)
+    return Learner(first_network(model_of(shape), ids, seed=0), training, ids, device)
 
 
 def precisions() -> tuple[str, ...]:
@@ -97,7 +116,7 @@ def precisions() -> tuple[str, ...]:
 
 def measure(side: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Characters per second, and page faults in a step."""
-    learner = Plain(*shape) if side == "plain" else ours(shape, side)
+    learner = Plain(shape) if side == "plain" else ours(shape, side)
     *_, batch, bptt = shape
     seconds, faults = [], []
     while len(seconds) < 5 or sum(seconds) < 2:

@@ -24,6 +24,7 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
     others = {
         "batch_size": 32,
         "bptt": 64,
+        "accumulate": 1,
         "block": 4096,
         "filled": None,
         "optimizer": "adamw",
@@ -40,6 +41,7 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
         "keep_mixing": 0.0,
         "seed": 0,
         "precision": "fp32",
+        "deterministic": False,
         "segment_start": 0,
         "segment_progress": 0.0,
     }

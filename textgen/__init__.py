@@ -113,7 +113,8 @@ def resume(
     run: its name, its folder, or one of its files: `last`, `previous` or `best`.
     files, val_file: where the corpus is now, if it moved; progress: as for `train`.
     choices: `time` (seconds), `epochs` or `steps`: train for so much more, instead of to the
-        planned end; `device`: by default the one it was trained on; `cache`.
+        planned end; `device`: by default the one it was trained on; `cache`; `accumulate` and
+        `deterministic`: from here on.
     """
     began = clock.monotonic()
     from dataclasses import replace
@@ -124,9 +125,10 @@ def resume(
     from textgen.store.runs import find_source
     from textgen.training import follower, launch, ranks, start
 
-    if others := sorted(choices.keys() - {"time", "epochs", "steps", "device", "cache"}):
+    taken = ("time", "epochs", "steps", "device", "cache", "accumulate", "deterministic")
+    if others := sorted(choices.keys() - set(taken)):
         raise UsageError(
-            f"`{others[0]}` is given; expected none but time, epochs, steps, device and cache",
+            f"`{others[0]}` is given; expected none but {', '.join(taken)}",
             "to change a setting, train anew: textgen train",
         )
     chosen = Choices(**choices)

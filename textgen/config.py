@@ -34,6 +34,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
 _SEED = whole(0, SEEDS - 1, "1")
 _MIXED = Number(0, 0.9, "0.1")
+_GROUPS = whole(1, 10**6, "2")
 TEXTS = whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
@@ -54,6 +55,7 @@ class Choices:
     weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
     batch_size: int | None = setting("Streams read in parallel.", whole(1, 10**6, "32"))
     bptt: int | None = setting("Characters per step and stream.", whole(1, 10**6, "64"))
+    accumulate: int | None = setting("Groups of streams a step computes in turn.", _GROUPS)
     optimizer: str = setting("adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS), "adamw")
     lr: float | None = setting("Peak learning rate.", above(0, example="0.004"))
     schedule: str = setting("linear, cosine or constant.", OneOf(SCHEDULES), "linear")
@@ -78,6 +80,7 @@ class Choices:
     seed: int = setting("The same seed trains the same model.", _SEED, 0)
     device: str = setting(_DEVICE, default="auto")
     precision: str = setting("auto, fp32, bf16 or fp16.", OneOf(("auto", *PRECISIONS)), "auto")
+    deterministic: bool = setting("Only kernels that repeat their bits, if slower.", default=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.hidden, int):
@@ -221,6 +224,7 @@ class TrainingConfig:
     steps: int  # the last step's number
     batch_size: int  # B
     bptt: int  # T
+    accumulate: int  # groups of streams, one after the other, whose gradients a step adds up
     block: int  # characters that a stream reads on before it goes elsewhere; 0: all
     filled: float | None  # of documents: the share of a step's characters that is no padding
     optimizer: str
@@ -237,6 +241,7 @@ class TrainingConfig:
     keep_mixing: float  # of the streams: the share that reads the text of the run it came from
     seed: int
     precision: str
+    deterministic: bool
     segment_start: int  # the step at which the schedule's current segment began, not 0 once a
     segment_progress: float  # run was extended or fitted to the clock; the share done by then
 

@@ -69,6 +69,10 @@ class DeviceError(TextgenError):
     """A device that this machine does not have, or that cannot do what is asked."""
 
 
+class OutOfMemory(DeviceError):
+    """A step that the memory of a device does not hold."""
+
+
 class RankLost(TextgenError):
     """A process that trains a run together with this one is gone.
 

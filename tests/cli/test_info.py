@@ -40,6 +40,8 @@ def test_info_shows_every_setting_of_the_run(trained: Path) -> None:
         "documents",
         "dedupe",
         "filled",
+        "accumulate",
+        "deterministic",
     ):
         settings.pop(name)
     settings["hidden"] = "2 x 12"

@@ -9,7 +9,7 @@ import pytest
 
 from textgen.cli import terminal
 from textgen.cli.session import SPELLINGS
-from textgen.cli.terminal import clock, harmless, short, spelled, spelling
+from textgen.cli.terminal import clock, harmless, report_exception, short, spelled, spelling
 from textgen.config import Choices, SamplingOptions
 from textgen.errors import TextgenError, UsageError
 
@@ -81,6 +81,15 @@ def test_an_error_is_two_lines_whatever_is_in_it(capsys: pytest.CaptureFixture[s
     assert err == (
         "error: a --lr is\u241b[2J\nhint: try --lr 0.1\nerror: no hint\na --lr 2\u2407\n"
     )
+
+
+def test_a_gpu_without_memory_is_no_bug_to_report(capsys: pytest.CaptureFixture[str]) -> None:
+    exhausted = type("OutOfMemoryError", (RuntimeError,), {})
+    assert report_exception(exhausted("CUDA out of memory.\nSee documentation")) == 1
+    err = capsys.readouterr().err
+    assert "CUDA out of memory." in err
+    assert "--device cpu" in err
+    assert "unexpected" not in err
 
 
 def test_errors_are_red_where_a_person_looks_and_wants_colour(

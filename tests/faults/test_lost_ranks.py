@@ -1,4 +1,4 @@
-"""Processes that torchrun started: one of them is killed, or Ctrl-C is typed."""
+"""The processes of one launch: one of them is killed, or Ctrl-C is typed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked_ranks
 import pytest
 
 import textgen
@@ -24,12 +25,14 @@ from textgen.store.contents import read_resumed
 
 FLAGS = "--hidden 12,12 --embedding 6 --batch-size 5 --bptt 16 --precision fp32 --lr 0.01"
 STEPS = 300
+FORKED = (forked_ranks.__file__, "2")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 LIMIT = 120  # seconds after which a process counts as one that never ends
 
 
 @dataclass
 class Launched:
-    """torchrun with two ranks, in a process group of its own."""
+    """Two ranks and what started them, in a process group of their own."""
 
     process: subprocess.Popen[bytes]
     out: Path
@@ -58,12 +61,11 @@ class Launched:
 
 @contextmanager
 def launched(
-    corpus: Path, folder: Path, *flags: str, restarts: int = 0, steps: int = STEPS
+    corpus: Path, folder: Path, *flags: str, launcher: tuple[str, ...], steps: int = STEPS
 ) -> Iterator[Launched]:
     out, err = folder / "out", folder / "err"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    launcher += ["--max-restarts", str(restarts), "-m", "textgen", "train", str(corpus)]
-    command = [*launcher, *FLAGS.split(), "--checkpoints", str(folder), "--json"]
+    command = [sys.executable, *launcher, "-m", "textgen", "train", str(corpus)]
+    command += [*FLAGS.split(), "--checkpoints", str(folder), "--json"]
     command += ["--steps", str(steps), "--save-every", "0.3s", *flags]
     with out.open("wb") as o, err.open("wb") as e:
         process = subprocess.Popen(command, stdout=o, stderr=e, start_new_session=True)
@@ -99,7 +101,9 @@ def assert_goes_on(folder: Path) -> None:
 
 def kill_and_restart(corpus: Path, folder: Path, rank: int, step: int) -> None:
     """torchrun takes the run up again from its last save, and it goes on to the end."""
-    with launched(corpus, folder, "--overwrite", restarts=1) as launch:
+    with launched(
+        corpus, folder, "--overwrite", launcher=(*TORCHRUN, "--max-restarts", "1")
+    ) as launch:
         launch.wait_until_step(step)
         os.kill(rank_pid(launch, rank), signal.SIGKILL)
         assert launch.wait() == 0, launch.err.read_text()
@@ -111,8 +115,10 @@ def kill_and_restart(corpus: Path, folder: Path, rank: int, step: int) -> None:
     assert launch.events("finished")[0]["step"] == STEPS
 
 
-def kill(corpus: Path, folder: Path, rank: int, step: int) -> None:
-    with launched(corpus, folder, steps=10**6) as launch:
+def kill(
+    corpus: Path, folder: Path, rank: int, step: int, launcher: tuple[str, ...] = TORCHRUN
+) -> None:
+    with launched(corpus, folder, launcher=launcher, steps=10**6) as launch:
         launch.wait_until_step(step)
         os.kill(rank_pid(launch, rank), signal.SIGKILL)
         assert launch.wait() != 0
@@ -122,9 +128,16 @@ def kill(corpus: Path, folder: Path, rank: int, step: int) -> None:
     assert_goes_on(folder)
 
 
-def interrupt(corpus: Path, folder: Path, step: int, *, group: bool) -> None:
+def interrupt(
+    corpus: Path,
+    folder: Path,
+    step: int,
+    launcher: tuple[str, ...] = TORCHRUN,
+    *,
+    group: bool,
+) -> None:
     """group: whether all processes hear it, as from a terminal, or the launcher alone."""
-    with launched(corpus, folder, steps=10**6) as launch:
+    with launched(corpus, folder, launcher=launcher, steps=10**6) as launch:
         launch.wait_until_step(step)
         (os.killpg if group else os.kill)(launch.process.pid, signal.SIGINT)
         assert launch.wait() != 0
@@ -135,14 +148,12 @@ def interrupt(corpus: Path, folder: Path, step: int, *, group: bool) -> None:
     assert_goes_on(folder)
 
 
-def test_a_lost_rank_is_named_and_torchrun_takes_the_run_up_again(
-    corpus: Path, tmp_path: Path
-) -> None:
-    kill_and_restart(corpus, tmp_path, rank=1, step=40)
+def test_a_lost_rank_is_named_and_the_others_end(corpus: Path, tmp_path: Path) -> None:
+    kill(corpus, tmp_path, rank=1, step=40, launcher=FORKED)
 
 
 def test_ctrl_c_saves_and_leaves_nobody_behind(corpus: Path, tmp_path: Path) -> None:
-    interrupt(corpus, tmp_path, step=20, group=True)
+    interrupt(corpus, tmp_path, step=20, launcher=FORKED, group=True)
 
 
 @pytest.mark.faults

@@ -48,6 +48,35 @@ def test_a_gpu_becomes_the_current_device(monkeypatch: pytest.MonkeyPatch) -> No
     assert current == [torch.device("cuda:1")]
 
 
+def test_the_gpu_without_a_number_is_the_current_one_already() -> None:
+    """Torch's set_device demands a number."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        prepare_device(torch.device("cuda"))
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+DETERMINISTIC = """
+import os, torch
+from textgen.model.device import prepare_device
+
+prepare_device(torch.device("cpu"))
+assert not torch.are_deterministic_algorithms_enabled()
+prepare_device(torch.device("cpu"), deterministic=True)
+assert torch.are_deterministic_algorithms_enabled()
+assert torch.backends.cudnn.deterministic
+print(os.environ["CUBLAS_WORKSPACE_CONFIG"])
+"""
+
+
+def test_only_kernels_that_repeat_their_bits_are_taken_where_that_is_asked() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DETERMINISTIC], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ":4096:8"
+
+
 def test_bf16_units_are_asked_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     for capabilities, dtype in (
         ({"avx512_bf16": True}, torch.bfloat16),

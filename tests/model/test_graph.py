@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,6 +13,18 @@ from torch import Tensor
 
 from textgen.model.graph import EAGER, Graphed
 from textgen.training.step import Learner, first_network
+
+GPU = torch.device("cuda:1")
+
+
+class Stream:
+    """A stream of a device."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        self.device = device
+
+    def wait_stream(self, other: Stream) -> None:
+        assert other.device == self.device == GPU
 
 
 class Cuda:
@@ -24,20 +36,49 @@ class Cuda:
         self.recorded: Callable[[], None] | None = None
         self.replays = 0
         self.generators: list[torch.Generator] = []
-        stream = type("Stream", (), {"wait_stream": lambda *_: None})
-        monkeypatch.setattr(torch.cuda, "Stream", stream)
-        monkeypatch.setattr(torch.cuda, "current_stream", stream)
-        monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+        self.current: torch.device | None = None
+        self.stream: Stream | None = None
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream(self.current))
+        monkeypatch.setattr(torch.cuda, "stream", self.on_stream)
+        monkeypatch.setattr(torch.cuda, "device", self.on_device)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_pool, raising=False)
+        self.ended: list[tuple[int, tuple[int, int]]] = []
         monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
         monkeypatch.setattr(torch.cuda, "graph", self.graph)
 
     @contextmanager
-    def graph(self, _: Cuda) -> Iterator[None]:
-        self.capturing = True
+    def on_device(self, device: torch.device) -> Iterator[None]:
+        before, self.current = self.current, device
+        yield
+        self.current = before
+
+    @contextmanager
+    def on_stream(self, stream: Stream) -> Iterator[None]:
+        assert stream.device == self.current
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextmanager
+    def graph(self, _: Cuda, pool: tuple[int, int], stream: Stream) -> Iterator[None]:
+        """Like torch's, it stays on `stream` where the end of a capture fails."""
+        assert stream is self.stream
+        assert pool == (0, 7)
+        self.capturing, before = True, self.stream
+        self.stream = Stream(self.current)
         yield
         self.capturing = False
         if self.fails:
             raise RuntimeError(self.fails)
+        self.stream = before
+
+    def end_pool(self, device: int, pool: tuple[int, int]) -> None:
+        self.ended.append((device, pool))
 
     def register_generator_state(self, generator: torch.Generator) -> None:
         self.generators.append(generator)
@@ -58,6 +99,7 @@ def test_a_step_is_captured_once_and_replayed_on_new_inputs(
     def step(x: Tensor) -> Tensor:
         nonlocal ran
         ran += 1
+        assert cuda.current == GPU
 
         def kernels() -> None:
             total.add_(x)
@@ -70,7 +112,7 @@ def test_a_step_is_captured_once_and_replayed_on_new_inputs(
         return result
 
     generator = torch.Generator()
-    graphed = Graphed(step, pytest.fail, generator)
+    graphed = Graphed(step, pytest.fail, GPU, generator)
     results = [graphed(torch.tensor([1.0, n])) for n in range(8)]
     expected = torch.tensor([[n + 1, n * (n + 1) / 2] for n in range(8)])
     torch.testing.assert_close(torch.stack(results[EAGER:]), expected[EAGER:])
@@ -80,7 +122,7 @@ def test_a_step_is_captured_once_and_replayed_on_new_inputs(
 
 
 def test_training_goes_on_where_a_capture_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    Cuda(monkeypatch, fails="this cannot be captured\nat all")
+    cuda = Cuda(monkeypatch, fails="this cannot be captured\nat all")
     monkeypatch.setattr(Learner, "_scaler", lambda _: torch.amp.GradScaler("cpu"))
 
     def learner() -> Learner:
@@ -99,10 +141,13 @@ def test_training_goes_on_where_a_capture_fails(monkeypatch: pytest.MonkeyPatch)
             return inputs[0]
         return failing._update(*inputs)
 
-    scaler = failing.scaler
-    failing._graphed = Graphed(half, failing._recover, failing.generator)
+    scaler, generator = failing.scaler, failing.generator
+    failing._graphed = Graphed(half, failing._recover, GPU, failing.generator)
     for _ in range(9):
         assert torch.equal(expected.advance(), failing.advance())
     for name, array in expected.weights().items():
         np.testing.assert_array_equal(array, failing.weights()[name])
     assert failing.notices == ["no CUDA graph, so each step takes longer: this cannot be captured"]
+    assert failing.generator is not generator  # torch's own still takes itself to be captured
+    assert cuda.ended == [(1, (0, 7))]
+    assert cuda.stream is None

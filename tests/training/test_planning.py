@@ -10,10 +10,10 @@ from networks import model_config
 
 from textgen.architecture import ModelConfig
 from textgen.config import DEFAULT_TIME, Choices
-from textgen.errors import UsageError
+from textgen.errors import OutOfMemory, UsageError
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training import planning, speed
+from textgen.training import batching, planning, speed
 from textgen.training.planning import plan
 from textgen.training.speed import Trial, measure
 
@@ -171,6 +171,50 @@ def test_a_measurement_gives_characters_per_second() -> None:
     model = model_config(8, hidden=(16,), embedding=8)
     rate = measure(model, Trial(4, 16, "adamw", "fp32", 1000, CPU))
     assert 100 < rate < 1e8
+
+
+def test_a_batch_of_another_size_has_another_rate() -> None:
+    """Relative to what is usual for the text: 64 streams, of a short one as many as fill it."""
+    rates = {
+        streams: plan(
+            Choices(steps=9, hidden=(8,), batch_size=streams), corpus(10**5), CPU, time.monotonic()
+        ).training.lr
+        for streams in (None, 16, 64, 256)
+    }
+    assert rates[16] < rates[64] == rates[None] < rates[256]
+    short = plan(Choices(steps=9, hidden=(8,)), corpus(300), CPU, time.monotonic()).training
+    assert (short.batch_size, short.lr) == (16, rates[None])
+    chosen = Choices(steps=9, hidden=(8,), batch_size=256, lr=0.007)
+    assert plan(chosen, corpus(10**5), CPU, time.monotonic()).training.lr == 0.007
+
+
+def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A make-believe one, which takes as long for 1,024 streams as for one, and holds 600."""
+
+    def measure(model: ModelConfig, trial: Trial) -> float:
+        if trial.batch_size > 600 * trial.accumulate:
+            raise OutOfMemory("too little memory")
+        weights = sum(8 * h * h for h in model.hidden)
+        return trial.batch_size * trial.bptt * 1e9 / (max(1024, trial.batch_size) * weights)
+
+    for module in (speed, batching):
+        monkeypatch.setattr(module, "measure", measure)
+    for name in ("check_memory", "prepare_device"):
+        monkeypatch.setattr(planning, name, lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    gpu = torch.device("cuda")
+    decided = plan(Choices(time=60), corpus(10**8), gpu, time.monotonic())
+    assert 64 < decided.training.batch_size <= 512
+    assert decided.training.accumulate == 1
+    more = Choices(time=60, batch_size=2048)
+    decided = plan(more, corpus(10**8), gpu, time.monotonic())
+    assert (decided.training.batch_size, decided.training.accumulate) == (2048, 4)
+    assert "taking 4 groups" in decided.notices[-1]
+
+
+def test_groups_and_repeatable_bits_are_kept_unless_asked_for_anew() -> None:
+    chosen = Choices(steps=9, hidden=(8,), accumulate=3)
+    assert plan(chosen, corpus(9999), CPU, time.monotonic()).training.accumulate == 3
 
 
 @pytest.mark.parametrize(

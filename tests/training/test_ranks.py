@@ -1,4 +1,4 @@
-"""Runs that torchrun trains by several processes, against runs of one."""
+"""Runs that several processes train, against runs of one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import forked_ranks
 import numpy as np
 import pytest
 import rank_jobs
@@ -28,32 +29,38 @@ from textgen.training.ranks import Alone, Ranks, join
 
 STEPS, STOP = 200, 100
 RUN = {**SMALL, "dropout": 0.3, "weight_drop": 0.2, "lr": 0.02}
+WHOLE = {**RUN, "steps": STEPS, "eval_every": 50, "batch_size": 5}
 
 
-def torchrun(count: int, jobs: list[dict]) -> None:
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
+FORKED = (sys.executable, forked_ranks.__file__)
+
+
+def ranks_do(count: int, jobs: list[dict], launcher: tuple[str, ...] = FORKED) -> None:
     """Do `jobs` with so many processes."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
-    done = subprocess.run(
-        [*launcher, rank_jobs.__file__, json.dumps(jobs)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [*launcher, str(count), rank_jobs.__file__, json.dumps(jobs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
-def jobs_of(folder: Path, texts: Path) -> dict[str, dict]:
+def short_jobs(folder: Path, texts: Path) -> dict[str, dict]:
     """Kinds of runs; of 5 streams two processes have 2 and 3."""
     tales, lines, many = (texts / name for name in ("tales.txt", "lines.txt", "many.txt"))
     short = {**RUN, "steps": 60, "eval_every": 30}
-    whole = {**RUN, "steps": STEPS, "eval_every": 50, "batch_size": 5}
     return {
-        "whole": job(folder / "whole", tales, **whole),
-        "stopped": job(folder / "stopped", tales, stop=STOP, **whole),
-        # a pass ends with chunks that are padding alone
-        "documents": job(folder / "documents", lines, documents="line", **short),
-        "diverged": job(folder / "diverged", tales, diverges=17, save_every=1e-6, **short),
+        "stopped": job(folder / "stopped", tales, stop=STOP, **WHOLE),
+        # a pass ends with chunks that are padding alone, for a group of streams or a whole process
+        "documents": job(folder / "documents", lines, documents="line", accumulate=2, **short),
         "many": job(folder / "many", many, **{**short, "steps": 20, "eval_every": 10}),
+    }
+
+
+def long_jobs(folder: Path, texts: Path) -> dict[str, dict]:
+    """With one that goes back after a loss that is no number."""
+    text, short = texts / "tales.txt", {**RUN, "steps": 60, "eval_every": 30}
+    return {
+        "whole": job(folder / "whole", text, **WHOLE),
+        "diverged": job(folder / "diverged", text, diverges=17, save_every=1e-6, **short),
     }
 
 
@@ -70,12 +77,20 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folders(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The runs of one process, and those of two."""
+    """The short runs of one process, and those of two."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    for wanted in jobs_of(one, texts).values():
+    for wanted in short_jobs(one, texts).values():
         do(wanted)
-    torchrun(2, [*jobs_of(two, texts).values()])
+    ranks_do(2, [*short_jobs(two, texts).values()])
     return one, two
+
+
+@pytest.fixture(scope="module")
+def whole(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process that never stopped."""
+    folder = tmp_path_factory.mktemp("never_stopped")
+    do(long_jobs(folder, texts)["whole"])
+    return folder / "whole"
 
 
 def run_in(folder: Path) -> Path:
@@ -109,30 +124,54 @@ def assert_arrays_close(one: Path, other: Path) -> None:
             np.testing.assert_allclose(found[group][name], array, atol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["whole", "documents", "diverged", "many"])
+@pytest.mark.parametrize("kind", ["stopped", "documents", "many"])
 def test_two_processes_train_what_one_does(folders: tuple[Path, Path], kind: str) -> None:
     one, two = folders
-    assert_close(one / kind, two / kind)
+    assert_close(one / kind, two / kind, stopped=kind == "stopped")
 
 
-def test_a_run_that_two_began_one_or_three_go_on_with(
-    folders: tuple[Path, Path], tmp_path: Path
+@pytest.mark.faults
+def test_two_processes_train_what_one_does_for_longer(texts: Path, tmp_path: Path) -> None:
+    one, two = (long_jobs(tmp_path / name, texts) for name in ("one", "two"))
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    for wanted in one.values():
+        do(wanted)
+    ranks_do(2, [*two.values()], TORCHRUN)
+    for kind in one:
+        assert_close(tmp_path / "one" / kind, tmp_path / "two" / kind)
+
+
+def test_a_run_that_two_began_one_goes_on_with(
+    folders: tuple[Path, Path], whole: Path, tmp_path: Path
 ) -> None:
-    one, two = folders
-    assert_close(one / "stopped", two / "stopped", stopped=True)
-    record = read_header(run_in(two / "stopped") / "last.safetensors").record
+    stopped = folders[1] / "stopped"
+    record = read_header(run_in(stopped) / "last.safetensors").record
     assert (record.step, record.training.batch_size) == (STOP, 5)
-    jobs = []
-    for name in ("one", "three"):
-        shutil.copytree(two / "stopped", tmp_path / name)
-        jobs.append(job(tmp_path / name, run_in(tmp_path / name), call="resume"))
-    do(jobs[0])
-    torchrun(3, jobs[1:])
-    whole = json.loads(losses_of(one / "whole").read_text())
-    losses_of(tmp_path / "whole").write_text(json.dumps(whole[STOP:]))
-    shutil.copytree(one / "whole", tmp_path / "whole")
-    for name in ("one", "three"):
-        assert_close(tmp_path / "whole", tmp_path / name)
+    do(taken_up(stopped, tmp_path))
+    assert_goes_on(whole, tmp_path)
+
+
+@pytest.mark.faults
+def test_a_run_that_two_began_three_go_on_with(
+    folders: tuple[Path, Path], whole: Path, tmp_path: Path
+) -> None:
+    ranks_do(3, [taken_up(folders[1] / "stopped", tmp_path)], TORCHRUN)
+    assert_goes_on(whole, tmp_path)
+
+
+def taken_up(stopped: Path, tmp_path: Path) -> dict:
+    """To go on with a copy of the run."""
+    shutil.copytree(stopped, tmp_path / "more")
+    return job(tmp_path / "more", run_in(tmp_path / "more"), call="resume")
+
+
+def assert_goes_on(one: Path, tmp_path: Path) -> None:
+    """As one process did that never stopped."""
+    shutil.copytree(one, tmp_path / "whole")
+    losses = json.loads(losses_of(one).read_text())
+    losses_of(tmp_path / "whole").write_text(json.dumps(losses[STOP:]))
+    assert_close(tmp_path / "whole", tmp_path / "more")
 
 
 @pytest.mark.parametrize("kind", ["blocks", "documents", "mixed"])

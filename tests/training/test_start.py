@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,36 @@ def test_a_run_too_large_for_the_machine_is_refused(
     monkeypatch.setattr("textgen.training.memory.memory", lambda device: 1000)
     with pytest.raises(UsageError, match="this machine has 0 GB"):
         next(textgen.resume("tales", checkpoints=run.parent))
+
+
+def test_a_run_is_taken_up_with_its_streams_in_groups(run: Path) -> None:
+    """As after too little memory: the rest comes to the same, but for rounding."""
+    whole = Path(shutil.copytree(run, run.parent / "whole" / "tales"))
+    assert isinstance(list(textgen.resume(whole))[-1], Finished)
+    events = list(textgen.resume("tales", checkpoints=run.parent, accumulate=3))
+    assert events[0].training.accumulate == 3
+    headers = [read_header(folder / "last.safetensors") for folder in (whole, run)]
+    assert [header.record.training.accumulate for header in headers] == [1, 3]
+    losses = [[event.val_nats for event in header.record.history] for header in headers]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+DETERMINISTIC = """
+import sys
+import torch
+import textgen
+from textgen.events import Planned
+
+events = textgen.resume("tales", checkpoints=sys.argv[1], deterministic=True)
+plan = next(events)
+assert isinstance(plan, Planned)
+assert plan.training.deterministic
+assert torch.are_deterministic_algorithms_enabled()
+list(events)
+"""
+
+
+def test_repeatable_bits_can_be_asked_for_and_are_kept(run: Path) -> None:
+    command = [sys.executable, "-c", DETERMINISTIC, str(run.parent)]
+    subprocess.run(command, check=True)
+    assert read_header(run / "last.safetensors").record.training.deterministic

@@ -12,9 +12,10 @@ import torch
 from networks import build, training_config
 
 from textgen.config import OPTIMIZERS
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, OutOfMemory
 from textgen.store.contents import LARGEST_WEIGHT
-from textgen.training.ranks import Arrays
+from textgen.training.arrays import Arrays
+from textgen.training.document_streams import DocumentStreams
 from textgen.training.step import Learner, first_network
 
 IDS = np.random.default_rng(0).integers(20, size=500).astype(np.uint8)
@@ -305,3 +306,51 @@ def test_the_network_is_judged_by_the_average_and_trained_without_it() -> None:
     assert other.arrays()["live"] == {}
     with other.judged() as network:
         assert network is other.network
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_groups_of_streams_come_to_what_all_come_to_at_once(cell: str) -> None:
+    """Of unequal sizes, with dropout and weight-drop, and more groups than streams."""
+    whole = learner("sgd", cell, batch_size=5, average=0.0)
+    losses = advance(whole, 6)
+    for groups in (2, 3, 99):
+        parts = learner("sgd", cell, batch_size=5, average=0.0, accumulate=groups)
+        assert advance(parts, 6) == pytest.approx(losses, rel=1e-5)
+        for group, named in whole.arrays().items():
+            for name, array in named.items():
+                found = parts.arrays()[group][name]
+                np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_groups_count_by_what_they_learn_not_by_their_padding() -> None:
+    lines = np.array([9, *[1, 2, 9] * 20, *[3, 4, 5, 6, 7, 8, 1, 2, 9] * 9], np.uint8)
+    losses = []
+    for groups in (1, 2, 4):
+        config = training_config(9, batch_size=4, bptt=6, filled=0.7, accumulate=groups)
+        network = first_network(build("gru", (12,)).config, lines, 0)
+        trained = Learner(network, config, lines, CPU)
+        trained.streams = DocumentStreams(lines, 4, 6, 0, 9)
+        losses.append(advance(trained, 12))  # the tenth ends a pass, and two streams before
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_groups_go_on_exactly_where_they_were_saved() -> None:
+    first, second = learner(accumulate=3), learner(accumulate=3)
+    advance(first, 3)
+    second.restore(first.arrays(), 3)
+    assert advance(first, 3) == advance(second, 3)
+    np.testing.assert_equal(first.arrays(), second.arrays())
+
+
+@pytest.mark.parametrize(("groups", "more"), [(1, 2), (3, 6)])
+def test_too_little_memory_is_said_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch, groups: int, more: int
+) -> None:
+    def exhausted(self: Learner, chunk: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(Learner, "_update", exhausted)
+    with pytest.raises(OutOfMemory, match="4 streams of 8 characters") as caught:
+        learner(accumulate=groups).advance()
+    assert f"`accumulate={more}`" in caught.value.hint

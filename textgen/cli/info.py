@@ -92,6 +92,7 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     )
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
     saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
+    bits = ", deterministic" if training.deterministic else ""
     at_best = best and f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
     return [
         ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
@@ -100,7 +101,7 @@ def _rows(header: Header) -> list[tuple[str, str]]:
         *_came_from(record),
         *settings_lines(record),
         ("data", f"{data}; validated every {training.eval_every:,} steps, {saves}"),
-        ("on", f"{record.device} in {training.precision}, {record.threads} threads"),
+        ("on", f"{record.device} in {training.precision}, {record.threads} threads{bits}"),
         ("done", f"{record.step:,} of {training.steps:,} in {clock(record.seconds)}"),
         ("loss", at_best or "not validated yet"),
     ]
@@ -129,6 +130,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     chars = f"{size:,} for training, {run.val_characters:,} for validation"
     drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"
     steps = f"{training.steps:,} of {training.batch_size} x {training.bptt} characters"
+    steps += f" in {training.accumulate} groups" if training.accumulate > 1 else ""
     steps += f" in blocks of {training.block}" if training.block else ""
     steps += f", {training.filled:.0%} filled" if training.filled is not None else ""
     rate = f"{training.optimizer} {training.lr:g}, {training.schedule}"

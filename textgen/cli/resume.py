@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,9 @@ from textgen.cli.terminal import spelling
 from textgen.cli.train import (
     DATA,
     DEFAULT,
+    Accumulate,
     Cache,
+    Deterministic,
     Device,
     Epochs,
     Json,
@@ -41,6 +43,8 @@ def resume(
     cache: Cache = DEFAULT.cache,
     checkpoints: Checkpoints = CHECKPOINTS,
     device: Device = DEFAULT.device,
+    accumulate: Accumulate = None,
+    deterministic: Deterministic = DEFAULT.deterministic,
     tensorboard: Tensorboard = None,
     json: Json = False,
 ) -> None:
@@ -49,7 +53,8 @@ def resume(
     With --time, --epochs or --steps it goes on for that much from there, also if it is finished.
     """
     files = tuple(corpus or ())
-    budget = {"time": duration("time", time), "epochs": epochs, "steps": steps}
+    choices: dict[str, Any] = {"time": duration("time", time), "epochs": epochs, "steps": steps}
+    choices |= {"device": device, "accumulate": accumulate, "deterministic": deterministic}
     start = partial(textgen.resume, run, checkpoints=checkpoints, files=files, val_file=val_file)
     with spelling(files="--corpus"):
-        follow(partial(start, device=device, cache=cache, **budget), json, tensorboard)
+        follow(partial(start, cache=cache, **choices), json, tensorboard)

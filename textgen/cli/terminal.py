@@ -69,6 +69,9 @@ def report_exception(error: BaseException) -> int:
             what = f"cannot write {error.object!r} in this locale, {error.encoding}"
             report_error(what, "choose another: LC_ALL=C.UTF-8 textgen ...")
             return 1
+        case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            report_error(str(error).splitlines()[0], "try `device=cpu`")
+            return 1
     what = f"unexpected {type(error).__name__}: {error}"
     report_error(what, "TEXTGEN_DEBUG=1 shows where; please report it")
     return 1

@@ -31,6 +31,8 @@ Time = Annotated[str | None, training("time", BUDGET)]
 Epochs = Annotated[float | None, training("epochs", BUDGET)]
 Steps = Annotated[int | None, training("steps", BUDGET)]
 Device = Annotated[str, training("device", OPTIMISATION)]
+Accumulate = Annotated[int | None, training("accumulate", OPTIMISATION)]
+Deterministic = Annotated[bool, training("deterministic", OPTIMISATION)]
 Json = Annotated[bool, option("One JSON object per event on stdout.", OUTPUT, "--json")]
 Cache = Annotated[bool, training("cache", DATA)]
 _BOARD = option("Write event files for TensorBoard to this folder.", OUTPUT)
@@ -66,6 +68,7 @@ def train(
     weight_drop: Annotated[float | None, training("weight_drop", MODEL)] = None,
     batch_size: Annotated[int | None, training("batch_size", OPTIMISATION)] = None,
     bptt: Annotated[int | None, training("bptt", OPTIMISATION)] = None,
+    accumulate: Accumulate = None,
     optimizer: Annotated[str, training("optimizer", OPTIMISATION)] = DEFAULT.optimizer,
     lr: Annotated[float | None, training("lr", OPTIMISATION)] = None,
     schedule: Annotated[str, training("schedule", OPTIMISATION)] = DEFAULT.schedule,
@@ -89,6 +92,7 @@ def train(
     seed: Annotated[int, training("seed", OPTIMISATION)] = DEFAULT.seed,
     device: Device = DEFAULT.device,
     precision: Annotated[str, training("precision", OPTIMISATION)] = DEFAULT.precision,
+    deterministic: Deterministic = DEFAULT.deterministic,
     dry_run: Annotated[bool, DRY_RUN] = False,
     tensorboard: Tensorboard = None,
     json: Json = False,

@@ -164,7 +164,8 @@ class BatchWriter:
         self._sampler = sampler
         first = stepper.state[0]
         streams, self._device = len(first), first.device
-        self._graphed = Graphed(self._block, _warn) if self._device.type == "cuda" else None
+        cuda = self._device.type == "cuda"
+        self._graphed = Graphed(self._block, _warn, self._device) if cuda else None
         ids = torch.from_numpy(prompt.astype(np.int64)).to(self._device)
         for i in ids[:-1]:
             stepper.step(i.expand(streams))

@@ -1,6 +1,7 @@
 """Work on a GPU as one CUDA graph: launched whole, instead of its hundreds of kernels in turn."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -12,36 +13,40 @@ class Graphed:
     """`step(*inputs)`, captured after a few calls and replayed from then on.
 
     step: works in place on memory that stays where it is, but for its result; recover: called with
-    the reason when a capture failed half-way, after which each call runs kernel by kernel;
-    generator: the one that the step draws from, which may be seeded anew between calls.
+    the reason when a capture failed half-way, after which each call runs kernel by kernel. Torch
+    then leaves `generator` as if the capture went on, so `recover` replaces it.
+    device: the GPU that the step works on; generator: the one that the step draws from, which may
+    be seeded anew between calls.
     """
 
     def __init__(
         self,
         step: Callable[..., Tensor],
         recover: Callable[[str], None],
+        device: torch.device,
         generator: torch.Generator | None = None,
     ) -> None:
         self._step, self._recover, self._generator = step, recover, generator
+        self._device = device
         self._calls = 0
-        self._beside = torch.cuda.Stream()
+        self._beside = torch.cuda.Stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        self._calls += 1
-        if self._calls <= EAGER:
-            return self._eager(inputs)
-        if self._calls == EAGER + 1:
-            self._capture(inputs)
-        if self._graph is None:
-            return self._step(*inputs)
-        for buffer, value in zip(self._inputs, inputs, strict=True):
-            buffer.copy_(value)
-        self._graph.replay()
-        return self._result.clone()
+        # streams and graphs belong to the current device, which may be another one
+        with torch.cuda.device(self._device):
+            self._calls += 1
+            if self._calls == EAGER + 1:
+                self._capture(inputs)
+            if self._graph is None:
+                return self._eager(inputs)
+            for buffer, value in zip(self._inputs, inputs, strict=True):
+                buffer.copy_(value)
+            self._graph.replay()
+            return self._result.clone()
 
     def _eager(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """One call on another stream: backward remembers the stream, and capturing uses its own."""
+        """One call on the stream that is captured later: backward remembers the stream."""
         self._beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._beside):
             result = self._step(*inputs)
@@ -50,13 +55,20 @@ class Graphed:
 
     def _capture(self, inputs: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(value.clone() for value in inputs)
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         if self._generator is not None:
             graph.register_generator_state(self._generator)
         try:
-            with torch.cuda.graph(graph):
+            # The outer context goes back to the stream from before also where the end of the
+            # capture fails, which torch.cuda.graph does not.
+            with (
+                torch.cuda.stream(self._beside),
+                torch.cuda.graph(graph, pool=pool, stream=self._beside),
+            ):
                 self._result = self._step(*self._inputs)
         except RuntimeError as error:
+            with suppress(AttributeError, RuntimeError):  # where torch has ended it by itself
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
             self._recover(str(error).splitlines()[0])
         else:
             self._graph = graph

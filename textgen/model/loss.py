@@ -34,6 +34,14 @@ def mean_nats(
     return cross_entropy(linear(x.flatten(0, 1), *rows).float(), flat, ignore_index=-1)
 
 
+def share_of(mean: Tensor, weight: Tensor) -> Tensor:
+    """What the mean over some targets adds to that over more; weight: their share of those, 0 to 1.
+
+    Of padding alone the mean is no number, and it adds nothing.
+    """
+    return torch.where(weight > 0, mean, 0.0) * weight
+
+
 def _some(
     head: nn.Linear, targets: Tensor, generator: torch.Generator | None
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:

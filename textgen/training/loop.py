@@ -25,9 +25,9 @@ from textgen.store.record import LONGEST_HISTORY, Ancestor, Record, new_identity
 from textgen.store.run import Run
 from textgen.text.corpus import Corpus
 from textgen.text.statistics import scripts
+from textgen.training.arrays import Arrays
 from textgen.training.pace import Decisions
 from textgen.training.planning import Plan, evaluation_worth
-from textgen.training.ranks import Arrays
 from textgen.training.step import Learner
 from textgen.training.validation import Validation
 

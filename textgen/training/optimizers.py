@@ -1,7 +1,7 @@
 """The optimizers: torch's, without what it loads for its compiler, as a GPU can capture them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +44,36 @@ def optimizer_of(
     return _eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
 
 
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What it keeps, by `N.name`: the parameter's number and one of `MOMENTS`."""
+    return {
+        f"{number}.{name}": moment
+        for number, named in optimizer.state_dict()["state"].items()
+        for name, moment in named.items()
+        if isinstance(moment, Tensor)
+    }
+
+
+def first_moments(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> dict[str, Tensor]:
+    """What it keeps from the first step on, by its shape alone, named as by `moments_of`."""
+    in_order = (p for group in optimizer.param_groups for p in group["params"])
+    return {
+        f"{number}.{name}": torch.empty(() if name == "step" else parameter.shape, device="meta")
+        for number, parameter in enumerate(in_order)
+        for name in MOMENTS[config.optimizer]
+    }
+
+
+def take_up_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Go on with what `moments_of` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, moment in moments.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = moment
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
 def _eager(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """The optimizer without what torch wraps around its methods for torch.compile.
 
@@ -58,7 +88,7 @@ def _eager(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.
 class ScaledRMSprop(torch.optim.RMSprop):
     """RMSprop that by itself leaves out a step whose gradients are infinite.
 
-    For one that does not, `GradScaler` reads that on the host, which cannot be captured.
+    For one that does not, `GradScaler` reads on the host whether they are; that is not captured.
     """
 
     _step_supports_amp_scaling = True  # GradScaler then gives `found_inf`, a scalar, 1 if they are

@@ -16,13 +16,14 @@ from textgen.architecture import ModelConfig
 from textgen.config import DEFAULT_TIME, Choices, TrainingConfig
 from textgen.errors import DeviceError
 from textgen.inference.evaluation import PARTS, WARM_UP
-from textgen.model.device import check_precision
+from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
-from textgen.training import document_streams, speed
+from textgen.training import speed
+from textgen.training.batching import fastest, first_trial, peak
 from textgen.training.memory import check_memory
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
-from textgen.training.streams import BLOCK, fit
+from textgen.training.streams import BLOCK
 
 EVALUATED = 1 << 14  # characters of the held-out text that a validation during training scores
 TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
@@ -33,8 +34,6 @@ DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they a
 FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate had to end near 0
 READ_PER_PARAMETER = 2.5  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
-PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
-TUNING_RATE = 0.3  # of it, where the weights are there already
 REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
     (4, 0.0, 0.0, 0.2),
     (8, 0.05, 0.0, 0.2),
@@ -75,50 +74,44 @@ def plan(
     """
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
-    size, notices = len(corpus.train), []
-    usual = document_streams.streams_for(corpus) if corpus.documents else (64, 32)
-    wanted = _or(choices.batch_size, usual[0]), _or(choices.bptt, usual[1])
-    batch_size, bptt = fit(*wanted, size)
-    filled = document_streams.filled_by(corpus, batch_size, bptt) if corpus.documents else None
-    if (batch_size, bptt) != wanted:
-        notices.append(
-            f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"
-            f" {batch_size} and {bptt}"
-        )
+    prepare_device(device, choices.deterministic)
     if choices.precision != "auto":
         check_precision(choices.precision, device)
-    trial = Trial(batch_size, bptt, choices.optimizer, choices.precision, size=size, device=device)
-    trial = replace(trial, filled=filled)
+    first, usual, notices = first_trial(choices, corpus, device)
     settle = _expected if choices.time is None else _measured
     shape_of: Shape = partial(_shape, choices, len(corpus.vocabulary))
     if base is not None:
         choices, shape_of = replace(choices, hidden=base.hidden), partial(_same, base)
-    check_memory(shape_of(1, min(WIDTHS)), batch_size * bptt, device)
-    shape, precision, rate = settle(shape_of, trial, choices)
+    check_memory(
+        shape_of(1, min(WIDTHS)), first.batch_size * first.bptt // first.accumulate, device
+    )
+    shape, trial, rate, said = settle(shape_of, first, choices)
 
-    per_step = max(1, round(batch_size * bptt * (filled or 1)))
+    size, per_step = trial.size, trial.chars_per_step
     steps = steps_of(choices, per_step, size, rate, began)
     dropout, weight_drop, decay = regularisation(shape.parameters, steps * per_step, size)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus))
+    share, tuned = trial.batch_size / usual, base is not None
     training = TrainingConfig.of(
         choices,
         steps=steps,
-        batch_size=batch_size,
-        bptt=bptt,
+        batch_size=trial.batch_size,
+        bptt=trial.bptt,
+        accumulate=trial.accumulate,
         block=0 if corpus.documents else BLOCK,
-        filled=filled,
+        filled=trial.filled,
         floor=FLOOR,
         average=AVERAGE,
-        lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), base is not None)),
+        lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), share, tuning=tuned)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
         eval_every=eval_every,
         sample_every=_or(choices.sample_every, 2 * eval_every),
-        precision=precision,
+        precision=trial.precision,
     )
     dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
     model = replace(shape, dropout=dropout, weight_drop=weight_drop)
-    return Plan(model, training, rate, tuple(notices), chosen=choices.chosen, time=choices.time)
+    return Plan(model, training, rate, (*notices, *said), chosen=choices.chosen, time=choices.time)
 
 
 def extended(
@@ -130,8 +123,14 @@ def extended(
     chosen rise to what the planner would take for it, and are never lowered.
     """
     model, training, size = record.model, record.training, len(corpus.train)
+    training = replace(
+        training,
+        accumulate=_or(budget.accumulate, training.accumulate),
+        deterministic=training.deterministic or budget.deterministic,
+    )
+    prepare_device(device, training.deterministic)
     notices: tuple[str, ...] = ()
-    check_memory(model, training.batch_size * training.bptt, device)
+    check_memory(model, training.batch_size * training.bptt // training.accumulate, device)
     try:
         check_precision(training.precision, device)
     except DeviceError as error:
@@ -141,10 +140,7 @@ def extended(
         return Plan(model, training, None, notices, chosen=record.chosen, time=None)
     rate, per_step = None, training.chars_per_step
     if budget.time is not None:
-        streams, optimizer = (training.batch_size, training.bptt), training.optimizer
-        trial = Trial(*streams, optimizer, training.precision, size=size, device=device)
-        trial = replace(trial, filled=training.filled)
-        rate = measure(model, trial)
+        rate = measure(model, speed.trial_of(training, size, device))
     more = steps_of(budget, per_step, size, rate, began)
     steps = record.step + more
     planned = regularisation(model.parameters, steps * per_step, size)
@@ -200,8 +196,12 @@ def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
     return widest
 
 
-def _expected(shape: Shape, trial: Trial, _: Choices) -> tuple[ModelConfig, str, float | None]:
-    """Shape and precision by sizes alone, and torch's threads set by them."""
+# Shape, batch and precision, characters per second if measured, and what to report.
+Settled = tuple[ModelConfig, Trial, float | None, list[str]]
+
+
+def _expected(shape: Shape, trial: Trial, _: Choices) -> Settled:
+    """By sizes alone, and torch's threads set by them."""
     most = PARAMETERS_PER_CHARACTER * trial.size
     model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _learnable(s) <= most)
     width, precision = max(model.hidden), trial.precision
@@ -209,15 +209,20 @@ def _expected(shape: Shape, trial: Trial, _: Choices) -> tuple[ModelConfig, str,
         torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
     if precision == "auto":
         precision = speed.expected_precision(width, trial.device)
-    return model, precision, None
+    return model, replace(trial, precision=precision), None, []
 
 
-def _measured(
-    shape: Shape, trial: Trial, choices: Choices
-) -> tuple[ModelConfig, str, float | None]:
-    """Shape, precision and threads by measuring; and the characters per second they give."""
-    model = shape(DEPTHS[0][0], TRIED)
+def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
+    """By measuring, and torch's threads too.
+
+    On a GPU the number of streams as well: that which suits the single layer decides on the width,
+    and then that which suits the network is taken. On a CPU more of them gain next to nothing.
+    """
+    model, first, gpu = shape(DEPTHS[0][0], TRIED), trial, trial.device.type == "cuda"
     candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
+    if gpu:
+        trial = replace(trial, precision=candidates[0])
+        trial, *_ = fastest(speed.layer_of(model), trial, chosen=choices.batch_size is not None)
     costs = {p: layer_seconds(model, replace(trial, precision=p)) for p in candidates}
     precision = min(costs, key=lambda p: costs[p] * (1.0 if p == candidates[0] else 1.1))
     trial, cost = replace(trial, precision=precision), costs[precision]
@@ -237,7 +242,10 @@ def _measured(
             return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
 
         model = _deepest(shape, fits)
-    return model, precision, 1 / costs_of(model)
+    if gpu:
+        first = replace(first, precision=precision)
+        return model, *fastest(model, first, chosen=choices.batch_size is not None)
+    return model, trial, 1 / costs_of(model), []
 
 
 def _learnable(model: ModelConfig) -> int:
@@ -253,15 +261,6 @@ def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, bega
     if budget.epochs is not None:
         return math.ceil(budget.epochs * size / per_step)
     return budget.steps or 1
-
-
-def peak(optimizer: str, width: int, tuning: bool = False) -> float:
-    """The peak learning rate: what is best at a width of 160, falling with its square root.
-
-    tuning: whether the weights are there already.
-    """
-    share = TUNING_RATE if tuning else 1.0
-    return float(f"{share * PEAK[optimizer] * min(1.0, 160 / width) ** 0.5:.2g}")
 
 
 def regularisation(parameters: int, characters: int, size: int) -> tuple[float, float, float]:

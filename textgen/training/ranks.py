@@ -16,15 +16,15 @@ import msgspec
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from textgen.errors import DeviceError, RankLost, TextgenError, UsageError
 from textgen.model.device import pick_device
+from textgen.model.loss import share_of
+from textgen.training.arrays import Arrays
 from textgen.training.launch import Launch, launch
 
-Arrays = dict[str, dict[str, NDArray]]
 ORDERS = ("end", "begin", "arrays", "step", "validate", "gather")
 WAIT = timedelta(days=1)  # for what the first rank does alone, or while all are suspended
 GATHERING = timedelta(minutes=10)  # for all ranks to begin
@@ -141,10 +141,7 @@ class Ranks(Alone):
         return arrays
 
     def weighted(self, loss: Tensor, targets: Tensor, size: int) -> Tensor:
-        if self.size == 1:
-            return loss
-        weight = _weight(targets, size)
-        return torch.where(weight > 0, loss, 0.0) * weight  # of padding alone the mean is NaN
+        return loss if self.size == 1 else share_of(loss, _weight(targets, size))
 
     def reduced(self, network: nn.Module, loss: Tensor, targets: Tensor, size: int) -> Tensor:
         parameters = list(network.parameters())

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ HALF_FROM = 64  # the width from which half precision is faster, where the devic
 class Trial:
     """What the time of a step depends on, besides the model.
 
-    size: characters of the text; filled: see TrainingConfig.
+    size: characters of the text; filled, accumulate: see TrainingConfig.
     """
 
     batch_size: int
@@ -34,6 +35,18 @@ class Trial:
     size: int
     device: torch.device
     filled: float | None = None
+    accumulate: int = 1
+
+    @property
+    def chars_per_step(self) -> int:
+        """Characters that a step learns, on average."""
+        return max(1, round(self.batch_size * self.bptt * (self.filled or 1)))
+
+
+def trial_of(config: TrainingConfig, size: int, device: torch.device) -> Trial:
+    """That of a run's steps; size: characters of its text."""
+    names = ("batch_size", "bptt", "optimizer", "precision", "filled", "accumulate")
+    return Trial(**{name: getattr(config, name) for name in names}, size=size, device=device)
 
 
 def measure(model: ModelConfig, trial: Trial) -> float:
@@ -43,8 +56,9 @@ def measure(model: ModelConfig, trial: Trial) -> float:
 
     Whatever else runs on the machine can make a step slower, never faster.
     """
-    streams = -(-trial.batch_size // launch().size)  # of one rank, where there are many
-    how = {"batch_size": streams, "bptt": trial.bptt, "precision": trial.precision}
+    same = ("bptt", "accumulate", "precision")
+    how: dict[str, Any] = {name: getattr(trial, name) for name in same}
+    how["batch_size"] = -(-trial.batch_size // launch().size)  # of one rank, where there are many
     how |= {"steps": 100, "block": 0, "lr": 1e-3, "floor": 0.1, "average": 0.1}
     how |= {"warmup": 0, "weight_decay": 0.0, "sample_every": 0}
     config = TrainingConfig.of(Choices(optimizer=trial.optimizer, eval_every=100), **how)
@@ -53,24 +67,32 @@ def measure(model: ModelConfig, trial: Trial) -> float:
     learner = Learner(CharModel(model), config, ids, trial.device)
     seconds: list[float] = []
     begin = time.perf_counter()
-    while len(seconds) < 4 or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
-        started = time.perf_counter()
-        float(learner.advance())  # reading the loss waits for the device
-        seconds.append(time.perf_counter() - started)
-        spent = time.perf_counter() - begin
-        if spent > 1 and len(seconds) >= 3:
-            break
+    try:
+        while len(seconds) < 4 or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
+            started = time.perf_counter()
+            float(learner.advance())  # reading the loss waits for the device
+            seconds.append(time.perf_counter() - started)
+            spent = time.perf_counter() - begin
+            if spent > 1 and len(seconds) >= 3:
+                break
+    finally:
+        learner.release()
     return trial.batch_size * trial.bptt * (trial.filled or 1) / min(seconds[1:])
 
 
-def layer_seconds(model: ModelConfig, trial: Trial, share: int = 1) -> float:
-    """Seconds per character of a layer alone, as wide as the widest of `model` divided by `share`.
+def layer_of(model: ModelConfig, share: int = 1) -> ModelConfig:
+    """A layer alone, as wide as the widest of `model` divided by `share`.
 
     What is below it is as wide, and the vocabulary so small that the head counts for nothing.
     """
     width = max(1, max(model.hidden) // share)
     few = min(model.vocabulary_size, FEW)
-    return 1 / measure(replace(model, vocabulary_size=few, hidden=(width,), embedding=width), trial)
+    return replace(model, vocabulary_size=few, hidden=(width,), embedding=width)
+
+
+def layer_seconds(model: ModelConfig, trial: Trial, share: int = 1) -> float:
+    """Seconds per character of `layer_of` a model."""
+    return 1 / measure(layer_of(model, share), trial)
 
 
 def measured_cost(

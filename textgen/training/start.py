@@ -16,9 +16,10 @@ from textgen.store.contents import moved, read_resumed, read_weights, reread_cor
 from textgen.store.run import Run
 from textgen.text.corpus import Progress, read_corpus
 from textgen.training import tuning
+from textgen.training.arrays import Arrays
 from textgen.training.loop import Loop
 from textgen.training.planning import extended, plan
-from textgen.training.ranks import Arrays, join
+from textgen.training.ranks import join
 from textgen.training.step import Learner, first_network
 
 Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,17 @@ from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
 from textgen.config import TrainingConfig
-from textgen.errors import CheckpointError
+from textgen.errors import OutOfMemory
 from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
-from textgen.model.loss import FEW
+from textgen.model.loss import FEW, share_of
 from textgen.model.network import CharModel, State
-from textgen.store.archive import OTHER_FILE
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.mapped import counts_of
+from textgen.training.arrays import Arrays, array_of, check_arrays
 from textgen.training.mixed import streams_over
-from textgen.training.optimizers import MOMENTS, optimizer_of
-from textgen.training.ranks import Alone, Arrays
+from textgen.training.optimizers import first_moments, moments_of, optimizer_of, take_up_moments
+from textgen.training.ranks import Alone
 from textgen.training.schedule import learning_rate
 from textgen.training.streams import ALL, Chunk, frequencies
 
@@ -59,7 +60,7 @@ class Learner:
 
         ranks: the processes that the streams are dealt to. Raises UsageError if there are too many.
         """
-        prepare_device(device)
+        prepare_device(device, config.deterministic)
         self.config = config
         self.device = device
         self.step = 0  # done so far
@@ -83,7 +84,7 @@ class Learner:
         self.notices: list[str] = []  # to be reported; whoever does takes them out
         self._graphed: Graphed | None = None
         if device.type == "cuda":
-            self._graphed = Graphed(self._update, self._recover, self.generator)
+            self._graphed = Graphed(self._update, self._recover, device, self.generator)
 
     @property
     def lr(self) -> float:
@@ -97,7 +98,10 @@ class Learner:
         for group in self.optimizer.param_groups:  # where a step is captured, its rate is a tensor
             lr = group["lr"]
             group["lr"] = lr.fill_(self.lr) if isinstance(lr, Tensor) else self.lr
-        loss = (self._graphed or self._update)(chunk)
+        try:
+            loss = (self._graphed or self._update)(chunk)
+        except torch.OutOfMemoryError:
+            raise self._out_of_memory() from None
         self.step += 1
         if self._average is not None:
             newest = 1 / max(1.0, self.config.average * self.step)
@@ -106,6 +110,16 @@ class Learner:
         self.loss_sum += loss
         self.loss_count += 1
         return loss
+
+    def _out_of_memory(self) -> OutOfMemory:
+        config = self.config
+        what = f"{config.batch_size} streams of {config.bptt} characters"
+        if config.accumulate > 1:
+            what += f" in {config.accumulate} groups"
+        return OutOfMemory(
+            f"{self.device} has too little memory for a step of {what}",
+            f"resume the run, or begin anew, with `accumulate={2 * config.accumulate}`",
+        )
 
     def _on_device(self, chunk: Chunk) -> Tensor:
         """Window and, as the last row, `fresh`, (T+2, B) int64: one copy, beside the computing."""
@@ -125,30 +139,52 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         state, size = self.state.zeroed(fresh), self.config.batch_size * self.config.bptt
         masks = self.network.masks(self.config.batch_size, self.generator).of(self._part)
-        with autocast(self.config.precision, self.device):
-            given = inputs, targets, state, masks, self.generator
-            loss, state = self.network.loss(*given, beside=beside)
-        loss = self.ranks.weighted(loss, targets, size)
-        self.scaler.scale(loss).backward()
-        loss = self.ranks.reduced(self.network, loss.detach(), targets, size)
+        total = torch.zeros((), device=self.device)
+        groups = self._in_turn(len(fresh))
+        for some in groups:
+            goals = targets[:, some]
+            given = inputs[:, some], goals, state.of(some), masks.of(some), self.generator
+            with autocast(self.config.precision, self.device):
+                loss, after = self.network.loss(*given, beside=beside)
+            if len(groups) > 1:
+                loss = share_of(loss, (goals >= 0).sum() / (targets >= 0).sum().clamp(min=1))
+            loss = self.ranks.weighted(loss, targets, size)
+            self.scaler.scale(loss).backward()
+            self.state.of(some).copy_(after.detach())
+            total += loss.detach()
+        loss = self.ranks.reduced(self.network, total, targets, size)
         self.scaler.unscale_(self.optimizer)
         self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.state.copy_(state.detach())
         return loss
+
+    def _in_turn(self, streams: int) -> list[slice]:
+        """The groups of streams that are computed one after the other, of about equal size."""
+        count = min(self.config.accumulate, streams)
+        ends = [number * streams // count for number in range(count + 1)]
+        return [slice(*pair) for pair in pairwise(ends)]
 
     def _scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
 
     def _recover(self, reason: str) -> None:
-        """Make good for an update that was begun and not ended: nothing of it was computed."""
+        """Make good for an update that was begun and not ended: nothing of it was computed.
+
+        The generator is replaced, for torch's own still takes itself to be captured.
+        """
         self.notices.append(f"no CUDA graph, so each step takes longer: {reason}")
         self.grad_norm = torch.zeros((), device=self.device)
+        seed, self.generator = self.generator.initial_seed(), torch.Generator(self.device)
+        self.generator.manual_seed(seed)
         before = self.scaler.state_dict()
         self.scaler = self._scaler()
         if before:
             self.scaler.load_state_dict(before)
+
+    def release(self) -> None:
+        """Let go of a captured step: it and the learner hold each other, and so their memory."""
+        self._graphed = None
 
     def take_losses(self) -> float:
         mean = float(self.loss_sum) / max(1, self.loss_count)
@@ -187,7 +223,7 @@ class Learner:
             self.network.load_state_dict(live)
 
     def weights(self) -> dict[str, NDArray]:
-        return {name: _array(tensor) for name, tensor in self._judged().items()}
+        return {name: array_of(tensor) for name, tensor in self._judged().items()}
 
     def arrays(self, state: State | None = None) -> Arrays:
         """All that `restore` takes, by group and name.
@@ -195,7 +231,7 @@ class Learner:
         state: of all streams; by default all ranks give theirs, by `whole_state`.
         """
         groups = self._groups(state or self.whole_state())
-        return {g: {n: _array(a) for n, a in named.items()} for g, named in groups.items()}
+        return {g: {n: array_of(a) for n, a in named.items()} for g, named in groups.items()}
 
     def whole_state(self) -> State:
         """That of the streams of all ranks, which call it at once."""
@@ -204,16 +240,10 @@ class Learner:
     def _groups(self, state: State) -> dict[str, dict[str, Any]]:
         """The live tensors and numbers of `arrays`; state: of all streams."""
         losses = {"sum": self.loss_sum, "count": self.loss_count, "grad_norm": self.grad_norm}
-        moments = {
-            f"{number}.{name}": moment
-            for number, named in self.optimizer.state_dict()["state"].items()
-            for name, moment in named.items()
-            if isinstance(moment, Tensor)
-        }
         return {
             "model": self._judged(),
             "live": {} if self._average is None else self.network.state_dict(),
-            "optimizer": moments,
+            "optimizer": moments_of(self.optimizer),
             "state": dict(state.parts),
             "scaler": self.scaler.state_dict(),
             "losses": losses,
@@ -221,7 +251,9 @@ class Learner:
 
     def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
-        self._check(arrays, step)
+        expected = self._groups(State.zeros(self.network.config, self.config.batch_size))
+        expected["optimizer"] = first_moments(self.optimizer, self.config) if step else {}
+        check_arrays(arrays, expected)
         self.take_up(arrays, step)
 
     def take_up(self, arrays: Arrays, step: int) -> None:
@@ -233,12 +265,7 @@ class Learner:
         self.network.load_state_dict(tensors["model" if self._average is None else "live"])
         if self._average is not None:
             self._average = {n: a.to(self.device) for n, a in tensors["model"].items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, moment in tensors["optimizer"].items():
-            number, _, name = key.partition(".")
-            moments.setdefault(int(number), {})[name] = moment
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        take_up_moments(self.optimizer, tensors["optimizer"])
         self.state.copy_(State(tensors["state"]).of(self._part))
         if arrays["scaler"]:
             self.scaler.load_state_dict({k: a.item() for k, a in arrays["scaler"].items()})
@@ -254,35 +281,6 @@ class Learner:
         if self._average is not None:
             self._average = self._copied()
         self.step = step
-
-    def _check(self, arrays: Arrays, step: int) -> None:
-        """Raise CheckpointError, naming the first array that is missing, misshapen or not ours."""
-        state = State.zeros(self.network.config, self.config.batch_size)
-        expected = {
-            f"{group}/{name}": np.shape(array)
-            for group, named in self._groups(state).items()
-            for name, array in named.items()
-            if group != "optimizer"
-        }
-        in_order = (p for group in self.optimizer.param_groups for p in group["params"])
-        for number, parameter in enumerate(in_order if step else ()):
-            for moment in MOMENTS[self.config.optimizer]:
-                shape = () if moment == "step" else tuple(parameter.shape)
-                expected[f"optimizer/{number}.{moment}"] = shape
-        found = {f"{g}/{n}": np.shape(a) for g, named in arrays.items() for n, a in named.items()}
-        for name in expected | found:
-            if found.get(name) != expected.get(name):
-                raise CheckpointError(
-                    f"the checkpoint's arrays do not fit its settings: {name} is"
-                    f" {found.get(name, 'missing')}, expected {expected.get(name, 'none')}",
-                    OTHER_FILE,
-                )
-
-
-def _array(value: Tensor | float) -> NDArray:
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True).numpy()
-    return np.array(value)
 
 
 def _mix(seed: int, step: int) -> int:

@@ -1,0 +1,103 @@
+"""How many streams are read side by side, and the learning rate that goes with their number.
+
+The numbers come from the measurements in docs/recipe.md.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from textgen.architecture import ModelConfig
+from textgen.config import Choices
+from textgen.errors import OutOfMemory
+from textgen.text.corpus import Corpus
+from textgen.training import document_streams
+from textgen.training.speed import Trial, measure
+from textgen.training.streams import BLOCK, fit
+
+USUAL = (64, 32)  # streams, and characters that each reads in a step
+PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
+TUNING_RATE = 0.3  # of it, where the weights are there already
+POWER = 0.4  # of the streams' number, with which the best learning rate grows
+REACH = (0.25, 16)  # of the usual number: where that was measured
+CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
+
+
+def peak(optimizer: str, width: int, share: float = 1.0, *, tuning: bool = False) -> float:
+    """The peak learning rate: what is best at a width of 160, falling with its square root.
+
+    share: the streams by their usual number; tuning: whether the weights are there already.
+    """
+    rate = PEAK[optimizer] * min(1.0, 160 / width) ** 0.5 * (TUNING_RATE if tuning else 1.0)
+    least, most = REACH
+    return float(f"{rate * min(most, max(least, share)) ** POWER:.2g}")
+
+
+def first_trial(
+    choices: Choices, corpus: Corpus, device: torch.device
+) -> tuple[Trial, int, list[str]]:
+    """Steps as chosen or usual, as large as the text can fill; usual streams; what to report."""
+    size = len(corpus.train)
+    usual = document_streams.streams_for(corpus) if corpus.documents else USUAL
+    wanted = choices.batch_size or usual[0], choices.bptt or usual[1]
+    streams, bptt = fit(*wanted, size)
+    notices = []
+    if (streams, bptt) != wanted:
+        few = f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"
+        notices.append(f"{few} {streams} and {bptt}")
+    filled = document_streams.filled_by(corpus, streams, bptt) if corpus.documents else None
+    trial = Trial(streams, bptt, choices.optimizer, choices.precision, size=size, device=device)
+    trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
+    return trial, fit(*usual, size)[0], notices
+
+
+def fastest(model: ModelConfig, trial: Trial, *, chosen: bool) -> tuple[Trial, float, list[str]]:
+    """The trial with the streams that learn fastest, characters per second, and what to report.
+
+    Streams are doubled while that pays, up to one for each block of the text. Where the memory does
+    not hold a step, there are half as many; or, where their number was chosen, twice as many groups
+    of them. Raises OutOfMemory where not even one stream fits.
+    """
+    (trial, rate), notices = _fitting(model, trial, chosen)
+    while not chosen and not notices and 2 * trial.batch_size * BLOCK <= trial.size:
+        doubled = replace(trial, batch_size=2 * trial.batch_size)
+        (tried, faster), notices = _fitting(model, doubled, chosen)
+        if notices or worth(tried, faster) <= worth(trial, rate):
+            break
+        trial, rate = tried, faster
+    return trial, rate, notices
+
+
+def worth(trial: Trial, rate: float) -> float:
+    """How fast a model learns that reads `rate` characters per second, up to a factor.
+
+    In steps of B characters it has to read 1 + B / CRITICAL times as many for a loss, after
+    McCandlish et al. 2018, "An Empirical Model of Large-Batch Training".
+    """
+    return rate / (1 + trial.batch_size * trial.bptt / CRITICAL)
+
+
+def _fitting(
+    model: ModelConfig, trial: Trial, chosen: bool
+) -> tuple[tuple[Trial, float], list[str]]:
+    """The trial as the memory holds it, characters per second, and a notice if it was changed."""
+    tried = trial
+    while True:
+        try:
+            rate = measure(model, tried)
+        except OutOfMemory:
+            if tried.accumulate >= tried.batch_size:
+                raise
+        else:
+            break
+        if tried.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if chosen:
+            tried = replace(tried, accumulate=2 * tried.accumulate)
+        else:
+            tried = replace(tried, batch_size=tried.batch_size // 2)
+    if tried == trial:
+        return (tried, rate), []
+    instead = f"{tried.accumulate} groups of them" if chosen else str(tried.batch_size)
+    what = f"{trial.device} has too little memory for {trial.batch_size} streams: taking {instead}"
+    return (tried, rate), [what]
