@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import log
 from textwrap import wrap
 
-from textgen.cli.table import table
+from textgen.cli.table import aligned
 from textgen.cli.terminal import clock, short, visible
 from textgen.studies.figures import EQUAL, Rank, Result, Row, Spread, Table
 
@@ -19,7 +19,7 @@ ONE_SEED = "one seed, so no spread is known, and small differences may be chance
 
 def lines_of(found: Table) -> Iterator[str]:
     """Tables of the networks and of the losses, what they mean, and a sample of each variant."""
-    yield from _aligned([NETWORK, *map(_network, found.rows)])
+    yield from aligned([NETWORK, *map(_network, found.rows)])
     counts = [row.results[0].parameters for row in found.rows]
     if max(counts) > (1 + APART) * min(counts):
         yield f"the networks are up to {max(counts) / min(counts) - 1:.0%} apart in parameters"
@@ -66,15 +66,7 @@ def _losses(rows: Sequence[tuple[str, Spread | None, Rank | None]], spread: bool
         deviation = [f"{loss.deviation:.4f}"] if loss.deviation is not None else []
         place = [f"{rank.number}{'=' if rank.shared else ''}"] if deviation else []
         cells.append((variant, f"{loss.mean:.4f}", *deviation, f"{loss.mean / log(2):.4f}", *place))
-    return _aligned(cells)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The first column to the left, the others to the right."""
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return table(
-        [[r[0], *(c.rjust(s) for c, s in zip(r[1:], sizes[1:], strict=True))] for r in rows]
-    )
+    return aligned(cells)
 
 
 def _sample(result: Result) -> Iterator[str]:

@@ -90,14 +90,16 @@ def of_equal_size(planned: Sequence[ModelConfig], choices: Sequence[Choices]) ->
         partial(_of_width, own, chosen.layers or aim.layers)
         for own, chosen in zip(planned, choices, strict=True)
     ]
-    return [shape(_width_for(aim.parameters, shape)) for shape in shapes]
+    return [shape(width_for(aim.parameters, shape)) for shape in shapes]
 
 
 def _of_width(network: ModelConfig, layers: int, width: int) -> ModelConfig:
     return replace(network, hidden=(width,) * layers)
 
 
-def _width_for(parameters: int, shape: Callable[[int], ModelConfig]) -> int:
+def width_for(parameters: int, shape: Callable[[int], ModelConfig]) -> int:
+    """The roundest width whose network has about so many parameters; else the nearest."""
+
     def off(width: int) -> float:
         return abs(shape(width).parameters / parameters - 1)
 
