@@ -61,7 +61,7 @@ def _losses(rows: Sequence[tuple[str, Spread | None, Rank | None]], spread: bool
     cells = [("variant", "nats", *(["+-"] * spread), "bits", *(["rank"] * spread))]
     for variant, loss, rank in rows:
         if loss is None or rank is None:
-            cells.append((variant, *[""] * (len(cells[0]) - 1)))
+            cells.append((variant, *["-"] * (len(cells[0]) - 1)))
             continue
         deviation = [f"{loss.deviation:.4f}"] if loss.deviation is not None else []
         place = [f"{rank.number}{'=' if rank.shared else ''}"] if deviation else []
