@@ -23,6 +23,7 @@ from textgen.text.documents import places_of
 STREAMS = 64  # parts of a text that are read side by side, at most
 GROUP = 1 << 18  # characters that are cut into them at a time
 SHORTEST = 1024  # characters of a part
+AT_A_TIME = 64  # characters of each of several parts: what they need stays in the CPU's cache
 CELLS = 1 << 22  # logits at a time
 AGREED = 1e-4  # nats per character by which two readings may differ on average,
 FOR = 128  # over so many characters in a row or more
@@ -140,7 +141,7 @@ class _Parts:
             self.state.parts[name][:1] = part
         which, offset = np.arange(len(self._begins)), 0
         while len(which):
-            where, expected = self._step(which, offset, self.state, CHUNK)
+            where, expected = self._step(which, offset, self.state)
             self._found.fill(where, expected)
             offset += len(where)
             which = which[self._begins[which] + offset < self._ends[which]]
@@ -155,7 +156,7 @@ class _Parts:
             part[which] = part[which - 1].clone()
         agreed, offset, changed = np.zeros(len(self._begins), np.int64), 0, set[int]()
         while len(which):
-            where, expected = self._step(which, offset, state, FOR)
+            where, expected = self._step(which, offset, state)
             differ = np.abs(expected[0] - self._found.nats[where]).mean(axis=0) > AGREED
             self._found.fill(where, expected)
             offset += len(where)
@@ -169,15 +170,14 @@ class _Parts:
             which = np.setdiff1d(which, over)
         return changed
 
-    def _step(
-        self, which: NDArray, offset: int, state: State, most: int
-    ) -> tuple[NDArray, _Expected]:
-        """Read up to `most` characters of some parts, to the nearest end; where, (T, B), and what.
+    def _step(self, which: NDArray, offset: int, state: State) -> tuple[NDArray, _Expected]:
+        """Read on in some parts, to the nearest end at most; where, (T, B), and what was expected.
 
         `state` holds those of all parts, and is changed in place.
         """
         begins = self._begins[which] + offset
-        size = min(most, _chunk(self._network, len(which)), int((self._ends[which] - begins).min()))
+        most = min(AT_A_TIME if len(which) > 1 else CHUNK, _chunk(self._network, len(which)))
+        size = min(most, int((self._ends[which] - begins).min()))
         where = begins + np.arange(size)[:, None]
         ids = self._found.before[where], self._found.ids[where]
         named = self._found.likeliest.shape[1]
