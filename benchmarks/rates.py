@@ -20,7 +20,8 @@ from torch.nn.functional import cross_entropy
 from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.model.network import State
-from textgen.training.planning import AVERAGE, FLOOR, peak
+from textgen.training.batching import peak
+from textgen.training.planning import AVERAGE, FLOOR
 from textgen.training.step import Learner, first_network
 
 CPU = torch.device("cpu")

@@ -23,6 +23,7 @@ PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 DOCUMENTED = {
     "train": textgen.train,
     "resume": textgen.resume,
+    "compare": textgen.compare,
     "load": textgen.load,
     "serve": textgen.serve,
     "generate": TextModel.generate,

@@ -18,9 +18,10 @@ if TYPE_CHECKING:  # the functions import what they need, so that `import textge
 
     from textgen.events import Event, Reading
     from textgen.inference.text_model import TextModel
+    from textgen.studies.comparison import Report
 
 __version__ = "0.1.0"
-__all__ = ["TextgenError", "load", "resume", "serve", "train"]
+__all__ = ["TextgenError", "compare", "load", "resume", "serve", "train"]
 
 
 def load(path: str | Path) -> TextModel:
@@ -170,6 +171,42 @@ def serve(
         what = f"a server needs {error.name}, which is not installed"
         raise RunError(what, 'pip install "textgen-lstm[serve]"') from None
     run([str(given) for given in runs], Path(checkpoints), chosen, ready)
+
+
+def compare(
+    *files: str | Path,
+    run: str | None = None,
+    checkpoints: str | Path = "checkpoints",
+    overwrite: bool = False,
+    seeds: int = 1,
+    progress: Callable[[Reading], None] | None = None,
+    **choices: Any,
+) -> Iterator[Report]:
+    """Train variants on equal terms, each as a run of its own; an iterator of reports.
+
+    Leave the iterator at any report, and the same call goes on from there.
+
+    run: what the runs' names begin with, by default the first file's; seeds: with how many each
+        variant is trained, from `seed` on; overwrite and progress as for `train`.
+    choices: the fields of `textgen.config.Choices`; one or two of them are lists, of the values
+        that are compared. A budget is for each run.
+    Raises a TextgenError, one of them where it was begun with other settings.
+    """
+    from pathlib import Path
+
+    from textgen.config import CorpusConfig
+    from textgen.studies.comparison import Comparison
+    from textgen.studies.variants import variants_of
+    from textgen.text.corpus import default_corpus
+    from textgen.text.sources import title
+
+    chosen = variants_of(choices)[0].choices
+    paths = [Path(f) for f in files] or [default_corpus()]
+    held_out = None if chosen.val_file is None else _absolute(chosen.val_file)
+    corpus = CorpusConfig.of(chosen, tuple(map(_absolute, paths)), held_out)
+    name, folder = run or title(paths[0]), Path(checkpoints)
+    how: Any = {"seeds": seeds, "overwrite": overwrite}
+    yield from Comparison(name, folder, corpus, choices, **how).reports(progress)
 
 
 def _absolute(path: str | Path) -> str:

@@ -248,7 +248,8 @@ class TrainingConfig:
     @classmethod
     def of(cls, choices: Choices, **decided: Any) -> "TrainingConfig":
         chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
-        return cls(**chosen | {"segment_start": 0, "segment_progress": 0.0} | decided)
+        begun = {"accumulate": choices.accumulate or 1, "segment_start": 0, "segment_progress": 0.0}
+        return cls(**chosen | begun | decided)
 
     def __post_init__(self) -> None:
         check(self, Choices)

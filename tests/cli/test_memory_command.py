@@ -11,6 +11,7 @@ from textgen.cli.app import app
 from textgen.cli.memory import lines_of
 from textgen.errors import UsageError
 from textgen.inference.reach import Memory
+from textgen.studies import recall
 
 HALVED = Memory(
     3.0, 1.0, 2 * 0.5 ** np.arange(1024), np.full(1024, 0.01), 0.5 ** np.arange(1024), 9
@@ -58,3 +59,30 @@ def test_the_sentence_rounds_and_says_where_the_measure_ends() -> None:
 def test_a_model_of_documents_is_refused(lines: Path) -> None:
     with pytest.raises(UsageError, match="is of documents"):
         app(["memory", "-c", str(lines)], standalone_mode=False)
+
+
+def test_recall_is_a_table_by_distance_and_cell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LENGTH": 5_000, "STREAMS": 4, "BPTT": 16, "ASKED": 16}.items():
+        monkeypatch.setattr(recall, name, value)
+    lines = run(capsys, "memory", "--recall", "--time", "0.3s").splitlines()
+    rows = [line.split() for line in lines]
+    assert rows[0] == "characters chance lstm gru rnn".split()
+    assert [row[0] for row in rows[1:8]] == "2 4 8 16 32 64 128".split()
+    assert all(row[1] == "12.5%" and len(row) == 5 for row in rows[1:8])
+    assert [row[0] for row in rows[8:]] == ["lstm:", "gru:", "rnn:"]
+    facts = [
+        json.loads(line)
+        for line in run(capsys, "memory", "--recall", "--time", "0.3s", "--json").splitlines()
+    ]
+    assert [fact["cell"] for fact in facts] == ["lstm", "gru", "rnn"]
+    assert all(fact["accuracy"].keys() == {row[0] for row in rows[1:8]} for fact in facts)
+
+
+@pytest.mark.parametrize(
+    "words", [["--recall", "-c", "x"], ["--recall", "x.txt"], ["--time", "3s"], ["--seed", "3"]]
+)
+def test_recall_and_runs_are_asked_for_one_at_a_time(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="is given"):
+        app(["memory", *words], standalone_mode=False)

@@ -104,3 +104,36 @@ def test_the_oddest_lines_come_first(
 def test_flags_that_contradict_are_refused(trained: Path, flags: list[str]) -> None:
     with pytest.raises(UsageError):
         app(["eval", "-c", str(trained), *flags], standalone_mode=False)
+
+
+def test_many_parts_side_by_side_find_the_same_and_say_how(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(5000, seed=4))
+    exact = json.loads(run(capsys, "eval", path, "-c", trained, "--json"))
+    app(["eval", str(path), "-c", str(trained), "--json", "--fast"], standalone_mode=False)
+    out, err = capsys.readouterr()
+    fast = json.loads(out)
+    assert (exact["streams"], exact["warm_up"]) == (1, 0)
+    assert (fast["streams"], fast["characters"]) == (4, 4999)
+    assert fast["nats_per_char"] == pytest.approx(exact["nats_per_char"], abs=1e-4)
+    assert f"4 parts side by side; warmed up over {fast['warm_up']} characters at most" in err
+    assert len(run(capsys, "eval", path, "-c", trained, "--lines", "--fast").splitlines()) > 50
+
+
+def test_documents_are_shown_line_by_line(
+    lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("foxking\nwwww\nthethe\n")
+    rows = run(capsys, "eval", path, "-c", lines, "--lines", "--json").splitlines()
+    found = [json.loads(row) for row in rows]
+    assert [line["text"] for line in found] == ["foxking", "wwww", "thethe"]
+    facts = json.loads(run(capsys, "eval", path, "-c", lines, "--json"))
+    bits = sum(line["bits_per_char"] * line["characters"] for line in found)
+    assert bits == pytest.approx(facts["bits_per_char"] * 20)
+    assert 0 < facts["accuracy"] < 1
+    assert "foxking␊" in run(capsys, "eval", path, "-c", lines, "--show")
+    with pytest.raises(UsageError, match="is of documents"):
+        app(["eval", str(path), "-c", str(lines), "--fast"], standalone_mode=False)

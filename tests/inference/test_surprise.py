@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from networks import build, model_config
 
-from textgen.inference import evaluation, surprise
+from textgen.inference.evaluation import evaluate
 from textgen.inference.surprise import Character, characters, judge, lines, predictions
 from textgen.model.network import CharModel
 from textgen.text.vocabulary import Vocabulary
@@ -21,19 +20,6 @@ def constant(shares: list[float]) -> CharModel:
         network.head.weight.zero_()
         network.head.bias.copy_(torch.tensor(shares).log())
     return network.eval()
-
-
-def test_the_costs_are_those_of_the_exact_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build("lstm", (16, 16))
-    ids = np.random.default_rng(0).integers(0, 20, 300)
-    expected = np.concatenate([*evaluation.nats(network, [ids])])
-    monkeypatch.setattr(surprise, "CHUNK", 70)
-    parts = [*predictions(network, [ids[:50], ids[50:]])]
-    assert np.concatenate([part.nats for part in parts]) == pytest.approx(expected, abs=1e-5)
-    assert [i for part in parts for i in part.ids] == ids[1:].tolist()
-    assert all((a.ids[-1], a.likeliest.shape[1]) == (b.before[0], 3) for a, b in pairwise(parts))
-    for part in parts:
-        assert ((part.rank == 0) == (part.likeliest[:, 0] == part.ids)).all()
 
 
 def test_accuracy_and_calibration_are_those_of_a_model_made_by_hand() -> None:
@@ -81,6 +67,41 @@ def test_bytes_cost_what_their_character_costs() -> None:
     turned = [*characters(Vocabulary("byte"), backward, backward=True)]
     assert "".join(c.text for c in turned) == "aé\nÿ猫\udcff"
     assert [round(c.bits) for c in turned] == [8, 16, 8, 16, 24, 0]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_document_ends_with_a_line_end_that_costs_what_its_end_costs(backward: bool) -> None:
+    vocabulary = Vocabulary("char", "\nab", has_end=True)
+    network = constant([0.25, 0.125, 0.125, 0.5])
+    ids = np.array([3, 1, 2, 3, 2, 0, 1, 3])[:: -1 if backward else 1]
+    found = [*characters(vocabulary, predictions(network, [ids], end=3), backward)]
+    assert "".join(c.text for c in found) == "ab\nb\na\n"
+    assert [c.bits for c in found] == pytest.approx([3, 3, 1, 3, 2, 3, 1])
+    assert all(c.expected[:2] == ("\n", "\n") for c in found)
+    assert [line.text for line in lines(found)] == ["ab", "b", "a"]
+
+
+def test_bytes_of_no_character_end_with_their_document() -> None:
+    network = constant([1 / 257] * 257)
+    ids = np.array([256, 97, 0xC3, 256, 97, 256])
+    found = [*characters(Vocabulary("byte", has_end=True), predictions(network, [ids], end=256))]
+    assert "".join(c.text for c in found) == "a\udcc3\na\n"
+    assert [round(c.bits) for c in found] == [8] * 5
+
+
+def test_documents_have_the_figures_of_each_alone() -> None:
+    network = build("gru", (16, 16))
+    rng = np.random.default_rng(1)
+    texts = [rng.integers(19, size=size) for size in rng.integers(1, 40, size=30)]
+    alone = [judge(network, [np.array([19, *text, 19])]) for text in texts]
+    shares = [one.characters / sum(one.characters for one in alone) for one in alone]
+    ids, told = np.concatenate([[19], *(np.append(text, 19) for text in texts)]), []
+    found = judge(network, np.array_split(ids, 3), told.append, end=19)
+    assert found.characters == sum(told) == len(ids) - 1
+    for figure in ("nats_per_char", "accuracy", "top5_accuracy"):
+        mean = sum(getattr(one, figure) * n for one, n in zip(alone, shares, strict=True))
+        assert getattr(found, figure) == pytest.approx(mean, abs=1e-6)
+    assert found.nats_per_char == pytest.approx(evaluate(network, [ids], end=19).nats_per_char)
 
 
 def test_lines_have_their_bits_per_character() -> None:

@@ -72,7 +72,7 @@ def test_an_export_is_replaced_and_nothing_else_is(trained: Path, tmp_path: Path
 
 
 def test_an_unknown_ending_is_refused(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"ends in '.pt'; expected .html or .safetensors"):
+    with pytest.raises(UsageError, match=r"ends in '.pt'; expected .html or .safetensors or .onnx"):
         textgen.load(trained).export(tmp_path / "a.pt")
     with pytest.raises(UsageError, match="has no ending"):
         textgen.load(trained).export(tmp_path / "a")

@@ -12,6 +12,7 @@ from textgen.cli import (
     cache,
     classify,
     clean,
+    compare,
     eval,
     export,
     fill,
@@ -52,6 +53,7 @@ app.command("play")(play.play)
 app.command("fill")(fill.fill)
 app.command("eval")(eval.evaluate)
 app.command("classify")(classify.classify)
+app.command("compare")(compare.compare)
 app.command("memory")(memory.memory)
 app.command("plot")(plot.plot)
 app.command("report")(report.report)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +36,9 @@ SURPRISE = "Surprise"
 SHOW = option("The text, shaded by the bits each character cost.", SURPRISE, "--show")
 LINES = option("The bits per character of each line; a FILE of - is stdin.", SURPRISE, "--lines")
 TOP = option("Only so many lines, the most surprising first.", SURPRISE)
+FAST = typer.Option(
+    "--fast", help="Read many parts of a text side by side, each warmed up for as long as it takes."
+)
 SPLIT = typer.Option(help="Which part of the run's text: train or val.", show_default="val")
 
 
@@ -52,6 +54,7 @@ def evaluate(
     show: Annotated[bool, SHOW] = False,
     lines: Annotated[bool, LINES] = False,
     top: Annotated[int | None, TOP] = None,
+    fast: Annotated[bool, FAST] = False,
 ) -> None:
     """Measure how well a model predicts a text, in nats and bits per character.
 
@@ -62,6 +65,9 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from textgen.cli.surprise import line_rows, shown
+    from textgen.inference.surprise import characters, predictions
+    from textgen.inference.surprise import lines as by_line
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
 
@@ -72,12 +78,11 @@ def evaluate(
     OneOf(UNKNOWN).check("unknown", unknown)
     _check_surprise(show, lines, top, json)
     model = TextModel(find_checkpoint(checkpoint, checkpoints))
-    of_documents = model.vocabulary.end is not None
-    if of_documents and (show or lines):
+    if fast and model.vocabulary.end is not None:
         what = (
-            f"{'--show' if show else '--lines'} is given, and {model.header.path} is of documents"
+            f"--fast is given, and {model.header.path} is of documents, which are fast without it"
         )
-        raise UsageError(f"{what}; expected a model of one text", "leave it out")
+        raise UsageError(f"{what}; expected a model of one text", "leave out --fast")
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
     texts = texts or [own_text(model, split or "val")]
     console = Console(stderr=True)
@@ -85,23 +90,39 @@ def evaluate(
         for name, text in texts:
             total = _looked_through(model, text, unknown, bar)
             if show or lines:
-                for row in _surprise(model, text, unknown, top, lines=lines, json=json):
+                parts = predictions(
+                    model.network(),
+                    model.blocks(text, unknown),
+                    end=model.vocabulary.end,
+                    fast=fast,
+                )
+                of = characters(model.vocabulary, parts, model.backward)
+                for row in line_rows(by_line(of), top, json) if lines else shown(of):
                     print(row)
                 continue
             task = bar.add_task("scoring", total=total)
-            measure = model.score if of_documents else model.judge
-            result = measure(text, unknown=unknown, progress=partial(bar.advance, task))
+            progress = partial(bar.advance, task)
+            result = model.judge(text, unknown=unknown, progress=progress, fast=fast)
             bar.remove_task(task)
             header, figures = model.header, {"text": name, **vars(result)}
             figures |= {"bits_per_char": result.bits_per_char, "perplexity": result.perplexity}
             figures |= {"step": header.record.step, "checkpoint": str(header.path)}
             units = f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
             line = f"{units}  {result.characters:,} characters  {visible(name)}"
-            more = "" if of_documents else f"\n{_second_line(cast('Judgement', result))}"
-            print(jsonlib.dumps(figures) if json else line + more, flush=True)
+            print(jsonlib.dumps(figures) if json else f"{line}\n{_more(result)}", flush=True)
+            if fast:
+                note(_warmed_up(result))
 
 
-def _second_line(result: Judgement) -> str:
+def _warmed_up(result: Judgement) -> str:
+    from textgen.inference.predicted import AGREED, FOR
+
+    many = f"{result.streams} part{'s' * (result.streams != 1)} side by side"
+    until = f"until {FOR} characters in a row cost what they cost before, within {AGREED:g} nats"
+    return f"fast: {many}; warmed up over {result.warm_up:,} characters at most, {until}"
+
+
+def _more(result: Judgement) -> str:
     accuracy = f"accuracy {result.accuracy:.1%}, top 5 {result.top5_accuracy:.1%}"
     error = f"calibration error {result.calibration_error:.1%}"
     return f"perplexity {result.perplexity:.3f}  {accuracy}  {error}"
@@ -114,24 +135,6 @@ def _check_surprise(show: bool, lines: bool, top: int | None, json: bool) -> Non
     if top is not None and not lines:
         raise UsageError("--top is given without --lines; expected both", "add --lines")
     Number(1, whole=True, example="20").check("top", 1 if top is None else top)
-
-
-def _surprise(
-    model: TextModel,
-    text: Path | NDArray,
-    unknown: str,
-    top: int | None,
-    *,
-    lines: bool,
-    json: bool,
-) -> Iterator[str]:
-    """The rows of `--lines`, else of `--show`."""
-    from textgen.cli.surprise import line_rows, shown
-    from textgen.inference import surprise
-
-    parts = surprise.predictions(model.network(), model.blocks(text, unknown))
-    characters = surprise.characters(model.vocabulary, parts, model.backward)
-    return line_rows(surprise.lines(characters), top, json) if lines else shown(characters)
 
 
 def _looked_through(

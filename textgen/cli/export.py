@@ -12,7 +12,7 @@ from textgen.cli.terminal import note, short
 RUN = typer.Argument(
     help="A run's name, its folder or a checkpoint file.", autocompletion=run_names
 )
-FILE = typer.Argument(help="The file to write: page.html or weights.safetensors.")
+FILE = typer.Argument(help="The file to write, .html, .safetensors or .onnx.")
 PRECISION = typer.Option(
     help="Of a page's weights: int8, fp16 or fp32.", show_default="int8 in a page"
 )
@@ -26,7 +26,7 @@ def export(
     anonymous: Annotated[bool, ANONYMOUS] = False,
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
-    """Write a model for others, without a path of this machine: a page, or weights alone."""
+    """Write a model for others, without a path of this machine: a page, weights alone, or ONNX."""
     from textgen.sharing.export import export as write
     from textgen.store.checkpoint import read_header
     from textgen.store.runs import find_checkpoint

@@ -11,7 +11,8 @@ import typer
 from textgen.bounds import OneOf
 from textgen.cli.completion import run_names
 from textgen.cli.eval import own_text
-from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, sampling
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, sampling
+from textgen.cli.recall import SECONDS, show_recall
 from textgen.cli.table import table
 from textgen.cli.terminal import visible
 from textgen.config import UNKNOWN, SamplingOptions
@@ -27,6 +28,9 @@ RUNS = typer.Option(
     help="A run or a checkpoint file; may be repeated.",
     autocompletion=run_names,
 )
+RECALL = option("Train each cell on a made text, and ask it.", "Recall", "--recall")
+TIME = option(f"Train this long in all, by default {SECONDS:g}s.", "Recall")
+SEED = option("The same seed makes the same text.", "Recall")
 HEADINGS = ("last", "nats/char", "+-", "beyond", "gradient")
 
 
@@ -36,6 +40,9 @@ def memory(
     unknown: Annotated[str, sampling("unknown", OUTPUT)] = SamplingOptions().unknown,
     checkpoints: Checkpoints = CHECKPOINTS,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per run.")] = False,
+    recall: Annotated[bool, RECALL] = False,
+    time: Annotated[str | None, TIME] = None,
+    seed: Annotated[int | None, SEED] = None,
 ) -> None:
     """Measure how many characters back a model remembers.
 
@@ -49,7 +56,20 @@ def memory(
     frequencies, that comes from further back
 
     gradient   of a character's loss, by the input so far back; largest: 1
+
+    With --recall no run is measured, but each cell, trained on the spot on a
+    made text: how often it repeats one of eight symbols so many characters
+    after that stood, with as many parameters and seconds as the others
     """
+    if recall:
+        if given := [str(file)] if file else checkpoint:
+            what = f"--recall is given, and {given[0]}; expected no run and no text"
+            raise UsageError(what, "leave out --recall, or the other")
+        show_recall(duration("time", time) or SECONDS, seed or 0, json)
+        return
+    if time is not None or seed is not None:
+        name = "--seed" if time is None else "--time"
+        raise UsageError(f"{name} is given without --recall; expected both", "add --recall")
     import numpy as np
     import torch
 

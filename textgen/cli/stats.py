@@ -14,6 +14,7 @@ import typer
 
 from textgen.cli.info import alphabet_line
 from textgen.cli.parse import training
+from textgen.cli.shading import WIDTH, cut
 from textgen.cli.terminal import harmless, looking, note
 from textgen.cli.train import CORPUS, DATA, DEFAULT, Cache
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from textgen.events import Reading
     from textgen.text.corpus import Corpus
 
-WIDTH = 80  # columns
 _SHOWN = {"\t": "tab", " ": "space", "\n": "line end"}
 
 
@@ -74,7 +74,7 @@ def stats(
         print(jsonlib.dumps(facts))
         return
     for name, value in _rows(facts):
-        print(f"{name:<9} {harmless(value)}"[:WIDTH])
+        print(cut(f"{name:<9} {harmless(value)}", WIDTH))
     for notice in found.notices:
         note(f"note: {notice}")
 

@@ -18,7 +18,7 @@ _SETTING = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _NAMES = {f.name for owner in (Choices, SamplingOptions, ServingOptions) for f in fields(owner)}
 _FLAGS = {"base": "--from"}  # of those that are not called as they are in Python
 _NAMES |= {"files", "base", "run", "checkpoints", "overwrite", "num"}
-_NAMES |= {"against", "split", "novel", "top"}
+_NAMES |= {"against", "split", "novel", "top", "seeds"}
 
 
 def spelled(text: str, flags: Mapping[str, str]) -> str:

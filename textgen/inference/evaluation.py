@@ -74,7 +74,7 @@ def evaluate(
         parts = ((float(c.sum(dtype=np.float64)), len(c)) for c in nats(network, blocks))
     else:
         parts = chain.from_iterable(
-            _of_documents(network, group, end) for group in _groups(blocks, end)
+            _of_documents(network, group, end) for group in groups(blocks, end)
         )
     for nats_of, count in parts:
         total, characters = total + nats_of, characters + count
@@ -174,7 +174,7 @@ def _parts(scored: int, streams: int, each: int) -> _Parts:
     return _Parts(np.maximum(begins, 0), bounds[:-1], np.minimum(ends, bounds[1:]))
 
 
-def _groups(blocks: Iterable[NDArray], end: int) -> Iterator[NDArray]:
+def groups(blocks: Iterable[NDArray], end: int) -> Iterator[NDArray]:
     """The blocks put together to about GROUP ids, cut where a document ends."""
     kept: list[NDArray] = []
     size = 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1024  # characters back
 SHORTEST = 16  # characters back below which nothing is measured
-PLACES = 128  # of the text, at which a state begins anew
+PLACES = 128  # of the text, at which a state begins anew, unless fewer are asked for
 SIDE_BY_SIDE = 64  # places read at a time
 TRACED = 64  # places from which gradients are followed back
 CELLS = 1 << 23  # activations or logits kept at a time, of a layer or of the head
@@ -96,9 +96,10 @@ def _about(characters: int, longest: int) -> str:
     )
 
 
-def remember(network: CharModel, ids: NDArray) -> Memory:
+def remember(network: CharModel, ids: NDArray, places: int = PLACES) -> Memory:
     """Measure the memory of `network` on the text `ids` (n,), in the order in which it reads.
 
+    places: of the text, at which a state begins anew; the fewer, the larger the standard errors.
     Raises CorpusError for a text too short for that.
     """
     longest = LONGEST
@@ -108,7 +109,7 @@ def remember(network: CharModel, ids: NDArray) -> Memory:
         what = f"the text has {len(ids):,} characters; expected {3 * SHORTEST} or more"
         raise CorpusError(what, "name a longer text")
     last = len(ids) - _read_on(longest) - 1
-    begins = np.unique(np.linspace(longest, last, PLACES).astype(np.int64))
+    begins = np.unique(np.linspace(longest, last, places).astype(np.int64))
     cold, warm = [], []
     for some in np.array_split(begins, -(-len(begins) // SIDE_BY_SIDE)):
         before, after = _nats(network, ids, some, longest)

@@ -1,21 +1,18 @@
-"""What a model expected at each character of a text: one exact pass, its state carried throughout.
-
-From that come the figures of a text, and the places and lines that surprise.
-"""
+"""What a model expected in a text: its figures, and the places and lines that surprise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from textgen.inference.evaluation import CHUNK, LOGITS, Evaluation, overlapping
-from textgen.model.network import CharModel, State
+from textgen.inference.evaluation import Evaluation
+from textgen.inference.predicted import Predicted, many_streams, of_documents, one_stream
+from textgen.model.network import CharModel
 
 if TYPE_CHECKING:
     from textgen.text.vocabulary import Vocabulary
@@ -23,23 +20,6 @@ if TYPE_CHECKING:
 BINS = 15  # of confidence, equally wide
 NAMED = 3  # likeliest characters that are kept
 TOP = 5  # of the likeliest, for the second accuracy
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """n characters of a text, and what was expected before each.
-
-    before: the ids before them, (n,); ids: their own, (n,); nats: -ln p of each, (n,); rank: how
-    many ids were likelier, (n,); likeliest: (n, NAMED) ids, fewer where the vocabulary is smaller;
-    confidence: p of the likeliest, (n,).
-    """
-
-    before: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    nats: NDArray[np.float32]
-    rank: NDArray[np.int64]
-    likeliest: NDArray[np.int64]
-    confidence: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -51,37 +31,52 @@ class Judgement(Evaluation):
     Hauskrecht 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with the
     confidence in the likeliest class, as Guo et al. 2017, "On Calibration of Modern Neural
     Networks".
+
+    streams: how many parts of the text were read side by side; warm_up: the characters read before
+    its own by the part that took longest to cost what it costs in one pass, 0 of one stream.
     """
 
     accuracy: float
     top5_accuracy: float
     calibration_error: float
+    _: KW_ONLY
+    streams: int
+    warm_up: int
 
 
-def predictions(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[Predicted]:
-    """Every character of a text but the first, in order; blocks: as `evaluation.nats` has them."""
-    state = State.zeros(network.config, 1)
-    size = max(1, min(CHUNK, LOGITS // network.config.vocabulary_size))
-    for chunk in overlapping(blocks, size):
-        with torch.inference_mode():
-            logits, state = network(torch.from_numpy(chunk[:-1])[:, None], state)
-            logs = logits[:, 0].log_softmax(-1)  # (n, V)
-            ids = torch.from_numpy(chunk[1:])[:, None]
-            own = logs.gather(1, ids)
-            earlier = torch.arange(logs.shape[1]) < ids  # of equals the lower id comes first
-            rank = ((logs > own) | ((logs == own) & earlier)).sum(1)
-            top, likeliest = logs.topk(min(NAMED, logs.shape[1]))
-        found = (-own[:, 0], rank, likeliest, top[:, 0].exp())
-        yield Predicted(chunk[:-1], chunk[1:], *(part.numpy() for part in found))
+def predictions(
+    network: CharModel,
+    blocks: Iterable[NDArray],
+    *,
+    end: int | None = None,
+    fast: bool = False,
+    named: int = NAMED,
+) -> Iterator[Predicted]:
+    """Every character of a text but the first, in order; blocks: as `evaluation.nats` has them.
+
+    end: the end symbol of a text that is cut into documents, each of which begins from zero state;
+    fast: read a text that is not so cut in many streams; named: how many of the likeliest are kept.
+    """
+    if end is not None:
+        return of_documents(network, blocks, end, named)
+    return (many_streams if fast else one_stream)(network, blocks, named)
 
 
 def judge(
-    network: CharModel, blocks: Iterable[NDArray], progress: Callable[[int], None] | None = None
+    network: CharModel,
+    blocks: Iterable[NDArray],
+    progress: Callable[[int], None] | None = None,
+    *,
+    end: int | None = None,
+    fast: bool = False,
 ) -> Judgement:
-    """The figures of a text, all 0 of no characters; `progress` is called with each part's size."""
-    nats, first, five = 0.0, 0, 0
+    """The figures of a text, all 0 of no characters; `progress` is called with each part's size.
+
+    end, fast: as for `predictions`.
+    """
+    nats, first, five, how = 0.0, 0, 0, {"streams": 1, "warm_up": 0}
     counts, sure, right = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
-    for part in predictions(network, blocks):
+    for part in predictions(network, blocks, end=end, fast=fast, named=0):
         nats += float(part.nats.sum(dtype=np.float64))
         hit = part.rank == 0
         first, five = first + int(hit.sum()), five + int((part.rank < TOP).sum())
@@ -89,12 +84,13 @@ def judge(
         counts += np.bincount(bins, minlength=BINS)
         sure += np.bincount(bins, part.confidence, minlength=BINS)
         right += np.bincount(bins, hit, minlength=BINS)
+        how = {name: max(most, getattr(part, name)) for name, most in how.items()}
         if progress:
             progress(len(part.ids))
     characters = int(counts.sum())
     figures = nats, first, five, float(abs(sure - right).sum())
     mean, *shares = (figure / max(1, characters) for figure in figures)
-    return Judgement(mean, characters, *shares)
+    return Judgement(mean, characters, *shares, **how)
 
 
 class Character(NamedTuple):
@@ -108,20 +104,34 @@ class Character(NamedTuple):
     expected: tuple[str, ...]
 
 
+ENDED = "\n"  # what the end of a document reads as
+
+
 def characters(
     vocabulary: Vocabulary, parts: Iterable[Predicted], backward: bool = False
 ) -> Iterator[Character]:
     """The characters of a predicted text in reading order; of bytes what costs a whole character.
 
-    backward: whether the text was read from its end; then memory grows with it.
+    A document ends with ENDED, which costs what its end symbol costs. backward: whether the text
+    was read from its end; then memory grows with it.
     """
-    decode = vocabulary.decoder()
+    decode, end = vocabulary.decoder(), vocabulary.end
     bits = 0.0
     expected: tuple[str, ...] | None = None
-    for i, cost, likeliest in _in_reading_order(parts, backward):
+
+    def named(ids: list[int]) -> tuple[str, ...]:
+        return tuple(ENDED if i == end else vocabulary.decode([i]) for i in ids)
+
+    for i, cost, likeliest in _documents_ended(_in_reading_order(parts, backward), end, backward):
+        if i == end:
+            if text := decode(i):  # bytes of no whole character
+                yield Character(text, bits, expected or ())
+                bits, expected = 0.0, None
+            yield Character(ENDED, cost / math.log(2), named(likeliest))
+            continue
         bits += cost / math.log(2)
         if expected is None:
-            expected = tuple(vocabulary.decode([other]) for other in likeliest)
+            expected = named(likeliest)
         if text := decode(i):
             yield Character(text, bits, expected)
             bits, expected = 0.0, None
@@ -129,9 +139,10 @@ def characters(
         yield Character(text, bits, expected or ())
 
 
-def _in_reading_order(
-    parts: Iterable[Predicted], backward: bool
-) -> Iterator[tuple[int, float, list[int]]]:
+_Cost = tuple[int, float, list[int]]  # an id, its -ln p, the likeliest ids
+
+
+def _in_reading_order(parts: Iterable[Predicted], backward: bool) -> Iterator[_Cost]:
     if backward:
         yield from reversed([*_in_reading_order(parts, False)])
         return
@@ -139,6 +150,18 @@ def _in_reading_order(
         if number == 0:
             yield int(part.before[0]), 0.0, []
         yield from zip(part.ids.tolist(), part.nats.tolist(), part.likeliest.tolist(), strict=True)
+
+
+def _documents_ended(costs: Iterator[_Cost], end: int | None, backward: bool) -> Iterator[_Cost]:
+    """Without the end symbol before the first document, and each document's own after it."""
+    if end is None:
+        yield from costs
+        return
+    own = next(costs, None)  # read backward, what stands before a document is its end
+    for cost in costs:
+        if cost[0] == end and backward and own:
+            cost, own = own, cost
+        yield cost
 
 
 class Line(NamedTuple):

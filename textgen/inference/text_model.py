@@ -221,11 +221,17 @@ class TextModel:
         *,
         unknown: str = "error",
         progress: Callable[[int], None] | None = None,
+        fast: bool = False,
     ) -> Judgement:
-        """As `score`, with accuracy and calibration."""
+        """As `score`, with accuracy and calibration.
+
+        fast: read a text that is not cut into documents in up to 64 parts side by side, each warmed
+            up for as long as it takes: several times as fast, and within 1e-4 nats per character.
+        """
         from textgen.inference.surprise import judge
 
-        result = judge(self.network(), self.blocks(text, unknown), progress)
+        blocks, end = self.blocks(text, unknown), self.vocabulary.end
+        result = judge(self.network(), blocks, progress, end=end, fast=fast)
         _check_scored(result)
         return result
 

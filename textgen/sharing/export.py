@@ -22,9 +22,22 @@ class Format(NamedTuple):
     precisions: tuple[str, ...]
 
 
+def _onnx_file(header: Header, anonymous: bool, _: str) -> list[bytes]:
+    from textgen.sharing.onnx import onnx_file  # imports torch
+
+    return onnx_file(header, anonymous)
+
+
+def _is_onnx(path: Path) -> bool:
+    from textgen.sharing.onnx import is_onnx
+
+    return is_onnx(path)
+
+
 FORMATS = {
     ".html": Format(page_file, is_page, PRECISIONS),
     ".safetensors": Format(lambda h, a, _: weights_file(h, a), is_weights_file, ("fp32",)),
+    ".onnx": Format(_onnx_file, _is_onnx, ("fp32",)),
 }
 
 

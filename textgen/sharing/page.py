@@ -13,9 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from textgen.sharing.rounding import pack_rounded
-from textgen.sharing.weights import UNNAMED, published
+from textgen.sharing.weights import UNNAMED, described, published
 from textgen.store.checkpoint import Header
-from textgen.store.contents import read_vocabulary, read_weights
+from textgen.store.contents import read_weights
 from textgen.store.files import open_regular
 from textgen.store.record import Record
 
@@ -70,22 +70,10 @@ def digest(text: str) -> str:
 
 
 def _description(header: Header, precision: str) -> dict[str, object]:
-    """What model.js and page.js need besides the weights; an id that there is not is null."""
-    model, vocabulary = header.record.model, read_vocabulary(header)
-    newline = 10 if vocabulary.level == "byte" else max(vocabulary.characters.find("\n"), 0)
-    return {
-        "cell": model.cell,
-        "hidden": model.hidden,
-        "skips": model.skips,
-        "shapes": model.shapes,
-        "precision": precision,
-        "level": vocabulary.level,
-        "characters": vocabulary.characters,
-        "unknown": vocabulary.unknown,
-        "end": vocabulary.end,
-        "first": newline,  # read before the first character is drawn, where there is no end symbol
-        "backward": header.record.corpus.backward,
-    }
+    """What model.js and page.js need besides the weights."""
+    model = header.record.model
+    network = {"cell": model.cell, "hidden": model.hidden, "skips": model.skips}
+    return described(header) | network | {"shapes": model.shapes, "precision": precision}
 
 
 def _title(record: Record) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from textgen.errors import CheckpointError
 from textgen.store.checkpoint import Header, packed, read_header
-from textgen.store.contents import read_weights
+from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Record
 
 UNNAMED = "unnamed"  # stands for a file's name in what is anonymous
@@ -34,6 +34,20 @@ def published(record: Record, *, anonymous: bool) -> Record:
         history=tuple(event for event in record.history if event.step == record.step),
         ancestors=(),
     )
+
+
+def described(header: Header) -> dict[str, object]:
+    """How to turn text into ids and back, and what to read first; an id there is not is null."""
+    vocabulary = read_vocabulary(header)
+    newline = 10 if vocabulary.level == "byte" else max(vocabulary.characters.find("\n"), 0)
+    return {
+        "level": vocabulary.level,
+        "characters": vocabulary.characters,
+        "unknown": vocabulary.unknown,
+        "end": vocabulary.end,
+        "first": newline,  # read before the first character is drawn, where there is no end symbol
+        "backward": header.record.corpus.backward,
+    }
 
 
 def weights_file(header: Header, anonymous: bool) -> list[bytes | memoryview]:

@@ -1,1 +1,1 @@
-"""What runs learned, shown to a person: pictures of their losses, a report of one page."""
+"""What runs learned, shown: pictures of their losses, a report; variants set side by side."""

@@ -11,17 +11,15 @@ import numpy as np
 
 from textgen.config import SamplingOptions
 from textgen.errors import CorpusError
-from textgen.inference.surprise import Character, Predicted, characters, predictions
+from textgen.inference.surprise import Character, characters, predictions
 from textgen.inference.text_model import TextModel
 from textgen.store.contents import reread_corpus
 from textgen.studies.curves import Curve
-from textgen.text.documents import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
-
+    from textgen.inference.predicted import Predicted
     from textgen.model.network import CharModel
     from textgen.text.corpus import Corpus
 
@@ -70,20 +68,20 @@ class Subject:
         """
         ids, end = self.corpus.validation[: LEAD + PAGE], self.model.vocabulary.end
         if end is not None:
-            places = places_of(ids, end)
-            of_documents = zip(places.begins.tolist(), places.ends.tolist(), strict=True)
-            return [c for begin, stop in of_documents for c in self._predicted(ids[begin:stop], 0)]
-        return [*self._predicted(ids, max(0, min(LEAD, len(ids) - PAGE)))]
-
-    def _predicted(self, ids: NDArray, lead: int) -> Iterator[Character]:
-        parts = [*predictions(self.network, [ids])]
-        fields = Predicted.__dataclass_fields__
-        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in fields)
-        shown = Predicted(*(array[lead:] for array in joined))
-        yield from characters(self.model.vocabulary, [shown], self.model.backward)
-        if self.model.vocabulary.end is not None:
-            yield Character("\n", 0.0, ())
+            ids = ids[: np.flatnonzero(ids == end)[-1] + 1]
+        parts = predictions(self.network, [ids], end=end)
+        if end is None:
+            parts = _after(parts, max(0, min(LEAD, len(ids) - PAGE)))
+        return [*characters(self.model.vocabulary, parts, self.model.backward)]
 
     @cached_property
     def network(self) -> CharModel:
         return self.model.network()
+
+
+def _after(parts: Iterable[Predicted], lead: int) -> Iterator[Predicted]:
+    """What was predicted after the first `lead` characters."""
+    for part in parts:
+        if lead < len(part.ids):
+            yield part.only(np.arange(len(part.ids)) >= lead)
+        lead -= len(part.ids)

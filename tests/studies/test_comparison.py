@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, prose
+
+import textgen
+from textgen.errors import ChangedCorpus, RunError, UsageError
+from textgen.events import Evaluated, Finished, Stepped
+from textgen.inference.text_model import TextModel
+from textgen.store.checkpoint import read_arrays, read_header
+from textgen.studies.comparison import Begun, Comparison, Report, Trained
+from textgen.studies.figures import Result, Table
+
+HOW = {n: v for n, v in SMALL.items() if n != "hidden"} | {
+    "steps": 30,
+    "eval_every": 10,
+    "lr": 0.02,
+}
+CELLS = {"cell": ["rnn", "gru", "lstm"], "layers": 1, **HOW}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "tales.txt"
+    path.write_text(prose(1500))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Report]]:
+    """The folder and the reports of a comparison of the cells; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, list(textgen.compare(text, checkpoints=folder, **CELLS))
+
+
+def results(reports: list[Report]) -> dict[str, Result]:
+    return {report.run: report for report in reports if isinstance(report, Result)}
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return read_arrays(read_header(folder / "last.safetensors"), "live")["live"]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_each_variant_is_a_run_on_equal_terms(whole: tuple[Path, list[Report]]) -> None:
+    folder, reports = whole
+    begun, table = reports[0], reports[-1]
+    assert begun == Begun({f"tales-{cell}": cell for cell in CELLS["cell"]})
+    assert isinstance(table, Table)
+    assert {row.variant for row in table.rows} == {*CELLS["cell"]}
+    records = [read_header(folder / run / "last.safetensors").record for run in begun.runs]
+    assert [record.model.cell for record in records] == CELLS["cell"]
+    assert len({record.fingerprint for record in records}) == 1
+    same = ("seed", "batch_size", "bptt", "block", "steps")
+    assert len({tuple(getattr(r.training, name) for name in same) for r in records}) == 1
+    counts = [record.model.parameters for record in records]
+    assert max(counts) / min(counts) <= 1.03  # so narrow, one unit is worth 3 %
+
+
+def test_a_variant_is_trained_as_train_does(
+    whole: tuple[Path, list[Report]], text: Path, tmp_path: Path
+) -> None:
+    folder, reports = whole
+    found = results(reports)["tales-gru"]
+    alone = textgen.train(
+        text, checkpoints=tmp_path, cell="gru", hidden=found.hidden, layers=1, **HOW
+    )
+    events = list(alone)
+    assert_same_run(folder / "tales-gru", tmp_path / "tales")
+    validated = [event for event in events if isinstance(event, Evaluated)]
+    assert [p.nats for p in found.curve] == [event.val_nats for event in validated]
+    assert [p.characters for p in found.curve] == [640, 1280, 1920]
+    assert found.characters == 1920
+    model = TextModel(folder / "tales-gru" / "best.safetensors")
+    assert found.sample == "".join(model.generate(temperature=0.7, length=150, seed=0))
+
+
+def stopped(reports: Iterator[Report], run: str, step: int) -> None:
+    """Leave a comparison after a step of a run."""
+    for report in reports:
+        match report:
+            case Trained(run=of, event=Stepped(step=now)) if (of, now) == (run, step):
+                reports.close()  # type: ignore[attr-defined]
+                return
+    raise AssertionError("it went past that step")
+
+
+def test_a_comparison_that_was_stopped_goes_on_exactly(
+    whole: tuple[Path, list[Report]], text: Path, tmp_path: Path
+) -> None:
+    folder, reports = whole
+    stopped(textgen.compare(text, checkpoints=tmp_path, **CELLS), "tales-gru", 17)
+    more = list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    trained = [report for report in more if isinstance(report, Trained)]
+    assert {report.run for report in trained} == {"tales-gru", "tales-lstm"}
+    steps = [r.event.step for r in trained if r.run == "tales-gru" and isinstance(r.event, Stepped)]
+    assert steps == [*range(18, 31)]
+    for run, result in results(reports).items():
+        assert_same_run(folder / run, tmp_path / run)
+        again = results(more)[run]
+        assert [p.nats for p in again.curve] == [p.nats for p in result.curve]
+        assert (again.sample, again.memory) == (result.sample, result.memory)
+    once_more = list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    assert [type(report) for report in once_more] == [Begun, Result, Result, Result, Table]
+    assert once_more[-1] == more[-1]
+
+
+def test_more_seeds_are_added_to_what_is_there(
+    whole: tuple[Path, list[Report]], text: Path, tmp_path: Path
+) -> None:
+    settings = {**HOW, "hidden": [6, 12], "layers": 1, "seed": 4}
+    list(textgen.compare(text, checkpoints=tmp_path, **settings))
+    reports = list(textgen.compare(text, checkpoints=tmp_path, seeds=2, **settings))
+    begun = [r.run for r in reports if isinstance(r, Trained) and isinstance(r.event, Finished)]
+    assert begun == ["tales-hidden-6-seed-5", "tales-hidden-12-seed-5"]
+    table = reports[-1]
+    assert isinstance(table, Table)
+    assert table.seeds == 2
+    losses = [[r.curve[-1].nats for r in row.results] for row in table.rows]
+    for row, (a, b) in zip(table.rows, losses, strict=True):
+        assert row.at_characters is not None
+        assert row.at_characters.mean == pytest.approx((a + b) / 2)
+        assert row.at_characters.deviation == pytest.approx(abs(a - b) / 2**0.5)
+    assert {row.results[0].hidden for row in table.rows} == {(6,), (12,)}
+
+
+def test_other_settings_are_refused(whole: tuple[Path, list[Report]], text: Path) -> None:
+    folder, _ = whole
+    with pytest.raises(RunError, match=r"`steps` is 31, and the comparison in .* with 30") as error:
+        list(textgen.compare(text, checkpoints=folder, **{**CELLS, "steps": 31}))
+    assert "`overwrite`" in error.value.hint
+    with pytest.raises(RunError, match=r"`cell` is rnn,gru, .* with rnn,gru,lstm"):
+        list(textgen.compare(text, checkpoints=folder, **{**CELLS, "cell": ["rnn", "gru"]}))
+    with pytest.raises(RunError, match=r"`clip` is 1, .* with left out"):
+        list(textgen.compare(text, checkpoints=folder, **CELLS, clip=1))
+
+
+def test_a_text_that_changed_is_refused(text: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_bytes(text.read_bytes())
+    reports = textgen.compare(mine, checkpoints=tmp_path, cell=["rnn", "gru"], **HOW)
+    stopped(reports, "mine-rnn", 3)
+    textgen_train = list(textgen.resume("mine-rnn", checkpoints=tmp_path))
+    assert isinstance(textgen_train[-1], Finished)
+    mine.write_text(prose(1500, seed=9))
+    with pytest.raises(ChangedCorpus):
+        list(textgen.compare(mine, checkpoints=tmp_path, cell=["rnn", "gru"], **HOW))
+
+
+def test_a_run_of_others_is_left_alone(text: Path, tmp_path: Path) -> None:
+    list(textgen.train(text, run="tales-gru", checkpoints=tmp_path, **{**SMALL, "steps": 2}))
+    before = (tmp_path / "tales-gru" / "last.safetensors").read_bytes()
+    with pytest.raises(RunError, match="run 'tales-gru' exists already"):
+        list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    stopped(textgen.compare(text, run="b", checkpoints=tmp_path, **CELLS), "b-rnn", 2)
+    (tmp_path / "b-rnn").rename(tmp_path / "old")
+    (tmp_path / "tales-gru").rename(tmp_path / "b-rnn")
+    with pytest.raises(RunError, match=r"'b-rnn' in .* is not the one"):
+        list(textgen.compare(text, run="b", checkpoints=tmp_path, **CELLS))
+    assert (tmp_path / "b-rnn" / "last.safetensors").read_bytes() == before
+
+
+def test_a_variant_that_diverges_does_not_stop_the_others(text: Path, tmp_path: Path) -> None:
+    settings = {**HOW, "hidden": 8, "optimizer": "sgd", "lr": [1e30, 0.5], "clip": 1e9}
+    *_, table = textgen.compare(text, checkpoints=tmp_path, **settings)
+    assert isinstance(table, Table)
+    assert [bool(row.results[0].diverged) for row in table.rows] == [False, True]
+    *_, again = textgen.compare(text, checkpoints=tmp_path, **settings)
+    assert again == table
+
+
+def test_a_budget_of_time_is_for_each_variant(text: Path, tmp_path: Path) -> None:
+    settings = {**HOW, "steps": None, "time": 1.5, "embedding": [4, 8]}
+    *_, table = textgen.compare(text, checkpoints=tmp_path, **settings)
+    assert isinstance(table, Table)
+    assert table.seconds is None
+    counts = [row.results[0].parameters for row in table.rows]
+    assert max(counts) / min(counts) <= 1.03
+
+
+def test_documents_have_no_memory_to_measure(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(1500))
+    settings = {**HOW, "hidden": 8, "documents": "line", "lr": [0.01, 0.02]}
+    *_, table = textgen.compare(path, checkpoints=tmp_path, **settings)
+    assert [row.memory for row in table.rows] == [None, None]
+
+
+def test_a_file_that_is_no_comparison_is_named(text: Path, tmp_path: Path) -> None:
+    (tmp_path / "tales.compare.json").write_text("{}")
+    with pytest.raises(RunError, match=r"tales.compare.json cannot be read") as error:
+        list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    assert "rm " in error.value.hint
+    (tmp_path / "tales.compare.json").write_text(json.dumps({"settings": {}, "version": 99}))
+    with pytest.raises(RunError, match="format 99"):
+        list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+
+
+def test_the_number_of_seeds_is_checked(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`seeds` is 0"):
+        list(textgen.compare(text, checkpoints=tmp_path, seeds=0, **CELLS))
+    assert Comparison("a", tmp_path, None, CELLS, seeds=1).path == tmp_path / "a.compare.json"  # type: ignore[arg-type]

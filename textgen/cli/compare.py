@@ -1,0 +1,89 @@
+"""textgen compare: variants trained on equal terms, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+import textgen
+from textgen.cli.interrupts import Interrupts
+from textgen.cli.parse import OUTPUT, option
+from textgen.cli.several import chosen, with_settings
+from textgen.cli.terminal import note
+from textgen.cli.train import BUDGET
+
+if TYPE_CHECKING:
+    from textgen.studies.comparison import Report
+
+RUN = option("What the runs' names begin with; else the first file's.", OUTPUT)
+OVERWRITE = option("Start over a comparison that exists.", OUTPUT, "--overwrite")
+SEEDS = option("Train each variant with so many seeds.", BUDGET)
+
+
+@with_settings(
+    run=Annotated[str | None, RUN],
+    overwrite=Annotated[bool, OVERWRITE],
+    seeds=Annotated[int | None, SEEDS],
+)
+def compare(context: typer.Context, **_: Any) -> None:
+    """Train variants on equal terms, and set them side by side.
+
+    A setting under Model or Optimisation may have several values, with commas between, such as
+    --cell rnn,gru,lstm; of --skip and --no-skip both; two settings make a grid. A budget is for
+    each variant. Networks have as many parameters, unless --hidden says how wide they are. Each
+    variant is a run of its own. Ctrl-C saves and stops; the same command goes on.
+    """
+    given = context.params
+    options = {name: given[name] for name in ("run", "checkpoints", "overwrite")}
+    follow(
+        partial(
+            textgen.compare,
+            *(given["corpus"] or []),
+            seeds=given["seeds"] or 1,
+            **options,
+            **chosen(given),
+        ),
+        given["json"],
+    )
+
+
+def follow(start: Callable[..., Iterator[Report]], json: bool) -> None:
+    """Show every report, and the table at the end; at Ctrl-C or kill save and stop.
+
+    start: makes the iterator of reports, given where to tell how much of the text was read.
+    """
+    from textgen.cli.compared import lines_of
+    from textgen.cli.comparing import reporter
+    from textgen.events import Stepped
+    from textgen.studies.comparison import Trained
+    from textgen.studies.figures import Result, Table
+
+    def stoppable(report: Report) -> bool:
+        """Whether its run is not at its end, where the rest is soon done, or was measured."""
+        match report:
+            case Trained(event=Stepped() as event):
+                return event.step < event.steps
+        return isinstance(report, Result)
+
+    with (
+        reporter(json) as show,
+        closing(cast(Any, start(progress=None if json else show))) as reports,
+    ):
+        report = next(reports)  # reading and planning: nothing to save, just stop
+        show(report)
+        with Interrupts() as interrupts:
+            for report in reports:
+                show(report)
+                if interrupts.signal is not None and stoppable(report):
+                    reports.close()
+                    break
+    if not isinstance(report, Table):
+        note("saved; the same command goes on, without --overwrite if it was given")
+        raise typer.Exit(interrupts.exit_code)
+    if not json:
+        for line in lines_of(report):
+            print(line)
