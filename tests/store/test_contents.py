@@ -14,7 +14,7 @@ from textgen.errors import CheckpointError
 from textgen.store.archive import pack
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
 from textgen.store.contents import RESUMED, moved, read_resumed, read_weights
-from textgen.store.record import to_json
+from textgen.store.record import VERSION, to_json
 
 Arrays = dict[str, dict[str, np.ndarray]]
 
@@ -118,7 +118,7 @@ def test_other_arrays_of_format_1_and_all_of_later_ones_are_left_alone(
     for found, groups in ((read_resumed(header), RESUMED), (old, RESUMED[:-1])):
         for group in groups:
             np.testing.assert_equal(found[group], arrays[group])
-    assert header.version == 4
+    assert header.version == VERSION
 
 
 def test_a_corpus_moves_as_far_as_it_is_said_to() -> None:
