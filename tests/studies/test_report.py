@@ -14,7 +14,7 @@ from textgen.cli.app import app
 from textgen.errors import RunError, UsageError
 from textgen.inference.surprise import characters, predictions
 
-TITLES = ["Plan", "Samples", "Novelty", "Memory", "Surprise", "Layers"]
+TITLES = ["Plan", "Samples", "Novelty", "Memory", "Gates", "Surprise", "Layers"]
 
 
 def report(file: Path, *runs: Path) -> Page:
@@ -102,7 +102,7 @@ def test_several_runs_of_several_kinds_stand_on_one_page(
     train(text, tmp_path, steps=20, level="byte", backward=True)
     page = report(tmp_path / "report.html", lines, tmp_path / "grün", trained)
     assert {"words", "grün", "tales"} <= {*page.below}
-    assert page.source.count("Not measured") == 1  # the memory of a model of documents
+    assert page.source.count("Not measured") == 2  # memory and gates of a model of documents
     assert "each document begins from zero state" in page.source
     assert page.names.count("polyline") == 5 + 3 * 3 * 2 + 2 * 2
     assert "grün 🦊 <b>&\ufffd" in "".join(text for text, _ in page.costs)
@@ -132,7 +132,7 @@ def test_what_is_missing_is_said_on_the_page(
     assert "pip install 'textgen-lstm[novelty]'" in page.below["Novelty"]
     text.unlink()
     page = report(tmp_path / "report.html", tmp_path / "x")
-    for title in ("Novelty", "Memory", "Surprise"):
+    for title in ("Novelty", "Memory", "Gates", "Surprise"):
         told = f"{title}Not measured: its text cannot be read where the report was made."
         assert page.below[title].strip() == told
     assert str(tmp_path) not in page.source

@@ -92,6 +92,34 @@ def _distances(found: Memory) -> str:
     return f"<details><summary>As a table</summary>{inner}</details>"
 
 
+def gates(subject: Subject) -> str:
+    """How open each layer's gates are over a held-out text, and how long a state lasts."""
+    from textgen.inference.activations import KEEPING, first, most, trace
+    from textgen.inference.gates import CLOSED, OPEN, gates_of
+
+    config = subject.model.header.record.model
+    if subject.model.vocabulary.end is not None:
+        raise CorpusError("each document begins from zero state")
+    if config.cell not in KEEPING:
+        raise CorpusError("an RNN has no gates")
+    ids = first([subject.corpus.validation], most(config))
+    rows = []
+    for number, layer in enumerate(gates_of(trace(subject.model.folded, ids))):
+        lives = sorted([] if layer.half_lives is None else layer.half_lives.tolist())
+        for gate in layer.gates:
+            keeps = gate.name == KEEPING[config.cell]
+            lasts = [f"{lives[at]:,.0f}" if keeps else "" for at in (len(lives) // 2, -1)]
+            shares = f"{gate.mean:.2f}", f"{gate.closed:.1%}", f"{gate.open:.1%}"
+            rows.append((f"{number}", gate.name, *shares, *lasts))
+    heads = ("layer", "gate", "mean", f"below {CLOSED}", f"above {OPEN}", "half-life", "longest")
+    told = (
+        f"Over {len(ids):,} characters of the held-out text. Half-life: characters until the"
+        f" {KEEPING[config.cell]} gates leave less than half of what a unit holds; of the median"
+        " unit, and of the longest."
+    )
+    return f'<p class="faint">{told}</p>{table(heads, rows, (0, 2, 3, 4, 5, 6))}'
+
+
 def samples(subject: Subject) -> str:
     """The begin of each sample."""
     parts = [f'<p class="faint">With seed {SEED}, from nothing.</p>']
@@ -169,6 +197,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Samples", samples),
     ("Novelty", novelty),
     ("Memory", memory),
+    ("Gates", gates),
     ("Surprise", surprise),
     ("Layers", layers),
 )
