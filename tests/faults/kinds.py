@@ -73,6 +73,7 @@ def hung_up(trial: Trial) -> None:
     """The terminal is closed."""
     master, slave = pty.openpty()
     process = trial.train(err=os.ttyname(slave), terminal=True)
+    process.wait_until(lambda: os.tcgetpgrp(master) > 0)  # it has opened the terminal
     os.close(slave)
     reader = _drained(master)
     next(reader)
