@@ -16,7 +16,7 @@ import pytest
 from textgen.errors import CorpusError
 from textgen.text import sources as sources_module
 from textgen.text.decoding import Reader
-from textgen.text.sources import title
+from textgen.text.sources import size_on_disk, title
 
 TEXT = "One fox, and another; naïve, 日本.\n" * 40
 DATA = TEXT.encode()
@@ -237,3 +237,10 @@ def test_the_folder_one_is_in_has_a_name_too(
     (tmp_path / "plays").mkdir()
     monkeypatch.chdir(tmp_path / "plays")
     assert title(Path()) == "plays"
+
+
+def test_a_name_that_no_file_can_have_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(DATA)
+    assert size_on_disk(tmp_path) == len(DATA)
+    for name in ("none", "x" * 5000, "nul\0"):
+        assert size_on_disk(tmp_path / name) == 0

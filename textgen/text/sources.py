@@ -5,6 +5,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -199,8 +200,12 @@ def title(path: Path) -> str:
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of the file, or of the files below the folder; 0 where there is none."""
-    return sum(file.stat().st_size for file in Sources().files(path) if file.exists())
+    """Bytes of the file, or of the files below the folder; 0 where there can be none."""
+    size = 0
+    with suppress(OSError, ValueError):
+        for file in Sources().files(path):
+            size += file.stat().st_size
+    return size
 
 
 def special(path: Path) -> str:
