@@ -183,6 +183,7 @@ def test_a_file_just_written_is_not_trusted_to_be_at_rest(
     monkeypatch.setattr(cache_module, "AT_REST", 2.0)
     assert place_of(config(file), time.time()) == ""
     assert place_of(config(file), time.time() + 10) != ""
+    assert place_of(config(file.with_name("x" * 5000)), time.time() + 10) == ""
 
 
 @pytest.mark.parametrize("damage", ["ids", "corpus.json"])

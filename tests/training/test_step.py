@@ -258,7 +258,9 @@ def test_a_step_does_not_load_the_compiler(optimizer: str, cell: str) -> None:
 import sys
 import numpy as np, torch
 from networks import model_config, training_config
+from textgen.model.device import prepare_device
 from textgen.training.step import Learner, first_network
+prepare_device(torch.device("cpu"), deterministic=True)
 ids = np.arange(200, dtype=np.uint8) % 7
 config = training_config(9, batch_size=2, bptt=8, optimizer={optimizer!r})
 network = first_network(model_config(7, {cell!r}, (8,), embedding=4), ids, 0)

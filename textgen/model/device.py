@@ -31,16 +31,16 @@ def prepare_device(device: torch.device, deterministic: bool = False) -> None:
     """What makes computing on `device` faster and holds for the whole process.
 
     A GPU becomes the current device, to which streams and graphs belong; one without a number is
-    the current one already. Denormals are flushed to
-    zero, and freed memory is kept, where the C library is glibc: by itself it has a large tensor's
-    pages mapped and zeroed anew in each step, which at 2 x 512 takes about a quarter of it.
+    the current one already. Denormals are flushed to zero, and freed memory is kept, where the C
+    library is glibc: by itself it has a large tensor's pages mapped and zeroed anew in each step,
+    which at 2 x 512 takes about a quarter of it.
 
     deterministic: whether torch takes only kernels that give the same bits in each run; cuBLAS, and
     cuDNN with it, does so by a workspace whose size is read when it is first used.
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")  # unlike the other setter, loads no compiler
         torch.backends.cudnn.deterministic = True
     if device.type == "cuda":
         if device.index is not None:

@@ -35,7 +35,7 @@ from textgen.training.planning import plan
 from textgen.training.start import begin, resume
 
 SEEDS = whole(1, 1000, "3")  # how many each variant is trained with
-PLACES = 32  # of the text, at which its memory is measured
+PLACES = 20  # of the text, at which its memory is measured
 UNPLANNED = ("dropout", "weight_drop", "lr", "schedule", "warmup", "clip", "weight_decay")
 SAMPLE = SamplingOptions(temperature=0.7, length=150)
 

@@ -197,16 +197,16 @@ def place_of(config: CorpusConfig, began: float) -> str:
     began: seconds since the epoch when reading begins.
     """
     files: list[Any] = []
-    for path in (*config.files, *([config.val_file] if config.val_file else [])):
-        for file in Sources().files(Path(path)):
-            try:
+    try:
+        for path in (*config.files, *([config.val_file] if config.val_file else [])):
+            for file in Sources().files(Path(path)):
                 found = file.stat()
-            except OSError:
-                return ""
-            if max(found.st_mtime, found.st_ctime) > began - AT_REST:
-                return ""
-            times = found.st_mtime_ns, found.st_ctime_ns
-            files.append((str(file), found.st_dev, found.st_ino, found.st_size, *times))
+                if max(found.st_mtime, found.st_ctime) > began - AT_REST:
+                    return ""
+                times = found.st_mtime_ns, found.st_ctime_ns
+                files.append((str(file), found.st_dev, found.st_ino, found.st_size, *times))
+    except OSError:
+        return ""
     return _digest([files, len(config.files), _settings(config)])
 
 
