@@ -31,6 +31,14 @@ class ServerProcess:
     def lines(self) -> str:
         return self.log.read_text(encoding="utf-8")
 
+    def line_with(self, text: str) -> str:
+        """The first line of the log that holds it, waited for."""
+        end = time.monotonic() + 30
+        while not (found := [line for line in self.lines().splitlines(True) if text in line]):
+            assert time.monotonic() < end, self.lines()
+            time.sleep(0.02)
+        return found[0].rstrip()
+
     def figure(self, name: str) -> float:
         """A figure of /metrics."""
         page = httpx.get(f"{self.url}/metrics").text

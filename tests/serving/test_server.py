@@ -133,7 +133,7 @@ def test_a_client_that_goes_away_frees_its_places(served: ServerProcess) -> None
 
 def test_the_log_has_a_line_for_each_request(served: ServerProcess) -> None:
     httpx.post(f"{served.url}/v1/completions", json={"prompt": "The\u202e\n", "unknown": "skip"})
-    line = served.lines().splitlines()[-1]
+    line = served.line_with("202e")  # written after the answer
     assert "127.0.0.1 POST /v1/completions 200" in line
     assert line.endswith('model=tales texts=1 prompt=["The\\u202e\\n"] characters=16')
 

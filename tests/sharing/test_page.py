@@ -19,7 +19,7 @@ from textgen.config import SamplingOptions
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Sampler, log_probability
 from textgen.inference.stepper import Stepper
-from textgen.sharing import page
+from textgen.sharing.document import source
 from textgen.sharing.rounding import PRECISIONS, pack_rounded, rounded
 
 NODE = shutil.which("node")
@@ -31,7 +31,7 @@ def evaluated(expression: str, **given: object) -> object:
     program = "const given = JSON.parse(require('fs').readFileSync(0, 'utf-8'));"
     program += f"process.stdout.write(JSON.stringify({expression}))"
     done = subprocess.run(
-        [str(NODE), "-e", page._source("model.js") + program],
+        [str(NODE), "-e", source("sharing", "model.js") + program],
         input=json.dumps(given).encode(),
         capture_output=True,
         check=False,

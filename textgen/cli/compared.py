@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from math import log
 from textwrap import wrap
 
+from textgen.cli.shading import WIDTH
 from textgen.cli.table import aligned
 from textgen.cli.terminal import clock, short, visible
 from textgen.studies.figures import EQUAL, Rank, Result, Row, Spread, Table
 
-WIDTH = 80  # columns
 APART = 0.02  # of the parameters; what is further apart is said
 RANKED = (
     f"rank: one more than there are variants whose mean is lower by {EQUAL:g} standard errors of"

@@ -16,10 +16,10 @@ from torch.nn.functional import linear
 
 from textgen.architecture import ModelConfig
 from textgen.errors import UsageError
+from textgen.sharing.output import begins_with
 from textgen.sharing.weights import described, published
 from textgen.store.checkpoint import Header
 from textgen.store.contents import read_weights
-from textgen.store.files import open_regular
 
 _PRODUCER = "textgen"
 _BEGIN = b"\x12\x07" + _PRODUCER.encode()  # the second field of a model in protobuf
@@ -116,5 +116,4 @@ def _quiet() -> Iterator[None]:
 
 def is_onnx(path: Path) -> bool:
     """Whether a file was made by `onnx_file`. Raises OSError."""
-    with open(open_regular(path), "rb") as file:
-        return _BEGIN in file.read(_SEARCHED)
+    return begins_with(path, _BEGIN, _SEARCHED)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textgen.errors import RunError, UsageError
-from textgen.store.files import unfit, write_file
+from textgen.store.files import open_regular, unfit, write_file
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,9 @@ def ending(path: Path, endings: Iterable[str]) -> str:
         expected = " or ".join(endings)
         raise UsageError(f"{told}; expected {expected}", f"try {path.stem}{next(iter(endings))}")
     return found
+
+
+def begins_with(path: Path, mark: bytes, within: int) -> bool:
+    """Whether a file holds `mark` in its first `within` bytes. Raises OSError."""
+    with open(open_regular(path), "rb") as file:
+        return mark in file.read(within)

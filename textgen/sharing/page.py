@@ -4,23 +4,19 @@ model.js is the network and the draw, page.js what is pressed and shown.
 """
 
 import base64
-import hashlib
 import json
-import re
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
+from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.rounding import pack_rounded
 from textgen.sharing.weights import UNNAMED, described, published
 from textgen.store.checkpoint import Header
 from textgen.store.contents import read_weights
-from textgen.store.files import open_regular
 from textgen.store.record import Record
 
-_GENERATOR = '<meta name="generator" content="textgen '
-_SEARCHED = 500  # bytes at a page's begin that hold its generator
+_MAKER = "textgen"
 
 
 def page_file(header: Header, anonymous: bool, precision: str) -> list[bytes]:
@@ -31,42 +27,21 @@ def page_file(header: Header, anonymous: bool, precision: str) -> list[bytes]:
     record = published(header.record, anonymous=anonymous)
     weights = read_weights(header)
     ordered = {name: weights[name] for name in record.model.shapes}
-    style = _source("page.css")
-    script = _source("model.js") + _source("page.js")
-    policy = (
-        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)};"
-        " base-uri 'none'; form-action 'none'"
-    )
-    filled = {
-        "generator": f"textgen {version('textgen-lstm')}",
-        "policy": policy,
-        "title": escape(_title(record)),
-        "style": style,
-        "about": "\n".join(
-            f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in _about(record, precision)
-        ),
+    about = _about(record, precision)
+    values = {
+        "about": "\n".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in about),
         # `<` could begin the end of the element that holds it
         "model": json.dumps(_description(header, precision)).replace("<", "\\u003c"),
         "weights": base64.b64encode(pack_rounded(ordered, precision)).decode(),
-        "script": script,
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], _source("page.html"))
-    return [page.encode()]
+    script = source("sharing", "model.js") + source("sharing", "page.js")
+    style, body = source("sharing", "page.css"), source("sharing", "page.html")
+    return [document(_MAKER, escape(_title(record)), style, body, values, script=script)]
 
 
 def is_page(path: Path) -> bool:
     """Whether a file was made by `page_file`. Raises OSError."""
-    with open(open_regular(path), "rb") as file:
-        return _GENERATOR.encode() in file.read(_SEARCHED)
-
-
-def _source(name: str) -> str:
-    return (files("textgen.sharing") / name).read_text(encoding="utf-8")
-
-
-def digest(text: str) -> str:
-    """As a content-security policy names an element's text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return is_made_by(_MAKER, path)
 
 
 def _description(header: Header, precision: str) -> dict[str, object]:

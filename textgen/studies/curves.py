@@ -52,9 +52,13 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
 
     Raises RunError where there is no such run, or none of its losses was kept.
     """
-    file = Path(run) if run and is_file(run) else None
-    folder = file.parent if file else find_run(run, checkpoints).folder
-    header = read_header(file or find_run(run, checkpoints).newest)
+    if run and is_file(run):
+        file = Path(run)
+        folder = file.parent
+    else:
+        found = find_run(run, checkpoints)
+        file, folder = found.newest, found.folder
+    header = read_header(file)
     if not header.record.history:
         what = f"{header.path} was not validated yet; expected one loss or more"
         raise RunError(what, "train on: textgen resume")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from textgen.errors import TextgenError
-from textgen.sharing.output import Output, ending
-from textgen.store.files import open_regular
+from textgen.sharing.output import Output, begins_with, ending
 from textgen.studies.curves import AXES, Curve
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def output(path: Path) -> Output:
 
 def is_plot(path: Path) -> bool:
     """Whether a file was made by `draw`. Raises OSError."""
-    with open(open_regular(path), "rb") as file:
-        return _MAKER.encode() in file.read(_SEARCHED)
+    return begins_with(path, _MAKER.encode(), _SEARCHED)
 
 
 def draw(curves: Sequence[Curve], axes: Sequence[str], form: str) -> bytes:

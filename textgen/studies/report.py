@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 from textgen.errors import TextgenError
+from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.output import Output, ending
-from textgen.sharing.page import digest
-from textgen.store.files import open_regular
 from textgen.studies.chart import Line, Scale, chart
 from textgen.studies.curves import AXES, Curve
 from textgen.studies.sections import SECTIONS, Section, printable, table
 from textgen.studies.subject import Subject
 
 _MAKER = "textgen-report"  # an exported page is of textgen
-_GENERATOR = f'<meta name="generator" content="{_MAKER} '
-_SEARCHED = 500  # bytes at a page's begin that hold its generator
 _COLOURS = 6  # of lines, in report.css
 
 
@@ -32,8 +27,7 @@ def output(path: Path) -> Output:
 
 def is_report(path: Path) -> bool:
     """Whether a file was made by `page`. Raises OSError."""
-    with open(open_regular(path), "rb") as file:
-        return _GENERATOR.encode() in file.read(_SEARCHED)
+    return is_made_by(_MAKER, path)
 
 
 def report(subjects: Sequence[Subject]) -> Iterator[str | bytes]:
@@ -107,19 +101,6 @@ def _overview(subjects: Sequence[Subject]) -> str:
 
 
 def _page(title: str, body: str) -> bytes:
-    style, template = _source("report.css"), _source("report.html")
-    maker = f"textgen {version('textgen-lstm')}"
-    policy = f"default-src 'none'; style-src {digest(style)}; base-uri 'none'; form-action 'none'"
-    filled = {
-        "generator": f"{_MAKER} {version('textgen-lstm')}",
-        "policy": policy,
-        "title": printable(title),
-        "style": style,
-        "body": body,
-        "maker": escape(maker),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], template).encode()
-
-
-def _source(name: str) -> str:
-    return (files("textgen.studies") / name).read_text(encoding="utf-8")
+    style, template = source("studies", "report.css"), source("studies", "report.html")
+    values = {"body": body, "maker": escape(f"textgen {version('textgen-lstm')}")}
+    return document(_MAKER, printable(title), style, template, values)
