@@ -109,7 +109,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of a measurement")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as textgen.cli.app has it
     sides = {"1 thread": (1, 1), "2 threads": (1, 2), "2 processes": (2, 1)}
     rows = []
     for shape in SHAPES:

@@ -11,22 +11,22 @@ import torch._dynamo  # of which the optimizer imports parts when it is built
 from faults.trials import save_again
 
 import textgen
-from textgen.cli import app, display, stdio
+from textgen.__main__ import main
+from textgen.cli import app, display
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import read_resumed
 from textgen.store.run import Run
 from textgen.training import loop
 
-LOADED = display, loop
+LOADED = app, display, loop
 
 
 def command(*arguments: str) -> None:
-    """The command line."""
+    """The command line, and what it does with Ctrl-C to the very end."""
     torch.set_num_threads(1)
     sys.argv = ["textgen", *arguments]
     sys.stdin = None  # the one at hand was read from already, by the server
-    stdio.open_streams()
-    app.main()
+    main()
 
 
 def read(folder: str, times: str) -> None:

@@ -34,11 +34,6 @@ from textgen.cli.terminal import report_error, report_exception
 from textgen.errors import RankLost, UsageError
 from textgen.training.launch import launch
 
-# Idle OpenMP threads spin; on a busy machine this keeps the thread they wait for from running. A
-# short spin is as fast on an idle machine and many times faster on a busy one. It must be set
-# before torch is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 app = typer.Typer(
     name="textgen",
     help="Train a small character model on a text file, and write with it.",

@@ -29,6 +29,7 @@ from textgen.training.arrays import Arrays
 from textgen.training.pace import Decisions
 from textgen.training.planning import Plan, evaluation_worth
 from textgen.training.step import Learner
+from textgen.training.threads import Threads
 from textgen.training.validation import Validation
 
 SAMPLE = 240  # characters of a sample shown while training
@@ -49,6 +50,7 @@ class Loop:
     began: float  # when the plan's budget of time began to run, on `time.monotonic`
     history: list[Evaluated] = field(default_factory=list)
     identity: str = field(default_factory=new_identity)  # of the run
+    threads: int = 1  # of torch, at most, where a budget of time decides
     seconds: float = 0.0  # spent before this process began
     ancestors: tuple[Ancestor, ...] = ()
     mixed: NDArray | None = None  # the text that a share of the streams reads beside its own
@@ -75,7 +77,9 @@ class Loop:
         if learner.step == 0:
             yield self._save()  # that the folder can be written is found out now, not later
         worth = evaluation_worth(learner.config.chars_per_step, self.corpus)
-        decide = Decisions(self.began + (self.plan.time or math.inf), worth)
+        alone = learner.device.type == "cpu" and learner.ranks.size == 1
+        looked = Threads(self.threads).look if alone else None
+        decide = Decisions(self.began + (self.plan.time or math.inf), worth, looked)
         try:
             while True:
                 try:

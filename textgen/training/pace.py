@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from textgen.config import TrainingConfig
@@ -19,12 +20,19 @@ class Decisions:
 
     Steps that are fitted to the deadline begin a new segment of the schedule, which a checkpoint
     keeps; a resumed run takes the steps that were settled on. deadline: on `time.monotonic`;
-    evaluation_worth: in how many steps' time a validation is done, until one was timed.
+    evaluation_worth: in how many steps' time a validation is done, until one was timed; looked:
+    told at each look how many seconds a step takes.
     """
 
-    def __init__(self, deadline: float, evaluation_worth: float = 0.0) -> None:
+    def __init__(
+        self,
+        deadline: float,
+        evaluation_worth: float = 0.0,
+        looked: Callable[[float], None] | None = None,
+    ) -> None:
         self._deadline = deadline
         self._evaluation_worth = evaluation_worth
+        self._looked = looked
         self._window = 0.0  # seconds of the steps since the last look
         self._steps = 0
         self._usual: float | None = None  # seconds of a step, by a moving average
@@ -80,6 +88,8 @@ class Decisions:
         recent = self._window / self._steps
         self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
         self._window, self._steps = 0.0, 0
+        if self._looked is not None:
+            self._looked(recent)
 
         evaluation = self._costs.get("evaluation", self._evaluation_worth * self._per_step)
         save = self._costs["save"]

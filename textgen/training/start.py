@@ -40,7 +40,7 @@ def begin(
     began: when a budget's clock began, on `time.monotonic`; base: the checkpoint whose weights it
     begins with, instead of random ones.
     """
-    device = join().device(pick_device(choices.device))
+    device, threads = join().device(pick_device(choices.device)), torch.get_num_threads()
     if base is not None:
         corpus_config = tuning.check_base(base, choices, corpus_config)
     elif choices.keep_mixing:
@@ -69,6 +69,7 @@ def begin(
         planned,
         learner,
         began=began,
+        threads=threads,
         ancestors=ancestors,
         mixed=mixed,
     )
@@ -94,8 +95,9 @@ def resume(
             f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
         )
     device = join().device(_same_device(choices.device, record.device))
+    threads = torch.get_num_threads()
     if join().size == 1:  # of many processes, each has the threads that it was started with
-        most = max(torch.get_num_threads(), os.cpu_count() or 1)
+        most = max(threads, os.cpu_count() or 1)
         torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
     corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
@@ -110,7 +112,7 @@ def resume(
         learner.restart(arrays["model"], record.step)
     else:
         learner.restore(arrays, record.step)
-    loop = Loop(run, corpus, corpus_config, planned, learner, began=began)
+    loop = Loop(run, corpus, corpus_config, planned, learner, began=began, threads=threads)
     loop.restored = arrays if record.kind == "last" else None
     loop.history = [event for event in record.history if event.step <= record.step]
     loop.seconds, loop.identity = record.seconds, record.identity
