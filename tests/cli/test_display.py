@@ -348,6 +348,6 @@ def test_how_much_of_the_text_was_read_is_shown_in_bytes(clock: Clock) -> None:
     assert "25%  2.5MB of 10MB" in frame(panel)
     panel.show(Reading(10_000_000, 10_000_000))
     assert "planning" in frame(panel)
-    assert not panel.begun
+    assert not panel.stays
     panel.show(PLAN)
     assert "MB" not in frame(panel)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from textgen.cli.display import REFRESH, evaluation_line
 from textgen.cli.info import settings_lines
-from textgen.cli.live import Display
+from textgen.cli.live import drawn
 from textgen.cli.terminal import clock, looking, note, short, spelled, visible
 from textgen.events import Evaluated, Noticed, Planned, Reading, Stepped
 from textgen.studies.comparison import Begun, Trained
@@ -36,20 +36,8 @@ def reporter(as_json: bool) -> Iterator[Show]:
     if as_json:
         yield lambda report: print(json.dumps(facts_of(report)), flush=True)
     elif looking(sys.stderr):
-        console = Console(stderr=True, highlight=False)
-        board = _Board(console)
-        display = Display(console, board.frame)
-
-        def show(report: Report | Reading) -> None:
-            board.show(report)
-            if display.suspended:
-                board.paused(display.pause())
-
-        display.start()
-        try:
+        with drawn(_Board) as show:
             yield show
-        finally:
-            display.stop(leave=not board.done)  # the table of figures follows
     else:
         yield _Lines().show
 
@@ -119,7 +107,7 @@ class _Board:
     """The live table, a row for each run."""
 
     def __init__(self, console: Console) -> None:
-        self.done = False
+        self.stays = True
         self._console = console
         self._runs: dict[str, _Run] = {}
         self._now = ""  # the run that trains
@@ -158,7 +146,7 @@ class _Board:
             case Result():
                 self._result(self._runs[report.run], report)
             case Table():
-                self.done = True
+                self.stays = False  # the table of figures follows
 
     def _event(self, run: _Run, event: object) -> None:
         match event:

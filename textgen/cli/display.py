@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from textgen.cli.info import alphabet_line, settings_lines
-from textgen.cli.live import Display
+from textgen.cli.live import drawn
 from textgen.cli.sparkline import sparkline
 from textgen.cli.terminal import (
     clock,
@@ -40,20 +40,8 @@ def reporter(as_json: bool) -> Iterator[Show]:
     if as_json:
         yield lambda event: print(json.dumps(event.to_json()), flush=True)
     elif looking(sys.stderr):
-        console = Console(stderr=True, highlight=False)
-        panel = _Panel(console)
-        display = Display(console, panel.frame)
-
-        def show(event: Event) -> None:
-            panel.show(event)
-            if display.suspended:
-                panel.paused(display.pause())
-
-        display.start()
-        try:
+        with drawn(_Panel) as show:
             yield show
-        finally:
-            display.stop(leave=panel.begun)  # a plan alone leaves no bar
     else:
         yield _show_plain
 
@@ -119,7 +107,8 @@ class _Panel:
         self._planned = False
 
     @property
-    def begun(self) -> bool:
+    def stays(self) -> bool:
+        """A plan alone leaves no bar."""
         return self._planned and bool(self._bar.tasks[0].completed)
 
     def frame(self) -> Group:

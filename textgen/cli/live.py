@@ -3,9 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
 
 from rich.console import Console, ConsoleRenderable, RenderableType
 from rich.control import Control
@@ -53,6 +53,39 @@ class Display:
 
     def _note(self, *_: object) -> None:
         self.suspended = True
+
+
+class Board(Protocol):
+    """What a display draws.
+
+    frame: it as it is now; show: takes an event; paused: leaves so many seconds out of its figures;
+    stays: whether the last frame is left on the screen.
+    """
+
+    @property
+    def stays(self) -> bool: ...
+    def frame(self) -> RenderableType: ...
+    def show(self, event: Any, /) -> None: ...
+    def paused(self, seconds: float, /) -> None: ...
+
+
+@contextmanager
+def drawn(board_of: Callable[[Console], Board]) -> Iterator[Callable[[Any], None]]:
+    """The function to hand each event to, for as long as a board is drawn on stderr."""
+    console = Console(stderr=True, highlight=False)
+    board = board_of(console)
+    display = Display(console, board.frame)
+
+    def show(event: Any) -> None:
+        board.show(event)
+        if display.suspended:
+            board.paused(display.pause())
+
+    display.start()
+    try:
+        yield show
+    finally:
+        display.stop(leave=board.stays)
 
 
 class _Refolding(Live):
