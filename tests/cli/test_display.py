@@ -87,7 +87,7 @@ def frame(panel: _Panel) -> str:
 def play(monkeypatch: pytest.MonkeyPatch, events: list[Event]) -> Console:
     """The screen after a reporter on a terminal was handed `events`."""
     console = screen()
-    for module in ("rich.console", "textgen.cli.display"):
+    for module in ("rich.console", "textgen.cli.live"):
         monkeypatch.setattr(f"{module}.Console", lambda **_: console, raising=False)
     monkeypatch.setattr(display, "looking", lambda stream: True)
     with reporter(False) as show:

@@ -254,9 +254,8 @@ def test_no_optimizer_or_cell_loads_the_compiler() -> None:
 import sys
 import numpy as np, torch
 from networks import model_config, training_config
-from textgen.architecture import CELLS
+from textgen.config import CELLS, OPTIMIZERS
 from textgen.model.device import prepare_device
-from textgen.training.optimizers import OPTIMIZERS
 from textgen.training.step import Learner, first_network
 prepare_device(torch.device("cpu"), deterministic=True)
 ids = np.arange(200, dtype=np.uint8) % 7

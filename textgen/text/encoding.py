@@ -4,7 +4,6 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,27 +77,18 @@ class Numbered:
 def number_texts(
     paths: list[Path], reader: Reader, numbered: Numbered
 ) -> tuple[tuple[int, ...], list[int]]:
-    """Read all paths; the length of each text, and how many texts each path holds.
-
-    A block is numbered in a thread of its own while the next one is decoded.
-    """
+    """Read all paths; the length of each text, and how many texts each path holds."""
     lengths: list[int] = []
     texts: list[int] = []
-    with ThreadPoolExecutor(1) as numbering:
-        added: Future[None] | None = None
-        for path in paths:
-            before = len(lengths)
-            for _, blocks in reader.texts(path):
-                size = 0
-                for symbols in blocks:
-                    if added is not None:
-                        added.result()
-                    added = numbering.submit(numbered.add, symbols)
-                    size += len(symbols)
-                lengths.append(size)
-            texts.append(len(lengths) - before)
-        if added is not None:
-            added.result()
+    for path in paths:
+        before = len(lengths)
+        for _, blocks in reader.texts(path):
+            size = 0
+            for symbols in blocks:
+                numbered.add(symbols)
+                size += len(symbols)
+            lengths.append(size)
+        texts.append(len(lengths) - before)
     return tuple(lengths), texts
 
 
