@@ -211,7 +211,8 @@ def test_an_extension_goes_on_like_a_run_of_the_whole_length(corpus: Path, tmp_p
     assert first.lr == pytest.approx(0.02 * (floor + (1 - floor) * 0.75))
     assert planned.model.dropout > 0
     assert planned.training.weight_decay > 0.1
-    resume(tmp_path, "planned")  # the new settings are those of the checkpoint now
+    # the new settings are those of the checkpoint now
+    leave(textgen.resume("planned", checkpoints=tmp_path), first.step + 2)
     kept = next(textgen.resume("chosen", checkpoints=tmp_path, steps=9 * passes))
     assert isinstance(kept, Planned)
     settings = {**vars(kept.model), **vars(kept.training)}
