@@ -62,6 +62,9 @@ def test_more_threads_are_tried_up_to_the_most(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_trial_in_vain_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, 1)
-    seen = machine.run(Threads(2), 200, lambda n: 1.0)
+    threads = Threads(2)
+    machine.run(threads, FIRST, lambda n: 1.0)
+    assert (machine.threads, threads.settled) == (2, 1)
+    seen = machine.run(threads, 200, lambda n: 1.0)
     assert machine.threads == 1
     assert 0 < seen.count(2) <= 6

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig, SamplingOptions
@@ -78,7 +77,7 @@ class Loop:
             yield self._save()  # that the folder can be written is found out now, not later
         worth = evaluation_worth(learner.config.chars_per_step, self.corpus)
         alone = learner.device.type == "cpu" and learner.ranks.size == 1
-        looked = Threads(self.threads).look if alone else None
+        looked = self._cpu_threads.look if alone else None
         decide = Decisions(self.began + (self.plan.time or math.inf), worth, looked)
         try:
             while True:
@@ -217,6 +216,10 @@ class Loop:
     def _validation(self) -> Validation:
         return Validation(self.corpus)
 
+    @cached_property
+    def _cpu_threads(self) -> Threads:
+        return Threads(self.threads)
+
     def _evaluate(self, since: tuple[int, float]) -> Evaluated:
         """since: step and time of the last evaluation."""
         learner, config = self.learner, self.learner.config
@@ -287,7 +290,7 @@ class Loop:
             vocabulary=self.corpus.vocabulary.characters,
             fingerprint=self.corpus.fingerprint,
             seconds=round(self._elapsed(), 3),
-            threads=torch.get_num_threads(),
+            threads=self._cpu_threads.settled,
             chosen=self.plan.chosen,
             history=tuple(self.history),
             identity=self.identity,

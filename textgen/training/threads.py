@@ -23,6 +23,11 @@ class Threads:
         self._before: tuple[int, float] | None = None  # threads and seconds, while others are tried
         self._left = self._wait = FIRST
 
+    @property
+    def settled(self) -> int:
+        """The number without the one that is being tried."""
+        return self._before[0] if self._before else torch.get_num_threads()
+
     def look(self, seconds: float) -> None:
         """After some steps of so many seconds each: set the number of threads for those to come."""
         now = torch.get_num_threads()
