@@ -27,11 +27,15 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 def evaluated(expression: str, **given: object) -> object:
-    """The value of an expression of model.js; given: what stands in `given`."""
+    """The value of an expression of product.js and model.js; given: what stands in `given`."""
     program = "const given = JSON.parse(require('fs').readFileSync(0, 'utf-8'));"
     program += f"process.stdout.write(JSON.stringify({expression}))"
     done = subprocess.run(
-        [str(NODE), "-e", source("sharing", "model.js") + program],
+        [
+            str(NODE),
+            "-e",
+            source("sharing", "product.js") + source("sharing", "model.js") + program,
+        ],
         input=json.dumps(given).encode(),
         capture_output=True,
         check=False,
@@ -51,9 +55,10 @@ def test_the_step_is_that_of_python(cell: str, hidden: tuple[int, ...], precisio
     stepper = Stepper(fold(config, rounded(arrays, precision)))
     expected = [stepper.step(i).tolist() for i in ids]
     found = evaluated(
-        "(() => { const model = new Model(given,"
+        "[true, false].map((fast) => { if (!fast) globalThis.WebAssembly = undefined;"
+        " const model = new Model(given,"
         " unpack(new Uint8Array(Buffer.from(given.bytes, 'hex')), given));"
-        " return given.ids.map((id) => Array.from(model.step(id))); })()",
+        " return given.ids.map((id) => Array.from(model.step(id))); })",
         bytes=pack_rounded(arrays, precision).hex(),
         shapes=config.shapes,
         precision=precision,
@@ -62,7 +67,10 @@ def test_the_step_is_that_of_python(cell: str, hidden: tuple[int, ...], precisio
         skips=config.skips,
         ids=ids,
     )
-    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+    fast, plain = np.array(found)
+    np.testing.assert_allclose(fast, expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(plain, expected, atol=1e-4, rtol=0)
+    assert (fast != plain).any()  # both ways were taken
 
 
 OPTIONS = [

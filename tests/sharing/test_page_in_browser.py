@@ -120,6 +120,13 @@ def test_markup_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
     assert browser.requests == [page.as_uri()]
 
 
+def test_the_policy_lets_the_processors_vector_units_be_used(
+    browser: Browser, trained: Path
+) -> None:
+    opened(browser, trained)
+    assert browser.value("model.head(new Float64Array(12)) instanceof Float32Array") is True
+
+
 def test_the_network_is_forbidden(browser: Browser, trained: Path) -> None:
     opened(browser, trained)
     browser.value("fetch('http://127.0.0.1:9/').catch(() => { window.refused = true })")

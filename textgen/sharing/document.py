@@ -17,11 +17,12 @@ _SEARCHED = 500  # bytes at a document's begin that hold its generator
 def document(
     maker: str, title: str, style: str, body: str, values: Mapping[str, str], *, script: str = ""
 ) -> bytes:
-    """An HTML file. body: its template, `{{name}}` stands for a value; script: what it may run.
+    """An HTML file. body: its template, `{{name}}` stands for a value; script: what it may run,
+    WebAssembly too.
 
     maker: what `is_made_by` knows it by.
     """
-    allowed = f" script-src {_digest(script)};" if script else ""
+    allowed = f" script-src {_digest(script)} 'wasm-unsafe-eval';" if script else ""
     head = {
         "generator": f"{maker} {version('textgen-lstm')}",
         "policy": f"default-src 'none';{allowed} style-src {_digest(style)};"

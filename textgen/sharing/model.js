@@ -1,4 +1,3 @@
-"use strict";
 // The network and the draw, without a document: what textgen does in Python, in the same order.
 
 // The arrays by name, each a Float32Array, row by row; bytes: as textgen/sharing/rounding.py packs.
@@ -35,30 +34,6 @@ function half(bits) {
   return bits >> 15 ? -size : size;
 }
 
-// out = matrix x + bias; four rows at a time, so that each x is loaded once for the four
-function product(matrix, x, bias, out) {
-  const width = x.length;
-  const count = out.length;
-  let row = 0;
-  for (let at = 0; row + 3 < count; row += 4, at += 3 * width) {
-    let a = bias[row], b = bias[row + 1], c = bias[row + 2], d = bias[row + 3];
-    for (let i = 0; i < width; i++, at++) {
-      const value = x[i];
-      a += matrix[at] * value;
-      b += matrix[at + width] * value;
-      c += matrix[at + 2 * width] * value;
-      d += matrix[at + 3 * width] * value;
-    }
-    [out[row], out[row + 1], out[row + 2], out[row + 3]] = [a, b, c, d];
-  }
-  for (; row < count; row++) {
-    let sum = bias[row];
-    for (let i = 0; i < width; i++) sum += matrix[row * width + i] * x[i];
-    out[row] = sum;
-  }
-  return out;
-}
-
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 // The equations stand in textgen/inference/folding.py. x: W x + b, gate after gate; u: U h + b;
@@ -93,17 +68,15 @@ class Model {
   constructor(description, arrays) {
     this.cell = CELLS[description.cell];
     this.embedding = arrays["embedding.weight"];
-    this.head = arrays["head.weight"];
-    this.bias = arrays["head.bias"];
-    this.logits = new Float32Array(this.bias.length);
-    this.layers = description.hidden.map((width, n) => {
-      const [w, u, bw, bu] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(
-        (name) => arrays[`layers.${n}.${name}_l0`]
-      );
-      const gates = bw.length;
-      const buffers = { x: new Float64Array(gates), u: new Float64Array(gates) };
-      return { w, u, bw, bu, buffers, out: new Float64Array(width), skip: description.skips[n] };
-    });
+    this.size = arrays["head.bias"].length;
+    const pairs = description.hidden.flatMap((_, n) =>
+      ["ih", "hh"].map((name) => ["weight", "bias"].map((what) => arrays[`layers.${n}.${what}_${name}_l0`]))
+    );
+    const made = products([...pairs, [arrays["head.weight"], arrays["head.bias"]]]);
+    this.head = made[made.length - 1];
+    this.layers = description.hidden.map((width, n) => ({
+      w: made[2 * n], u: made[2 * n + 1], out: new Float64Array(width), skip: description.skips[n],
+    }));
     this.table = new Map(); // id -> W x + b of the first layer
     this.restore(description.hidden.map((width) => [0, 0].map(() => new Float64Array(width))));
   }
@@ -111,22 +84,20 @@ class Model {
   // Read a character; the logits of the next, valid until the next step.
   step(id) {
     let below;
-    this.layers.forEach(({ w, u, bw, bu, buffers, out, skip }, n) => {
+    this.layers.forEach(({ w, u, out, skip }, n) => {
       const [h, c] = this.state[n];
-      const x = n ? product(w, below, bw, buffers.x) : this.first(id);
-      this.cell(x, product(u, h, bu, buffers.u), h, c);
+      this.cell(n ? w(below) : this.first(id), u(h), h, c);
       for (let j = 0; j < h.length; j++) out[j] = skip ? h[j] + below[j] : h[j];
       below = out;
     });
-    return product(this.head, below, this.bias, this.logits);
+    return this.head(below);
   }
 
   first(id) {
     if (!this.table.has(id)) {
-      const { w, bw } = this.layers[0];
-      const width = this.embedding.length / this.bias.length;
-      const row = Float64Array.from(this.embedding.subarray(id * width, (id + 1) * width));
-      this.table.set(id, product(w, row, bw, new Float64Array(bw.length)));
+      const width = this.embedding.length / this.size;
+      const row = this.embedding.subarray(id * width, (id + 1) * width);
+      this.table.set(id, this.layers[0].w(row).slice());
     }
     return this.table.get(id);
   }

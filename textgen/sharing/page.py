@@ -1,6 +1,6 @@
 """A page that writes: the model and all that runs it in one HTML file.
 
-model.js is the network and the draw, page.js what is pressed and shown.
+product.js multiplies, model.js is the network and the draw, page.js what is pressed and shown.
 """
 
 import base64
@@ -34,7 +34,7 @@ def page_file(header: Header, anonymous: bool, precision: str) -> list[bytes]:
         "model": json.dumps(_description(header, precision)).replace("<", "\\u003c"),
         "weights": base64.b64encode(pack_rounded(ordered, precision)).decode(),
     }
-    script = source("sharing", "model.js") + source("sharing", "page.js")
+    script = "".join(source("sharing", f"{name}.js") for name in ("product", "model", "page"))
     style, body = source("sharing", "page.css"), source("sharing", "page.html")
     return [document(_MAKER, escape(_title(record)), style, body, values, script=script)]
 
