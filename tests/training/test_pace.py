@@ -66,6 +66,11 @@ def test_a_machine_that_slows_down_midway_ends_on_time(clock: Clock) -> None:
     assert fitted.steps == pytest.approx(600, rel=0.05)
 
 
+def test_a_machine_that_was_slow_shortly_before_the_end_has_more_steps_then(clock: Clock) -> None:
+    fitted = walk(clock, CONFIG, 100, lambda step: 3.0 if 700 <= step < 705 else 0.1)
+    assert fitted.steps > 800
+
+
 def test_the_rate_goes_down_without_a_jump(clock: Clock) -> None:
     config, decide, rates = CONFIG, Decisions(clock.now + 100), []
     for step in range(600):

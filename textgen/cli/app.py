@@ -30,10 +30,12 @@ from textgen.cli import (
     stats,
     train,
 )
+from textgen.cli.spinning import spin_shortly
 from textgen.cli.terminal import report_error, report_exception
 from textgen.errors import RankLost, UsageError
 from textgen.training.launch import launch
 
+spin_shortly()
 app = typer.Typer(
     name="textgen",
     help="Train a small character model on a text file, and write with it.",

@@ -13,6 +13,7 @@ import textgen
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import OUTPUT, option
 from textgen.cli.several import chosen, with_settings
+from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import note
 from textgen.cli.train import BUDGET
 
@@ -38,6 +39,8 @@ def compare(context: typer.Context, **_: Any) -> None:
     variant is a run of its own. Ctrl-C saves and stops; the same command goes on.
     """
     given = context.params
+    if given["steps"] is None and given["epochs"] is None:
+        spin_for_long()
     options = {name: given[name] for name in ("run", "checkpoints", "overwrite")}
     follow(
         partial(

@@ -9,6 +9,7 @@ import typer
 import textgen
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, duration, option
+from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import spelling
 from textgen.cli.train import (
     DATA,
@@ -24,6 +25,7 @@ from textgen.cli.train import (
     Time,
     follow,
 )
+from textgen.training.launch import launch
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
 RUN = typer.Argument(
@@ -53,6 +55,8 @@ def resume(
     With --time, --epochs or --steps it goes on for that much from there, also if it is finished.
     """
     files = tuple(corpus or ())
+    if time is not None and launch().size == 1:
+        spin_for_long()
     choices: dict[str, Any] = {"time": duration("time", time), "epochs": epochs, "steps": steps}
     choices |= {"device": device, "accumulate": accumulate, "deterministic": deterministic}
     start = partial(textgen.resume, run, checkpoints=checkpoints, files=files, val_file=val_file)

@@ -61,8 +61,6 @@ def serve(
     the page that `export` writes. One line of log for each request goes to stderr. It ends by
     Ctrl-C or SIGTERM, with exit code 0, once running texts have ended, or after 10 seconds.
     """
-    # torch's idle threads spin, here beside those that answer; read where torch is imported
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     import textgen
 
     given = {field.name: context.params[field.name] for field in fields(ServingOptions)}

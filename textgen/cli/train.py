@@ -17,6 +17,7 @@ import textgen
 from textgen.cli.completion import run_names
 from textgen.cli.interrupts import SIGNALS, Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, training, widths
+from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import note
 from textgen.config import Choices
 from textgen.training.launch import launch
@@ -102,6 +103,8 @@ def train(
     What you leave out is planned from the text's size, the budget and this machine.
     Ctrl-C saves and stops; textgen resume goes on exactly where it stopped.
     """
+    if steps is None and epochs is None and launch().size == 1:
+        spin_for_long()
     names = [
         *(f.name for f in fields(Choices)),
         "run",

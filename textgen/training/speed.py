@@ -73,7 +73,7 @@ def measure(model: ModelConfig, trial: Trial) -> float:
             float(learner.advance())  # reading the loss waits for the device
             seconds.append(time.perf_counter() - started)
             spent = time.perf_counter() - begin
-            if spent > 1 and len(seconds) >= 3:
+            if spent > 1 and len(seconds) >= 2:
                 break
     finally:
         learner.release()
