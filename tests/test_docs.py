@@ -60,13 +60,13 @@ def rendered_with(package: str) -> bool:
     return f"{package}=={version(package)}\n" in (ROOT / "constraints.txt").read_text()
 
 
-@pytest.mark.skipif(
-    not (rendered_with("typer") and rendered_with("rich")),
-    reason="another version of typer or rich than in constraints.txt lays the help out differently",
-)
 def test_the_page_of_the_command_line_is_what_help_says_in_any_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
+    page = made["PAGE"].read_text(encoding="utf-8")
+    if not (rendered_with("typer") and rendered_with("rich")):
+        page = made["page"]()  # other versions lay the help out differently
     for name, value in {
         "COLUMNS": "140",
         "FORCE_COLOR": "1",
@@ -75,10 +75,8 @@ def test_the_page_of_the_command_line_is_what_help_says_in_any_environment(
         "TEXTGEN_CHECKPOINTS": "/elsewhere",
     }.items():
         monkeypatch.setenv(name, value)
-    made = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
-    kept = made["PAGE"].read_text(encoding="utf-8")
-    assert kept == made["page"](), "docs/cli.md is stale; make it anew: python docs/make_cli.py"
-    assert max(map(len, "".join(blocks(kept, "text")).splitlines())) <= 80
+    assert page == made["page"](), "docs/cli.md is stale; make it anew: python docs/make_cli.py"
+    assert max(map(len, "".join(blocks(page, "text")).splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -395,7 +395,7 @@ print(sizes[-1] - sizes[len(sizes) // 4])
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_flat_in_training_and_scoring(corpus: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.txt"
-    large.write_text(corpus.read_text() * 4)
+    large.write_text(corpus.read_text() * 8)
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(corpus), str(tmp_path), str(large)],
         capture_output=True,

@@ -18,7 +18,7 @@ from textgen.cli.session import Session
 from textgen.config import Choices, SamplingOptions
 from textgen.errors import TextgenError
 
-EXAMPLES = 25
+EXAMPLES = 40
 
 TEXTS = st.one_of(
     st.sampled_from(

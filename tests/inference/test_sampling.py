@@ -8,7 +8,7 @@ from textgen.config import SamplingOptions
 from textgen.errors import UsageError
 from textgen.inference.sampling import Sampler, Uniforms, log_probability
 
-DRAWS = 25_000
+DRAWS = 100_000
 LOGITS = np.random.default_rng(0).normal(0, 2, 30).astype(np.float32)
 CONFIGS = [
     SamplingOptions(1.0),

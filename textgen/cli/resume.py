@@ -25,7 +25,6 @@ from textgen.cli.train import (
     Time,
     follow,
 )
-from textgen.training.launch import launch
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
 RUN = typer.Argument(
@@ -55,7 +54,7 @@ def resume(
     With --time, --epochs or --steps it goes on for that much from there, also if it is finished.
     """
     files = tuple(corpus or ())
-    if time is not None and launch().size == 1:
+    if time is not None:
         spin_for_long()
     choices: dict[str, Any] = {"time": duration("time", time), "epochs": epochs, "steps": steps}
     choices |= {"device": device, "accumulate": accumulate, "deterministic": deterministic}

@@ -2,10 +2,13 @@
 
 On a machine of its own a step is up to 1.5 times as fast where they spin for long. Where other work
 takes a core it is many times slower, most of all beside another process whose threads spin. So they
-do while a budget of time is trained for, when their number follows what the machine has to give.
+do while a budget of time is trained for in one process, when their number follows what the machine
+has to give.
 """
 
 import os
+
+from textgen.training.launch import launch
 
 _NAME = "GOMP_SPINCOUNT"
 _GIVEN = os.environ.get(_NAME)
@@ -17,6 +20,6 @@ def spin_shortly() -> None:
 
 
 def spin_for_long() -> None:
-    """Where the user has not chosen, OpenMP's default."""
-    if _GIVEN is None:
+    """Where the user has not chosen, and this is not one of many processes, OpenMP's default."""
+    if _GIVEN is None and launch().size == 1:
         os.environ.pop(_NAME, None)

@@ -103,7 +103,7 @@ def train(
     What you leave out is planned from the text's size, the budget and this machine.
     Ctrl-C saves and stops; textgen resume goes on exactly where it stopped.
     """
-    if steps is None and epochs is None and launch().size == 1:
+    if steps is None and epochs is None:
         spin_for_long()
     names = [
         *(f.name for f in fields(Choices)),

@@ -17,10 +17,10 @@ _SEARCHED = 500  # bytes at a document's begin that hold its generator
 def document(
     maker: str, title: str, style: str, body: str, values: Mapping[str, str], *, script: str = ""
 ) -> bytes:
-    """An HTML file. body: its template, `{{name}}` stands for a value; script: what it may run,
-    WebAssembly too.
+    """An HTML file.
 
-    maker: what `is_made_by` knows it by.
+    maker: what `is_made_by` knows it by; body: its template, where `{{name}}` stands for a value;
+    script: what it may run, WebAssembly too.
     """
     allowed = f" script-src {_digest(script)} 'wasm-unsafe-eval';" if script else ""
     head = {

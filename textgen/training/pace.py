@@ -81,14 +81,17 @@ class Decisions:
 
     def refitted(self, config: TrainingConfig, step: int) -> TrainingConfig:
         """The settings from `step` on; the same ones, while they still fit the deadline."""
+        if self._deadline == math.inf or not self._steps:
+            return config
+        whole = self._window >= LOOK
         soon = (config.steps - step) * self._costs["step"] < LOOK  # the end, if nothing changes
-        if self._deadline == math.inf or not self._steps or (self._window < LOOK and not soon):
+        if not (whole or soon):
             return config
         if step - config.segment_start < rise(config):
             return config
         recent = self._window / self._steps
         self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
-        whole, self._window, self._steps = self._window >= LOOK, 0.0, 0
+        self._window, self._steps = 0.0, 0
         if self._looked is not None and whole:
             self._looked(recent)
 
