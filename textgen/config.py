@@ -232,6 +232,7 @@ class TrainingConfig:
     schedule: str
     floor: float  # where cosine and linear end, as a share of the peak
     average: float  # how far back the averaged weights reach, as a share of the steps; 0: none
+    aside: int  # characters at the end of the training text that a temperature is fitted on
     warmup: int
     clip: float
     weight_decay: float
@@ -248,13 +249,14 @@ class TrainingConfig:
     @classmethod
     def of(cls, choices: Choices, **decided: Any) -> "TrainingConfig":
         chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
-        begun = {"accumulate": choices.accumulate or 1, "segment_start": 0, "segment_progress": 0.0}
-        return cls(**chosen | begun | decided)
+        chosen |= {"accumulate": choices.accumulate or 1, "aside": 0}
+        chosen |= {"segment_start": 0, "segment_progress": 0.0}
+        return cls(**chosen | decided)
 
     def __post_init__(self) -> None:
         check(self, Choices)
         OneOf(PRECISIONS).check("precision", self.precision)
-        for name in ("block", "segment_start"):
+        for name in ("block", "aside", "segment_start"):
             Number(0, MOST, whole=True).check(name, getattr(self, name))
         for name in ("segment_progress", "floor", "average"):
             Number(0, 1).check(name, getattr(self, name))

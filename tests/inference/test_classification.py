@@ -8,7 +8,7 @@ import pytest
 from conftest import prose, train
 
 import textgen
-from textgen.inference import evaluation
+from textgen.inference import evaluation, parts
 from textgen.inference.classification import UNKNOWN_BITS, bits, lines_of
 from textgen.inference.evaluation import evaluate
 
@@ -26,9 +26,10 @@ def test_each_text_costs_what_it_costs_alone(
         result = evaluate(model.network(), [ids])
         expected.append(result.nats_per_char * result.characters / math.log(2))
     assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr(evaluation, "CHUNK", 10)
+    monkeypatch.setattr(parts, "CHUNK", 10)
     assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr(evaluation, "LOGITS", 100)
+    for module in (evaluation, parts):
+        monkeypatch.setattr(module, "LOGITS", 100)
     assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
 
 

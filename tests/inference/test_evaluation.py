@@ -8,7 +8,7 @@ import torch
 from conftest import prose
 from networks import build
 
-from textgen.inference import evaluation
+from textgen.inference import evaluation, parts
 from textgen.inference.evaluation import evaluate, nats, validate
 
 
@@ -35,7 +35,7 @@ def test_the_size_of_the_chunks_does_not_matter(
 ) -> None:
     model = build("gru", (16,))
     expected = evaluate(model, [ids[:600]]).nats_per_char
-    monkeypatch.setattr(evaluation, "CHUNK", chunk)
+    monkeypatch.setattr(parts, "CHUNK", chunk)
     assert evaluate(model, [ids[:600]]).nats_per_char == pytest.approx(expected, abs=1e-6)
 
 
@@ -43,19 +43,24 @@ def test_the_size_of_the_chunks_does_not_matter(
 def test_several_streams_score_every_character_once(
     ids: np.ndarray, streams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = evaluation._parts(3999, streams, 4000)
-    scored = [t for _, t in evaluation._side_by_side(np.arange(4000), parts, 512)]
+    monkeypatch.setattr(parts, "PARTS", streams)
+    cut = parts.parts_of(4000, 4000)
+    assert len(cut.ends) == streams
+    scored = [t for _, t in parts._side_by_side(np.arange(4000), cut, 512)]
     targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
     assert np.array_equal(targets, np.arange(1, 4000))
     model = build("lstm", (16, 16))
     expected = evaluate(model, [ids]).nats_per_char
-    monkeypatch.setattr(evaluation, "PARTS", streams)
     assert validate(model, ids) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_sample_of_the_text_is_spread_evenly_over_it(ids: np.ndarray) -> None:
-    parts = evaluation._parts(39_999, 10, 100)
-    scored = [t for _, t in evaluation._side_by_side(np.arange(1, 40_001), parts, 64)]
+def test_a_sample_of_the_text_is_spread_evenly_over_it(
+    ids: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "PARTS", 10)
+        cut = parts.parts_of(40_000, 1000)
+    scored = [t for _, t in parts._side_by_side(np.arange(1, 40_001), cut, 64)]
     targets = np.sort(np.concatenate([t[t >= 0] for t in scored]))
     begins = np.arange(10) * 39_999 // 10 + 2
     assert targets.tolist() == [n for begin in begins for n in range(begin, begin + 100)]
@@ -131,8 +136,8 @@ def test_each_document_is_scored_cold_with_its_end(
     group: int, side_by_side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "GROUP", group)
-    monkeypatch.setattr(evaluation, "SIDE_BY_SIDE", side_by_side)
-    monkeypatch.setattr(evaluation, "CHUNK", 16)
+    monkeypatch.setattr(parts, "SIDE_BY_SIDE", side_by_side)
+    monkeypatch.setattr(parts, "CHUNK", 16)
     model, texts = build("lstm", (16, 16)), documents(30)
     alone = [evaluate(model, [joined([text])]) for text in texts]
     counts = np.array([one.characters for one in alone])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, train
+from conftest import SMALL, prose, train
 from outcomes import assert_same
 
 import textgen
@@ -135,6 +135,23 @@ def test_leaving_after_the_last_step_leaves_its_evaluation_to_resume(
     leave(events, STEPS)
     list(textgen.resume("tales", checkpoints=tmp_path))
     assert_same(tmp_path / "tales", uninterrupted["lstm"])
+
+
+def test_leaving_between_evaluation_and_sample_changes_no_temperature(tmp_path: Path) -> None:
+    text = tmp_path / "tales.txt"
+    text.write_text(prose(40_000), encoding="utf-8")
+    how = {**SMALL, "steps": 60, "eval_every": 30, "sample_every": 30}
+    whole = train(text, tmp_path / "whole", **how)
+    assert isinstance(whole[0], Planned)
+    assert whole[0].training.aside == 720
+    events = textgen.train(text, checkpoints=tmp_path, **how)
+    with closing(events):  # type: ignore[type-var]
+        next(event for event in events if isinstance(event, Evaluated))
+    rest = list(textgen.resume("tales", checkpoints=tmp_path))
+    assert [e for e in rest if isinstance(e, Sampled)] == [
+        e for e in whole if isinstance(e, Sampled)
+    ]
+    assert_same(tmp_path / "tales", tmp_path / "whole" / "tales")
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(corpus: Path, tmp_path: Path) -> None:
@@ -294,7 +311,7 @@ def test_weights_that_could_not_be_read_back_are_never_saved(
     def grows(learner: Learner) -> torch.Tensor:
         loss = advance(learner)
         if learner.step == 17:
-            learner._judged()["embedding.weight"][0] = 2 * LARGEST_WEIGHT
+            learner._judged.weights["embedding.weight"][0] = 2 * LARGEST_WEIGHT
         return loss
 
     monkeypatch.setattr(Learner, "advance", grows)
@@ -361,7 +378,7 @@ def test_a_run_of_the_first_version_goes_on_to_the_same_end(corpus: Path, tmp_pa
     assert isinstance(end, Finished)
     assert end.step == 40
     header = read_header(folder / "last.safetensors")
-    assert header.version == 5
+    assert header.version == 6
     assert header.record.training.block == 0
     assert header.record.model.skip
     expected = read_header(FORMAT_1 / "finished.safetensors")

@@ -66,6 +66,12 @@ def test_what_was_chosen_is_kept() -> None:
             assert settings[name] == value, name
 
 
+@pytest.mark.parametrize(("size", "aside"), [(10_000, 0), (100_000, 2000), (10**6, 8192)])
+def test_a_temperature_is_fitted_on_text_that_is_not_learned(size: int, aside: int) -> None:
+    training = plan(Choices(steps=10), corpus(size), CPU, time.monotonic()).training
+    assert training.aside == aside
+
+
 @pytest.mark.usefixtures("machine")
 def test_epochs_are_passes_over_the_training_text() -> None:
     training = plan(

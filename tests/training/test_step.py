@@ -243,7 +243,7 @@ def test_the_gradient_is_clipped_and_its_norm_from_before_is_told() -> None:
 def test_a_weight_that_could_not_be_read_back_is_noticed(value: float, averaged: bool) -> None:
     trained = learner(average=0.5)
     assert trained.is_finite()
-    weights = trained._judged() if averaged else trained.network.state_dict()
+    weights = trained._judged.weights if averaged else trained.network.state_dict()
     weights["head.bias"][3] = value
     assert not trained.is_finite()
 

@@ -8,24 +8,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from textgen.inference.parts import (
+    LOGITS,
+    Parts,
+    chunk_size,
+    documents_of,
+    loss_of,
+    losses,
+    parts_of,
+    read,
+)
 from textgen.model.network import CharModel, State
 from textgen.text.documents import laid_out, places_of
 
-CHUNK = 512  # characters a stream reads at a time, no influence on the result; fewer where
-LOGITS = 1 << 24  # so many logits at a time would be passed
 GROUP = 1 << 20  # ids of documents that are scored at a time
-SIDE_BY_SIDE = 256  # documents at most
 TEXTS = 512  # side by side, of about one length
-WARM_UP = 128  # characters each stream but the first reads, unscored, before its part
-PARTS = 64  # streams side by side, fewer where a part would have less than 256 characters
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.f
     """
     device = next(network.parameters()).device
     state = State.zeros(network.config, 1, device)
-    for chunk in overlapping(blocks, _chunk(network, 1)):
+    for chunk in overlapping(blocks, chunk_size(network, 1)):
         ids = torch.from_numpy(chunk).to(device)[:, None]
-        loss, state = _loss(network, (ids[:-1], ids[1:]), state)
+        loss, state = loss_of(network, (ids[:-1], ids[1:]), state)
         yield loss[:, 0].cpu().numpy()
 
 
@@ -102,10 +104,10 @@ def nats_of_each(
         for column, i in enumerate(some):
             padded[: len(texts[i]), column] = texts[i]
         ids = torch.from_numpy(padded).to(device)
-        size, after = _chunk(network, len(some)), state.repeated(len(some))
+        size, after = chunk_size(network, len(some)), state.repeated(len(some))
         for begin in range(0, longest - 1, size):
             window = ids[begin : begin + size + 1]
-            loss, after = _loss(network, (window[:-1].clamp(min=0), window[1:]), after)
+            loss, after = loss_of(network, (window[:-1].clamp(min=0), window[1:]), after)
             found[some] += loss.sum(0, dtype=torch.float64).cpu().numpy()
     return found
 
@@ -144,10 +146,10 @@ def validated(
     if end is not None:
         found = list(_of_documents(network, ids, end, autocast, share=share))
         return float(sum(total for total, _ in found)), sum(count for _, count in found)
-    streams = max(1, min(PARTS, len(ids) // 256))
-    each = len(ids) if most is None else max(1, most // streams)
+    parts = parts_of(len(ids), len(ids) if most is None else most)
+    streams = len(parts.ends)
     ours = slice(which * streams // of, (which + 1) * streams // of)
-    parts = _Parts(*(places[ours] for places in _parts(len(ids) - 1, streams, each)))
+    parts = Parts(*(places[ours] for places in parts))
     total = _total(network, ids, parts, autocast) if len(parts.ends) else 0.0
     return total, int((parts.ends - parts.first).sum())
 
@@ -157,21 +159,6 @@ def sampled(ids: NDArray, end: int, most: int) -> NDArray:
     places = places_of(ids, end)
     which = np.arange(0, len(places.begins), max(1.0, len(ids) / most)).astype(np.int64)
     return laid_out(ids, places.of(which), end)
-
-
-class _Parts(NamedTuple):
-    """Where each part begins to be read; from where up to where the next character is scored."""
-
-    begins: NDArray[np.int64]
-    first: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-
-def _parts(scored: int, streams: int, each: int) -> _Parts:
-    """A text of `scored` characters cut evenly; `each`: of a part so many are scored at most."""
-    bounds = np.arange(streams + 1) * scored // streams
-    begins, ends = bounds[:-1] - WARM_UP, bounds[:-1] + each
-    return _Parts(np.maximum(begins, 0), bounds[:-1], np.minimum(ends, bounds[1:]))
 
 
 def groups(blocks: Iterable[NDArray], end: int) -> Iterator[NDArray]:
@@ -199,54 +186,22 @@ def _of_documents(
     *,
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[float, int]]:
-    """The sum of -ln p, and of how many characters, of some documents in `ids` after others.
-
-    share: see `validated`.
-
-    Those read side by side are of about one length, so that little is read for nothing.
-    """
-    places = places_of(ids, end)
-    lengths = places.ends - places.begins
-    order = lengths.argsort(kind="stable")[share[0] :: share[1]]
-    for begin in range(0, len(order), SIDE_BY_SIDE):
-        some = order[begin : begin + SIDE_BY_SIDE]
-        begins, ends = places.of(some)
-        yield _total(network, ids, _Parts(begins, begins, ends), autocast), int(lengths[some].sum())
+    """The sum of -ln p, and of how many characters, of some documents in `ids` after others."""
+    for parts in documents_of(ids, end, share):
+        yield _total(network, ids, parts, autocast), int((parts.ends - parts.first).sum())
 
 
 def _total(
     network: CharModel,
     ids: NDArray,
-    parts: _Parts,
+    parts: Parts,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> float:
     """The sum of -ln p of parts of a text, read side by side from zero state."""
-    device, streams = next(network.parameters()).device, len(parts.begins)
-    state = State.zeros(network.config, streams, device)
     total = 0.0
-    for inputs, targets in _side_by_side(ids, parts, _chunk(network, streams)):
-        x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
-        with autocast():
-            loss, state = _loss(network, (x, y), state)
-        total += float(loss.cpu().sum(dtype=torch.float64))
+    for logits, targets in read(network, ids, parts, autocast):
+        total += float(losses(logits, targets).cpu().sum(dtype=torch.float64))
     return total
-
-
-def _loss(network: CharModel, ids: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
-    """-ln p of each target (T, B), 0 where it is -1, without dropout; and the state after them."""
-    inputs, targets = ids
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            logits, state = network.eval()(inputs, state)
-    finally:
-        network.train(was_training)
-    flat = logits.float().flatten(0, 1), targets.flatten()
-    return cross_entropy(*flat, ignore_index=-1, reduction="none").view(targets.shape), state
-
-
-def _chunk(network: CharModel, streams: int) -> int:
-    return max(1, min(CHUNK, LOGITS // (streams * network.config.vocabulary_size)))
 
 
 def overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int64]]:
@@ -260,15 +215,3 @@ def overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int
                 kept = kept[size:]
     if len(kept) > 1:
         yield kept
-
-
-def _side_by_side(ids: NDArray, parts: _Parts, chunk: int) -> Iterator[tuple[NDArray, NDArray]]:
-    """Inputs and targets, (T, B) int64, T up to `chunk`; targets not to be scored are -1."""
-    begins, first, ends = parts
-    longest = int((ends - begins).max())
-    for offset in range(0, longest, chunk):
-        span = np.arange(offset, min(offset + chunk, longest))[:, None]
-        places = np.minimum(begins + span, len(ids) - 2)
-        outside = (begins + span < first) | (begins + span >= ends)
-        targets = np.where(outside, -1, ids[places + 1].astype(np.int64))
-        yield ids[places].astype(np.int64), targets

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textgen.inference.evaluation import CHUNK, SIDE_BY_SIDE, groups, overlapping
+from textgen.inference.evaluation import groups, overlapping
+from textgen.inference.parts import CHUNK, SIDE_BY_SIDE
 from textgen.model.network import CharModel, State
 from textgen.text.documents import places_of
 

@@ -60,11 +60,25 @@ class Corpus:
     lengths: tuple[int, ...] = ()
     documents: int = 0
     duplicates: int = 0
+    backward: bool = False
 
     @property
     def train_counts(self) -> NDArray[np.int64]:
         """How often each id occurs in the part for training: the other part is counted sooner."""
         return self.counts - counts_of(self.validation, len(self.vocabulary))
+
+    def parted(self, aside: int) -> tuple[NDArray, NDArray]:
+        """The part for training without about so many ids of it, and those.
+
+        They are the ones next to what is held out, or the last documents.
+        """
+        cut = len(self.train) - aside
+        if self.documents and aside:
+            cut = int(np.flatnonzero(self.train[:cut] == self.vocabulary.end)[-1])
+            return self.train[: cut + 1], self.train[cut:]
+        if self.backward:
+            return self.train[aside:], self.train[:aside]
+        return self.train[:cut], self.train[cut:]
 
 
 def default_corpus() -> Path:
@@ -108,7 +122,8 @@ def read_corpus(
             parts = split(found.ids, training, len(found.vocabulary), config)._asdict()
         notices, lengths = found.notices + parts.pop("notices"), found.lengths
         train, validation = _turned(config, parts.pop("train"), parts.pop("validation"))
-        return Corpus(train, validation, *facts, notices, lengths=lengths, **parts)
+        parts |= {"lengths": lengths, "backward": config.backward}
+        return Corpus(train, validation, *facts, notices, **parts)
     cut = training if config.val_file else int(training * (1 - config.val_fraction))
     train, validation = found.ids[:cut], found.ids[cut:]
     if len(train) < 2 or len(validation) < 2:
@@ -119,8 +134,8 @@ def read_corpus(
             "name a longer text with `val_file`" if config.val_file else "try `val_fraction=0.1`",
         )
     train, validation = _turned(config, train, validation)
-    counts, lengths = found.counts, found.lengths
-    return Corpus(train, validation, *facts, found.notices, counts=counts, lengths=lengths)
+    parts = {"counts": found.counts, "lengths": found.lengths, "backward": config.backward}
+    return Corpus(train, validation, *facts, found.notices, **parts)
 
 
 def _turned(config: CorpusConfig, *parts: NDArray) -> tuple[NDArray, ...]:
@@ -142,7 +157,7 @@ def _encode(
         room_for(tempfile.gettempdir(), _MORE_ROOM),
         tempfile.SpooledTemporaryFile(IN_MEMORY) as file,
     ):
-        numbered = Numbered(file)
+        numbered = Numbered(file, config.level)
         lengths, texts = number_texts(_paths(config), reader, numbered)
         found, training = reader.digest.hexdigest(), sum(texts[: len(config.files)])
         _check_unchanged(config, fingerprint, found)

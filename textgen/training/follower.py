@@ -60,6 +60,6 @@ def _begun(record: Record, ranks: Ranks, cache: bool) -> tuple[Learner, Validati
     corpus = read_corpus(config, vocabulary, record.fingerprint, cache=cache)
     mixed = read_mixed(record.ancestors, record.training, vocabulary)
     network, device = CharModel(record.model), ranks.device(torch.device(record.device))
-    learner = Learner(network, record.training, corpus.train, device, mixed, ranks=ranks)
+    learner = Learner.of(corpus, network, record.training, device, mixed, ranks=ranks)
     learner.take_up(ranks.share({}), record.step)
     return learner, Validation(corpus)

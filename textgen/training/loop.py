@@ -137,7 +137,7 @@ class Loop:
         config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
         network, device = CharModel(self.plan.model), self.learner.device
         ranks, self.restored = self.learner.ranks, read_resumed(header)
-        self.learner = Learner(network, config, self.corpus.train, device, self.mixed, ranks=ranks)
+        self.learner = Learner.of(self.corpus, network, config, device, self.mixed, ranks=ranks)
         self.learner.restore(self.restored, record.step)
         self._begin_ranks()
         self.history, self.best = list(record.history), self.run.read_best(record)

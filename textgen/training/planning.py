@@ -15,12 +15,13 @@ import torch
 from textgen.architecture import ModelConfig
 from textgen.config import DEFAULT_TIME, Choices, TrainingConfig
 from textgen.errors import DeviceError
-from textgen.inference.evaluation import PARTS, WARM_UP
+from textgen.inference.parts import PARTS, WARM_UP
 from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
 from textgen.training.batching import fastest, first_trial, peak
+from textgen.training.calibration import kept_aside
 from textgen.training.memory import check_memory
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
 from textgen.training.streams import BLOCK
@@ -102,6 +103,7 @@ def plan(
         filled=trial.filled,
         floor=FLOOR,
         average=AVERAGE,
+        aside=kept_aside(size, shape.vocabulary_size),
         lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), share, tuning=tuned)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
@@ -287,4 +289,5 @@ def evaluation_interval(steps: int, per_step: int, corpus: Corpus) -> int:
 
 def evaluation_worth(per_step: int, corpus: Corpus) -> float:
     """In how many steps' time a validation is done: forward alone is a third of a step."""
-    return min(len(corpus.validation), EVALUATED + PARTS * WARM_UP) / (3 * per_step)
+    scored = min(len(corpus.validation), EVALUATED + PARTS * WARM_UP)
+    return (scored + 3 * kept_aside(len(corpus.train), len(corpus.vocabulary)) / 2) / (3 * per_step)

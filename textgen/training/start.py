@@ -61,7 +61,7 @@ def begin(
         tuning.carry_over(base, network, corpus.vocabulary)
     mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary)
     ranks = join()
-    learner = Learner(network, planned.training, corpus.train, device, mixed, ranks=ranks)
+    learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=ranks)
     return Loop(
         run,
         corpus,
@@ -107,7 +107,7 @@ def resume(
         planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))
     mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
     network = CharModel(planned.model)
-    learner = Learner(network, planned.training, corpus.train, device, mixed, ranks=join())
+    learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     if record.kind == "best":
         learner.restart(arrays["model"], record.step)
     else:

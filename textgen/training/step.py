@@ -19,8 +19,10 @@ from textgen.model.graph import Graphed
 from textgen.model.loss import FEW, share_of
 from textgen.model.network import CharModel, State
 from textgen.store.contents import LARGEST_WEIGHT
+from textgen.text.corpus import Corpus
 from textgen.text.mapped import counts_of
 from textgen.training.arrays import Arrays, array_of, check_arrays
+from textgen.training.judged import Judged
 from textgen.training.mixed import streams_over
 from textgen.training.optimizers import first_moments, moments_of, optimizer_of, take_up_moments
 from textgen.training.ranks import Alone
@@ -54,11 +56,13 @@ class Learner:
         device: torch.device,
         mixed: NDArray | None = None,
         *,
+        aside: NDArray | None = None,
         ranks: Alone | None = None,
     ) -> None:
         """ids: of the text; mixed: of the one that a share of the streams reads, if one does.
 
-        ranks: the processes that the streams are dealt to. Raises UsageError if there are too many.
+        aside: ids that are not learned, on which a temperature is fitted, if there are any; ranks:
+        the processes that the streams are dealt to. Raises UsageError if there are too many.
         """
         prepare_device(device, config.deterministic)
         self.config = config
@@ -67,7 +71,7 @@ class Learner:
         end = None if config.filled is None else network.config.vocabulary_size - 1
         self.streams = streams_over(ids, config, mixed, end)
         self.network = network.to(device).train()
-        self._average = self._copied() if config.average else None
+        self._judged = Judged(self.network, config, aside, end)
         self.optimizer = optimizer_of(self.network, config, device)
         self.scaler = self._scaler()
         self.generator = torch.Generator(device)
@@ -86,6 +90,22 @@ class Learner:
         if device.type == "cuda":
             self._graphed = Graphed(self._update, self._recover, device, self.generator)
 
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus,
+        network: CharModel,
+        config: TrainingConfig,
+        device: torch.device,
+        mixed: NDArray | None,
+        *,
+        ranks: Alone,
+    ) -> "Learner":
+        """One for the training part of `corpus`, less what is kept aside."""
+        ids, aside = corpus.parted(config.aside)
+        kept = aside if config.aside else None
+        return cls(network, config, ids, device, mixed, aside=kept, ranks=ranks)
+
     @property
     def lr(self) -> float:
         return learning_rate(self.step, self.config)
@@ -103,10 +123,7 @@ class Learner:
         except torch.OutOfMemoryError:
             raise self._out_of_memory() from None
         self.step += 1
-        if self._average is not None:
-            newest = 1 / max(1.0, self.config.average * self.step)
-            for name, live in self.network.state_dict().items():
-                self._average[name].lerp_(live, newest)
+        self._judged.follow(self.step, self.config.average)
         self.loss_sum += loss
         self.loss_count += 1
         return loss
@@ -194,36 +211,20 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Whether the weights, and their average, are numbers of a size that can be read back."""
-        kept = [self.network.state_dict(), self._judged()]
+        kept = [self.network.state_dict(), self._judged.weights]
         largest = [array.abs().max() for named in kept for array in named.values()]
         return bool(torch.stack(largest).max() <= LARGEST_WEIGHT)
 
-    def _copied(self) -> dict[str, Tensor]:
-        return {name: live.clone() for name, live in self.network.state_dict().items()}
-
-    def _judged(self) -> dict[str, Tensor]:
-        """The weights that are validated and written from: their average, if one is kept."""
-        return self.network.state_dict() if self._average is None else self._average
-
     @contextmanager
     def judged(self) -> Iterator[CharModel]:
-        """The network with the weights that it is judged by.
-
-        These are an exponential moving average, after Polyak & Juditsky 1992, "Acceleration of
-        Stochastic Approximation by Averaging".
-        """
-        if self._average is None:
+        """The network with the weights that it is judged by and writes from: see `Judged`."""
+        with self._judged.applied(self.step):
             yield self.network
-            return
-        live = self._copied()
-        try:
-            self.network.load_state_dict(self._average)
-            yield self.network
-        finally:
-            self.network.load_state_dict(live)
 
     def weights(self) -> dict[str, NDArray]:
-        return {name: array_of(tensor) for name, tensor in self._judged().items()}
+        """Those of the network that is `judged`."""
+        with self.judged() as network:
+            return {name: array_of(tensor) for name, tensor in network.state_dict().items()}
 
     def arrays(self, state: State | None = None) -> Arrays:
         """All that `restore` takes, by group and name.
@@ -241,8 +242,8 @@ class Learner:
         """The live tensors and numbers of `arrays`; state: of all streams."""
         losses = {"sum": self.loss_sum, "count": self.loss_count, "grad_norm": self.grad_norm}
         return {
-            "model": self._judged(),
-            "live": {} if self._average is None else self.network.state_dict(),
+            "model": dict(self._judged.weights),
+            "live": self.network.state_dict() if self._judged.averaged else {},
             "optimizer": moments_of(self.optimizer),
             "state": dict(state.parts),
             "scaler": self.scaler.state_dict(),
@@ -262,9 +263,8 @@ class Learner:
             group: {name: torch.from_numpy(np.array(a)) for name, a in named.items()}
             for group, named in arrays.items()
         }
-        self.network.load_state_dict(tensors["model" if self._average is None else "live"])
-        if self._average is not None:
-            self._average = {n: a.to(self.device) for n, a in tensors["model"].items()}
+        self.network.load_state_dict(tensors["live" if self._judged.averaged else "model"])
+        self._judged.take_up(tensors["model"])
         take_up_moments(self.optimizer, tensors["optimizer"])
         self.state.copy_(State(tensors["state"]).of(self._part))
         if arrays["scaler"]:
@@ -278,8 +278,7 @@ class Learner:
         """Go on from weights alone, as after `step` steps: without moments, from zero state."""
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         self.network.load_state_dict(tensors)
-        if self._average is not None:
-            self._average = self._copied()
+        self._judged.take_up(tensors)
         self.step = step
 
 

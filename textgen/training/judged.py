@@ -1,0 +1,79 @@
+"""The weights that a run is judged by and writes from: an average of those that it trains.
+
+It is an exponential moving average, after Polyak & Juditsky 1992, "Acceleration of Stochastic
+Approximation by Averaging", with a temperature in the head: see `calibration`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textgen.config import TrainingConfig
+from textgen.inference.parts import predictions
+from textgen.model.device import autocast
+from textgen.model.network import CharModel
+from textgen.training.calibration import sharpen, sharpness
+
+
+class Judged:
+    """The average of a network's weights as it trains, or those weights if none is kept."""
+
+    def __init__(
+        self, network: CharModel, config: TrainingConfig, aside: NDArray | None, end: int | None
+    ) -> None:
+        """aside: ids that are not learned, to fit a temperature on; end: the end symbol, if any."""
+        self._network = network
+        self._precision = config.precision
+        self._aside, self._end = aside, end
+        self._average = self._copied() if config.average else None
+        self._fitted = -1, 1.0  # the step at which a temperature was fitted last, 1 / temperature
+
+    @property
+    def averaged(self) -> bool:
+        return self._average is not None
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """As they are before the temperature."""
+        return self._network.state_dict() if self._average is None else self._average
+
+    def follow(self, step: int, reach: float) -> None:
+        """Take in the weights after `step` steps; the average goes back over so large a share."""
+        if self._average is not None:
+            newest = 1 / max(1.0, reach * step)
+            for name, live in self._network.state_dict().items():
+                self._average[name].lerp_(live, newest)
+
+    def take_up(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from an average that was saved."""
+        if self._average is not None:
+            for name, tensor in self._average.items():
+                tensor.copy_(weights[name])
+
+    @contextmanager
+    def applied(self, step: int) -> Iterator[None]:
+        """Within, the network has the weights that are judged after `step` steps."""
+        if self._average is None and self._aside is None:
+            yield
+            return
+        live = self._copied()
+        try:
+            self._network.load_state_dict(self.weights)
+            sharpen(self._network.head, self._sharpness(step))
+            yield
+        finally:
+            self._network.load_state_dict(live)
+
+    def _sharpness(self, step: int) -> float:
+        """1 / temperature for the weights after `step` steps, which the network has to have."""
+        if self._aside is not None and self._fitted[0] != step:
+            precision = partial(autocast, self._precision, self._network.head.weight.device)
+            found = predictions(self._network, self._aside, precision, self._end)
+            self._fitted = step, sharpness(found)
+        return self._fitted[1]
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: live.clone() for name, live in self._network.state_dict().items()}
