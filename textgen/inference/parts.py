@@ -68,10 +68,11 @@ def predictions(
     network: CharModel,
     ids: NDArray,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    most: int | None = None,
     end: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (n, V), float32, and targets (n,) of all of `ids`, read as `validate` reads them."""
-    of_text = [parts_of(len(ids), len(ids))]
+    """Logits (n, V), float32, and targets (n,) of `ids`, as `validate` reads them, `most` so too."""
+    of_text = [parts_of(len(ids), len(ids) if most is None else most)]
     for parts in of_text if end is None else documents_of(ids, end):
         for logits, targets in read(network, ids, parts, autocast):
             scored = targets >= 0

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-ASIDE = 8192  # characters at most,
-SHARE = 50  # one in so many of the training text,
+FITTED = 4096  # characters that a temperature is fitted on at most, spread evenly over
+ASIDE = 8192  # those that are kept aside, at most;
+SHARE = 50  # they are one in so many of the training text,
 FEWEST = 512  # and none if those would be fewer
 CELLS = 1 << 24  # logits that are kept while a temperature is fitted, at most
 ROUNDS = 20  # of Newton's method; four or five are usual

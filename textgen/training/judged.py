@@ -15,7 +15,7 @@ from textgen.config import TrainingConfig
 from textgen.inference.parts import predictions
 from textgen.model.device import autocast
 from textgen.model.network import CharModel
-from textgen.training.calibration import sharpen, sharpness
+from textgen.training.calibration import FITTED, sharpen, sharpness
 
 
 class Judged:
@@ -71,7 +71,7 @@ class Judged:
         """1 / temperature for the weights after `step` steps, which the network has to have."""
         if self._aside is not None and self._fitted[0] != step:
             precision = partial(autocast, self._precision, self._network.head.weight.device)
-            found = predictions(self._network, self._aside, precision, self._end)
+            found = predictions(self._network, self._aside, precision, FITTED, self._end)
             self._fitted = step, sharpness(found)
         return self._fitted[1]
 

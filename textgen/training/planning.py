@@ -290,4 +290,4 @@ def evaluation_interval(steps: int, per_step: int, corpus: Corpus) -> int:
 def evaluation_worth(per_step: int, corpus: Corpus) -> float:
     """In how many steps' time a validation is done: forward alone is a third of a step."""
     scored = min(len(corpus.validation), EVALUATED + PARTS * WARM_UP)
-    return (scored + 3 * kept_aside(len(corpus.train), len(corpus.vocabulary)) / 2) / (3 * per_step)
+    return (scored + kept_aside(len(corpus.train), len(corpus.vocabulary))) / (3 * per_step)
