@@ -109,6 +109,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_is_taken_for_whole(file: Path)
 
 @pytest.mark.faults
 def test_many_kills(file: Path, request: pytest.FixtureRequest) -> None:
+    file.write_text(prose(SIZE // 10) * 200, encoding="utf-8")  # more of it is writing
     kill(file, times=20, seed=request.config.getoption("--seed"))
 
 

@@ -72,7 +72,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def same(one: Corpus, other: Corpus) -> bool:
     arrays = ("train", "validation", "counts")
-    facts = ("vocabulary", "fingerprint", "notices", "lengths")
+    facts = ("vocabulary", "fingerprint", "notices", "lengths", "documents", "duplicates")
     return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in arrays) and all(
         getattr(one, n) == getattr(other, n) for n in facts
     )
@@ -90,6 +90,24 @@ def test_a_second_reading_takes_the_ids_from_the_cache(
     assert same(first, second)
     assert isinstance(second.train, np.memmap)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_documents_are_kept_as_they_were_split(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(file, TEXT + TEXT.splitlines(keepends=True)[0])
+    first = read(file, documents="line")
+    assert first.documents == 68
+    assert first.duplicates == 1
+    with monkeypatch.context() as patched:
+        patched.delattr(corpus_module, "split")
+        second = read(file, documents="line")
+    assert same(first, second)
+    assert isinstance(second.train, np.memmap)
+    assert second.train[0] == second.validation[0] == second.vocabulary.end
+    for changed in ({"val_fraction": 0.5}, {"dedupe": True}):
+        other = read(file, documents="line", **changed)
+        assert same(other, read_corpus(config(file, documents="line", **changed), cache=False))
+        assert not same(other, first)
+    assert same(first, read(file, documents="line"))
 
 
 def test_what_is_encoded_in_no_time_is_not_kept(

@@ -119,7 +119,7 @@ def test_a_large_part_is_laid_out_in_a_file(monkeypatch: pytest.MonkeyPatch) -> 
     ids = np.array([9, 1, 2, 9, 9, 2, 1, 9, 1, 9], np.uint8)
     places = places_of(ids, 9)
     monkeypatch.setattr(encoding_module, "IN_MEMORY", 0)
-    part = laid_out(ids, places.of(np.array([0, 2])), 9)
+    part = laid_out(ids, [places.of(np.array([0, 2]))], 9)
     assert isinstance(part, np.memmap)
     assert part.tolist() == [9, 1, 2, 9, 1, 9]
 
@@ -130,6 +130,7 @@ def test_the_cache_keeps_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cache_module, "AT_REST", -1.0)
     file = written(tmp_path / "a", [*NAMES, *NAMES[:4]])
     before = read(file)
+    read(file, dedupe=True)
     monkeypatch.setattr(corpus_module, "_encode", None)
     for dedupe in (False, True):
         after = read(file, dedupe=dedupe)

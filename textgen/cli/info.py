@@ -136,11 +136,12 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     rate = f"{training.optimizer} {training.lr:g}, {training.schedule}"
     rate += "" if training.schedule == "constant" else f" to {training.floor:g} of it"
     average = f", average {training.average:g}" if training.average else ""
+    aside = f", temperature by {training.aside:,} characters" if training.aside else ""
     parameters = f"{short(model.parameters)} parameters"
     return [
         ("chars", f"{chars}, {model.vocabulary_size} distinct"),
         ("model", f"{model.cell} {shape}, embedding {model.embedding}{skip}, {parameters}"),
-        ("drop", f"{drop}, decay {training.weight_decay:g}"),
+        ("drop", f"{drop}, decay {training.weight_decay:g}{aside}"),
         ("steps", f"{steps}, {passes:.3g} passes over the text"),
         ("rate", f"{rate}, warm-up {training.warmup}, clip {training.clip:g}{average}"),
     ]

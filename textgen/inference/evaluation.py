@@ -158,7 +158,7 @@ def sampled(ids: NDArray, end: int, most: int) -> NDArray:
     """Documents of `ids` at even distances, of about `most` characters in all, one at least."""
     places = places_of(ids, end)
     which = np.arange(0, len(places.begins), max(1.0, len(ids) / most)).astype(np.int64)
-    return laid_out(ids, places.of(which), end)
+    return laid_out(ids, [places.of(which)], end)
 
 
 def groups(blocks: Iterable[NDArray], end: int) -> Iterator[NDArray]:

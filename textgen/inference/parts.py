@@ -71,7 +71,7 @@ def predictions(
     most: int | None = None,
     end: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (n, V), float32, and targets (n,) of `ids`, as `validate` reads them, `most` so too."""
+    """Logits (n, V), float32, and targets (n,) of `ids`; how they are read: see `validate`."""
     of_text = [parts_of(len(ids), len(ids) if most is None else most)]
     for parts in of_text if end is None else documents_of(ids, end):
         for logits, targets in read(network, ids, parts, autocast):

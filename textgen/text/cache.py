@@ -25,12 +25,13 @@ from textgen.text.encoding import Encoded
 from textgen.text.sources import Sources
 from textgen.text.vocabulary import Vocabulary
 
-VERSION = 1  # of what an entry holds and of how texts are decoded; raise it when either changes
+VERSION = 2  # of what an entry holds and of how texts are decoded; raise it when either changes
 LIMIT = 20 * 10**9  # bytes of all entries; above it the one used longest ago goes first
 AT_REST = 2.0  # seconds since a file's last change, below which another might go unnoticed
 ABANDONED = 60.0  # seconds after which an unlocked folder of an encoding is nobody's
 FOLDER = "TEXTGEN_CACHE"  # the environment variable that names another folder
 _NEW, _AT = ".new-", "at-"
+_OF_DOCUMENTS = ("documents", "duplicates", "cut")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Cache:
             facts = json.loads((entry / "corpus.json").read_text(encoding="utf-8"))
             names = ("level", "characters", "has_unknown", "has_end")
             vocabulary = Vocabulary(*(facts[name] for name in names))
-            size = (sum(facts["lengths"]),)
+            size = (sum(facts["counts"]),)
             file = entry / "ids"
             if file.stat().st_size != size[0] * vocabulary.dtype.itemsize:
                 raise ValueError(f"the size of {file}")
@@ -73,6 +74,7 @@ class Cache:
                 training=facts["training"],
                 fingerprint=facts["fingerprint"],
                 notices=tuple(facts["notices"]),
+                **{name: facts[name] for name in _OF_DOCUMENTS},
             )
         except OSError:  # none there, or it is being cleared
             return None
@@ -110,6 +112,7 @@ class Cache:
             "training": encoded.training,
             "fingerprint": encoded.fingerprint,
             "notices": encoded.notices,
+            **{name: getattr(encoded, name) for name in _OF_DOCUMENTS},
         }
         with open(scratch / "corpus.json", "w", encoding="utf-8") as file:
             json.dump(facts, file)
@@ -212,7 +215,9 @@ def place_of(config: CorpusConfig, began: float) -> str:
 
 def _settings(config: CorpusConfig) -> dict[str, Any]:
     """All that decides on the ids, but for the bytes."""
-    others = ("files", "val_file", "val_fraction", "dedupe")
+    others = ["files", "val_file"]
+    if config.documents is None:
+        others += ["val_fraction", "dedupe"]
     held_out = config.val_file is not None
     settings = {name: value for name, value in asdict(config).items() if name not in others}
     return {**settings, "held_out": held_out, "version": VERSION}

@@ -4,7 +4,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,16 +114,9 @@ def read_corpus(
     if found is None or vocabulary not in (None, found.vocabulary):
         found = _encode(config, vocabulary, fingerprint, place if cache else None, progress)
     _check_unchanged(config, fingerprint, found.fingerprint)
-    training = sum(found.lengths[: found.training])
-    facts = found.vocabulary, found.fingerprint
-    if config.documents is not None:
-        with room_for(tempfile.gettempdir(), _MORE_ROOM):
-            parts = split(found.ids, training, len(found.vocabulary), config)._asdict()
-        notices, lengths = found.notices + parts.pop("notices"), found.lengths
-        train, validation = _turned(config, parts.pop("train"), parts.pop("validation"))
-        parts |= {"lengths": lengths, "backward": config.backward}
-        return Corpus(train, validation, *facts, notices, **parts)
-    cut = training if config.val_file else int(training * (1 - config.val_fraction))
+    cut = found.cut or sum(found.lengths[: found.training])
+    if not (found.cut or config.val_file):
+        cut = int(cut * (1 - config.val_fraction))
     train, validation = found.ids[:cut], found.ids[cut:]
     if len(train) < 2 or len(validation) < 2:
         name = "val_file" if config.val_file else "val_fraction"
@@ -133,14 +125,20 @@ def read_corpus(
             f" {len(validation):,} for validation, of {_where(config)}; expected 2 or more of each",
             "name a longer text with `val_file`" if config.val_file else "try `val_fraction=0.1`",
         )
-    train, validation = _turned(config, train, validation)
-    parts = {"counts": found.counts, "lengths": found.lengths, "backward": config.backward}
-    return Corpus(train, validation, *facts, found.notices, **parts)
-
-
-def _turned(config: CorpusConfig, *parts: NDArray) -> tuple[NDArray, ...]:
-    """The parts in the order in which they are read."""
-    return tuple(part[::-1] if config.backward else part for part in parts)
+    if config.backward:
+        train, validation = train[::-1], validation[::-1]
+    return Corpus(
+        train,
+        validation,
+        found.vocabulary,
+        found.fingerprint,
+        notices=found.notices,
+        counts=found.counts,
+        lengths=found.lengths,
+        documents=found.documents,
+        duplicates=found.duplicates,
+        backward=config.backward,
+    )
 
 
 def _encode(
@@ -177,9 +175,17 @@ def _encode(
             raise CorpusError(what, _ANEW)
 
         def encoded(file: Path | None) -> Encoded:
-            ids, counts = in_order(numbered, vocabulary, file)
-            made = partial(Encoded, fingerprint=found, notices=tuple(reader.notices))
-            return made(ids, vocabulary, counts, lengths, training)
+            notices, facts = tuple(reader.notices), (lengths, training, found)
+            if config.documents is None:
+                ids, counts = in_order(numbered, vocabulary, file)
+                return Encoded(ids, vocabulary, counts, *facts, notices)
+            with room_for(tempfile.gettempdir(), _MORE_ROOM):
+                ids, counts = in_order(numbered, vocabulary, None)
+            parts = split(ids, sum(lengths[:training]), counts, config, file)._asdict()
+            notices += parts.pop("notices")
+            return Encoded(
+                parts.pop("ids"), vocabulary, parts.pop("counts"), *facts, notices, **parts
+            )
 
         if place is None or time.monotonic() - began < WORTH or vocabulary != of_text:
             return encoded(None)

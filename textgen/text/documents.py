@@ -5,6 +5,7 @@ The end symbol stands before the first of them and after each: END document END 
 
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -61,11 +62,17 @@ def digests(ids: NDArray, places: Places) -> NDArray[np.uint64]:
     return sums
 
 
-def laid_out(ids: NDArray, places: Places, end: int) -> NDArray:
-    """The documents at `places` one after the other: in memory, or if large in a nameless file."""
-    first = np.array([end], ids.dtype)
-    blocks = (block[inside] for _, block, inside, _ in _blocks(ids, places))
-    return stored(chain([first], blocks), 1 + int((places.ends - places.begins).sum()), ids.dtype)
+def laid_out(ids: NDArray, parts: list[Places], end: int, file: Path | None = None) -> NDArray:
+    """The documents of each part one after the other, and the parts; `file` as in `stored`."""
+    sizes = [1 + int((places.ends - places.begins).sum()) for places in parts]
+    blocks = chain.from_iterable(_laid_out(ids, places, end) for places in parts)
+    return stored(blocks, sum(sizes), ids.dtype, file)
+
+
+def _laid_out(ids: NDArray, places: Places, end: int) -> Iterator[NDArray]:
+    yield np.array([end], ids.dtype)
+    for _, block, inside, _ in _blocks(ids, places):
+        yield block[inside]
 
 
 def _blocks(ids: NDArray, places: Places) -> Iterator[tuple[int, NDArray, NDArray, slice]]:
@@ -88,23 +95,26 @@ def _blocks(ids: NDArray, places: Places) -> Iterator[tuple[int, NDArray, NDArra
 
 
 class Split(NamedTuple):
-    """Documents in two parts, each laid out; the rest as in `Corpus`."""
+    """Documents in two parts, each laid out: see `Encoded`."""
 
-    train: NDArray
-    validation: NDArray
+    ids: NDArray
+    cut: int
     counts: NDArray[np.int64]
     documents: int
     duplicates: int
     notices: tuple[str, ...]
 
 
-def split(ids: NDArray, training: int, vocabulary_size: int, config: CorpusConfig) -> Split:
+def split(
+    ids: NDArray, training: int, counts: NDArray[np.int64], config: CorpusConfig, file: Path | None
+) -> Split:
     """Hold documents out: those after the first `training` ids, or a share drawn from all.
 
     The draw does not depend on the seed of training, so that each run holds out the same ones.
-    Raises CorpusError where there are too few.
+    counts: how often each id occurs; file: as in `stored`. Raises CorpusError where there are too
+    few.
     """
-    end, where = vocabulary_size - 1, ", ".join(config.files)
+    end, where = len(counts) - 1, ", ".join(config.files)
     places = places_of(ids, end)
     _, first = np.unique(digests(ids, places), return_index=True)
     count, duplicates, notice = len(places.begins), len(places.begins) - len(first), ""
@@ -128,7 +138,8 @@ def split(ids: NDArray, training: int, vocabulary_size: int, config: CorpusConfi
             f"{where} holds {found}{of_each}; expected {FEWEST} or more, in both parts",
             "cut it otherwise with `documents=line` or `documents=SEPARATOR`, or name more texts",
         )
-    train, validation = (laid_out(ids, places.of(w), end) for w in (~held_out, held_out))
-    counts = counts_of(train, vocabulary_size) + counts_of(validation, vocabulary_size)
+    parts = [places.of(which) for which in (~held_out, held_out)]
+    laid = laid_out(ids, parts, end, file)
+    cut = len(laid) - 1 - int((parts[1].ends - parts[1].begins).sum())
     notices = (notice,) if notice else ()
-    return Split(train, validation, counts, count, duplicates=duplicates, notices=notices)
+    return Split(laid, cut, counts_of(laid, len(counts)), count, duplicates, notices)

@@ -29,7 +29,8 @@ class Encoded:
 
     ids: shape (N,), in the vocabulary's dtype; counts: how often each id occurs, shape (V,);
     lengths: of each text, the first `training` of them are to train on; fingerprint: SHA-256 of the
-    bytes of all texts.
+    bytes of all texts; documents, duplicates: as in `Corpus`. Where there are documents, `ids` are
+    those of both parts, each laid out, and `cut` is where the second one begins.
     """
 
     ids: NDArray
@@ -39,6 +40,9 @@ class Encoded:
     training: int
     fingerprint: str
     notices: tuple[str, ...]
+    documents: int = 0
+    duplicates: int = 0
+    cut: int = 0
 
 
 class Numbered:
