@@ -15,7 +15,7 @@ from textgen.events import Reading
 from textgen.text.cache import FOLDER, Cache, place_of
 from textgen.text.cutting import shown
 from textgen.text.decoding import Reader
-from textgen.text.documents import split
+from textgen.text.documents import last_end, split
 from textgen.text.encoding import (
     FULL,
     IN_MEMORY,
@@ -73,7 +73,7 @@ class Corpus:
         """
         cut = len(self.train) - aside
         if self.documents and aside:
-            cut = int(np.flatnonzero(self.train[:cut] == self.vocabulary.end)[-1])
+            cut = last_end(self.train, cut, len(self.vocabulary) - 1)
             return self.train[: cut + 1], self.train[cut:]
         if self.backward:
             return self.train[aside:], self.train[:aside]
