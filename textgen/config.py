@@ -232,7 +232,7 @@ class TrainingConfig:
     schedule: str
     floor: float  # where cosine and linear end, as a share of the peak
     average: float  # how far back the averaged weights reach, as a share of the steps; 0: none
-    aside: int  # characters at the end of the training text that a temperature is fitted on
+    aside: int  # characters of the training text that are not learned, for a temperature
     warmup: int
     clip: float
     weight_decay: float

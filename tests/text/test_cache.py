@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,21 @@ def test_an_entry_that_is_not_whole_is_not_used(file: Path, folder: Path, damage
     assert same(read(file), whole)
     assert isinstance(read(file).train, np.memmap)
     assert len(Cache().entries()) == 1
+
+
+WRONG = [{"lengths": ["a"]}, {"cut": 10**9}, {"cut": "1"}, {"cut": -1}, {"counts": [3]}]
+
+
+@pytest.mark.parametrize(
+    ("documents", "wrong"), [(None, {"lengths": [7]}), *product([None, "line"], WRONG)]
+)
+def test_an_entry_whose_parts_are_wrong_is_not_used(
+    file: Path, documents: str | None, wrong: dict[str, Any]
+) -> None:
+    whole = read(file, documents=documents)
+    facts = Cache().entries()[0].path / "corpus.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), **wrong}))
+    assert same(read(file, documents=documents), whole)
 
 
 def test_the_entry_used_longest_ago_goes_first(

@@ -115,19 +115,6 @@ def test_a_digest_depends_on_the_characters_and_their_order_alone() -> None:
     assert digests(ids.astype(np.int64), Places(np.array([6]), np.array([9])))[0] == found[0]
 
 
-@pytest.mark.parametrize("block", [1, 3, 100])
-def test_the_last_end_before_a_place_is_found(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents_module, "_BLOCK", block)
-    ids = np.array([9, 1, 9, 2, 2, 2, 2, 2, 9])
-    assert [documents_module.last_end(ids, before, 9) for before in (1, 2, 3, 8, 9)] == [
-        0,
-        0,
-        2,
-        2,
-        8,
-    ]
-
-
 def test_a_large_part_is_laid_out_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = np.array([9, 1, 2, 9, 9, 2, 1, 9, 1, 9], np.uint8)
     places = places_of(ids, 9)

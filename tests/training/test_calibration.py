@@ -3,13 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import build, training_config
+from networks import build, model_config, training_config
 from torch.nn.functional import cross_entropy
 
 from textgen.inference.evaluation import validate
+from textgen.model.network import CharModel
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
 from textgen.training.calibration import ASIDE, SURE, kept_aside, sharpness
+from textgen.training.ranks import Alone
 from textgen.training.step import Learner
 
 CPU = torch.device("cpu")
@@ -73,8 +75,18 @@ def test_documents_are_kept_aside_whole() -> None:
     vocabulary = Vocabulary("char", "ab", has_end=True)
     train = np.array([2, 0, 2, 1, 1, 2, 0, 1, 2])
     corpus = Corpus(train, train, vocabulary, "", documents=3)
-    assert [part.tolist() for part in corpus.parted(2)] == [[2, 0, 2, 1, 1, 2], [2, 0, 1, 2]]
-    assert [part.tolist() for part in corpus.parted(4)] == [[2, 0, 2], [2, 1, 1, 2, 0, 1, 2]]
+    for aside in (4, 5, 6):  # what does not fit whole is learned
+        assert [part.tolist() for part in corpus.parted(aside)] == [
+            [2, 0, 2, 1, 1, 2],
+            [2, 0, 1, 2],
+        ]
+    assert [part.tolist() for part in corpus.parted(3)] == [train.tolist(), [2]]
+    config = training_config(9, filled=0.5, aside=3, batch_size=2, bptt=2)
+    network = CharModel(model_config(3, "rnn", (4,)))
+    learner = Learner.of(corpus, network, config, CPU, None, ranks=Alone())
+    learner.advance()
+    with learner.judged():
+        pass
 
 
 def shifting(size: int, seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from textgen.inference.parts import (
     LOGITS,
     Parts,
     chunk_size,
-    documents_of,
+    document_parts,
     loss_of,
     losses,
     parts_of,
@@ -122,7 +122,7 @@ def validate(
     """Nats per character of `ids` (n,), n >= 2, to about three decimals and many times faster.
 
     The text is cut in parts read side by side, each warmed up on the 128 characters before it.
-    most: score so many characters at most, the beginning of each part: an even sample of the text.
+    most: score about so many characters, the beginning of each part: an even sample of the text.
     end: the end symbol of a text that is cut into documents, all of which are scored.
     """
     total, count = validated(network, ids, autocast, most, end=end)
@@ -187,7 +187,7 @@ def _of_documents(
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[float, int]]:
     """The sum of -ln p, and of how many characters, of some documents in `ids` after others."""
-    for parts in documents_of(ids, end, share):
+    for parts in document_parts(ids, end, share):
         yield _total(network, ids, parts, autocast), int((parts.ends - parts.first).sum())
 
 

@@ -36,7 +36,7 @@ def parts_of(size: int, most: int) -> Parts:
     return Parts(np.maximum(begins, 0), bounds[:-1], np.minimum(ends, bounds[1:]))
 
 
-def documents_of(ids: NDArray, end: int, share: tuple[int, int] = (0, 1)) -> Iterator[Parts]:
+def document_parts(ids: NDArray, end: int, share: tuple[int, int] = (0, 1)) -> Iterator[Parts]:
     """Documents to be read side by side; share: see `validated`.
 
     They are of about one length, so that little is read for nothing.
@@ -73,7 +73,7 @@ def predictions(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits (n, V), float32, and targets (n,) of `ids`; how they are read: see `validate`."""
     of_text = [parts_of(len(ids), len(ids) if most is None else most)]
-    for parts in of_text if end is None else documents_of(ids, end):
+    for parts in of_text if end is None else document_parts(ids, end):
         for logits, targets in read(network, ids, parts, autocast):
             scored = targets >= 0
             yield logits[scored].float(), targets[scored]

@@ -63,6 +63,9 @@ class Cache:
             file = entry / "ids"
             if file.stat().st_size != size[0] * vocabulary.dtype.itemsize:
                 raise ValueError(f"the size of {file}")
+            whole = sum(facts["lengths"]) == size[0] or facts["cut"]
+            if not (0 <= facts["cut"] < size[0] and whole):
+                raise ValueError(f"the parts of {file}")
             ids = np.memmap(file, vocabulary.dtype, "r", shape=size)
             with suppress(OSError):
                 os.utime(entry)

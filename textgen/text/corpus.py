@@ -15,7 +15,7 @@ from textgen.events import Reading
 from textgen.text.cache import FOLDER, Cache, place_of
 from textgen.text.cutting import shown
 from textgen.text.decoding import Reader
-from textgen.text.documents import last_end, split
+from textgen.text.documents import split
 from textgen.text.encoding import (
     FULL,
     IN_MEMORY,
@@ -67,14 +67,14 @@ class Corpus:
         return self.counts - counts_of(self.validation, len(self.vocabulary))
 
     def parted(self, aside: int) -> tuple[NDArray, NDArray]:
-        """The part for training without about so many ids of it, and those.
+        """The part for training without so many ids of it, and those.
 
-        They are the ones next to what is held out, or the last documents.
+        They are the ones next to what is held out, or as many of the last documents as fit.
         """
         cut = len(self.train) - aside
         if self.documents and aside:
-            cut = last_end(self.train, cut, len(self.vocabulary) - 1)
-            return self.train[: cut + 1], self.train[cut:]
+            ends = cut + np.flatnonzero(self.train[cut:] == self.vocabulary.end)
+            return self.train[: ends[0] + 1], self.train[ends[0] :]
         if self.backward:
             return self.train[aside:], self.train[:aside]
         return self.train[:cut], self.train[cut:]

@@ -45,17 +45,6 @@ def places_of(ids: NDArray, end: int) -> Places:
     return Places(ends[:-1][filled], ends[1:][filled])
 
 
-def last_end(ids: NDArray, before: int, end: int) -> int:
-    """The place of the last end symbol in ids[:before]; there has to be one."""
-    size = _BLOCK
-    while True:
-        begin = max(0, before - size)
-        found = np.flatnonzero(ids[begin:before] == end)
-        if found.size or not begin:
-            return begin + int(found[-1])
-        size *= 2
-
-
 def digests(ids: NDArray, places: Places) -> NDArray[np.uint64]:
     """64 bits of each document, by which equal ones are found: a sum over its characters."""
     sums = np.zeros(len(places.begins), np.uint64)

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-FITTED = 4096  # characters that a temperature is fitted on at most, spread evenly over
-ASIDE = 8192  # those that are kept aside, at most;
+FITTED = 4096  # characters that a temperature is fitted on, spread evenly over, or documents of
+ASIDE = 8192  # characters that are kept aside, at most;
 SHARE = 50  # they are one in so many of the training text,
 FEWEST = 512  # and none if those would be fewer
 CELLS = 1 << 24  # logits that are kept while a temperature is fitted, at most

@@ -75,7 +75,8 @@ class Loop:
         yield self.planned()
         if learner.step == 0:
             yield self._save()  # that the folder can be written is found out now, not later
-        worth = evaluation_worth(learner.config.chars_per_step, self.corpus)
+        config = learner.config
+        worth = evaluation_worth(config.chars_per_step, self.corpus, config.aside)
         alone = learner.device.type == "cpu" and learner.ranks.size == 1
         looked = self._cpu_threads.look if alone else None
         decide = Decisions(self.began + (self.plan.time or math.inf), worth, looked)

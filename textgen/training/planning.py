@@ -91,7 +91,8 @@ def plan(
     size, per_step = trial.size, trial.chars_per_step
     steps = steps_of(choices, per_step, size, rate, began)
     dropout, weight_drop, decay = regularisation(shape.parameters, steps * per_step, size)
-    eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus))
+    aside = kept_aside(size, shape.vocabulary_size)
+    eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus, aside))
     share, tuned = trial.batch_size / usual, base is not None
     training = TrainingConfig.of(
         choices,
@@ -103,7 +104,7 @@ def plan(
         filled=trial.filled,
         floor=FLOOR,
         average=AVERAGE,
-        aside=kept_aside(size, shape.vocabulary_size),
+        aside=aside,
         lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), share, tuning=tuned)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
@@ -159,7 +160,9 @@ def extended(
         segment_start=record.step,
         segment_progress=record.step / steps,
         weight_decay=decay if training.optimizer == "adamw" else training.weight_decay,
-        eval_every=training.eval_every if chosen else evaluation_interval(more, per_step, corpus),
+        eval_every=training.eval_every
+        if chosen
+        else evaluation_interval(more, per_step, corpus, training.aside),
     )
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, notices, chosen=record.chosen, time=budget.time)
@@ -277,17 +280,20 @@ def regularisation(parameters: int, characters: int, size: int) -> tuple[float, 
     return dropout, weight_drop, decay
 
 
-def evaluation_interval(steps: int, per_step: int, corpus: Corpus) -> int:
+def evaluation_interval(steps: int, per_step: int, corpus: Corpus, aside: int) -> int:
     """For twenty validations in all, fewer where they would take above about 1.5 % of the time.
 
     A run of 200 steps has two all the same, one of 300 three: something is to be seen on the way.
     """
-    affordable = int(steps / (67 * evaluation_worth(per_step, corpus)))
+    affordable = int(steps / (67 * evaluation_worth(per_step, corpus, aside)))
     number = min(20, max(1, min(3, steps // 100), affordable))
     return math.ceil(steps / number)
 
 
-def evaluation_worth(per_step: int, corpus: Corpus) -> float:
-    """In how many steps' time a validation is done: forward alone is a third of a step."""
-    scored = min(len(corpus.validation), EVALUATED + PARTS * WARM_UP)
-    return (scored + kept_aside(len(corpus.train), len(corpus.vocabulary))) / (3 * per_step)
+def evaluation_worth(per_step: int, corpus: Corpus, aside: int) -> float:
+    """In how many steps' time a validation is done: forward alone is a third of a step.
+
+    aside: characters that are kept aside, half of which are scored, half read before.
+    """
+    read = min(len(corpus.validation), EVALUATED + PARTS * WARM_UP) + aside
+    return read / (3 * per_step)

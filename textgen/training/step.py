@@ -103,7 +103,7 @@ class Learner:
     ) -> "Learner":
         """One for the training part of `corpus`, less what is kept aside."""
         ids, aside = corpus.parted(config.aside)
-        kept = aside if config.aside else None
+        kept = aside if len(aside) > 1 else None  # an end symbol alone is no document
         return cls(network, config, ids, device, mixed, aside=kept, ranks=ranks)
 
     @property
