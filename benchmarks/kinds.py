@@ -40,6 +40,7 @@ FABLES = Path(__file__).parent.parent / "corpora" / "fables.txt"
 BLOCK = 4000  # characters
 SPLITS = ("end", "blocks")
 BYTES = "as bytes"  # such a kind's text has one character, below 256, for each byte
+SMALL = 0.5  # nats, below which a gain is told as a share too
 START = 4.0  # seconds of a budget that a simple script needs before and after its steps
 FP32 = """
 import runpy, sys
@@ -146,9 +147,11 @@ def report(lines: list[dict]) -> None:
                 if other is None:
                     row += " | |"
                     continue
-                gain = statistics.mean(other) - statistics.mean(own)
+                mean = statistics.mean(other)
+                gain = mean - statistics.mean(own)
                 gains[side][f"{kind}, {how}"] = gain
-                row += f" {summary(other)} | {gain:+.3f} |"
+                share = f" ({gain / mean:.1%})" if mean < SMALL else ""
+                row += f" {summary(other)} | {gain:+.3f}{share} |"
             print(row)
         for side, found in gains.items():
             if found:
