@@ -3,7 +3,9 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -166,26 +168,19 @@ def _encode(
             _check_rich_enough(size, numbered.codes[text], _where(config))
         of_text = vocabulary_of(numbered, config)
         vocabulary = vocabulary or of_text
-        if vocabulary.has_unknown and len(vocabulary.characters) < 2:
-            left = f"{len(vocabulary.characters)} distinct characters of {_where(config)}"
-            what = f"`min_count={config.min_count}` leaves {left}; expected two or more"
-            raise CorpusError(what, "lower it")
-        if vocabulary.lookup(numbered.codes).min(initial=0) < 0 and not vocabulary.has_unknown:
-            what = f"{_where(config)} has characters that are not in the run's vocabulary"
-            raise CorpusError(what, _ANEW)
+        _check_vocabulary(vocabulary, numbered, config)
 
         def encoded(file: Path | None) -> Encoded:
-            notices, facts = tuple(reader.notices), (lengths, training, found)
+            whole = file if config.documents is None else None
+            with room_for(tempfile.gettempdir(), _MORE_ROOM) if whole is None else nullcontext():
+                ids, counts = in_order(numbered, vocabulary, whole)
+            made = partial(Encoded, fingerprint=found, notices=tuple(reader.notices))
+            of_all = made(ids, vocabulary, counts, lengths, training)
             if config.documents is None:
-                ids, counts = in_order(numbered, vocabulary, file)
-                return Encoded(ids, vocabulary, counts, *facts, notices)
-            with room_for(tempfile.gettempdir(), _MORE_ROOM):
-                ids, counts = in_order(numbered, vocabulary, None)
-            parts = split(ids, sum(lengths[:training]), counts, config, file)._asdict()
-            notices += parts.pop("notices")
-            return Encoded(
-                parts.pop("ids"), vocabulary, parts.pop("counts"), *facts, notices, **parts
-            )
+                return of_all
+            parts = split(ids, sum(lengths[:training]), counts, config, file)
+            notices = of_all.notices + parts.notices
+            return replace(of_all, **{**parts._asdict(), "notices": notices})
 
         if place is None or time.monotonic() - began < WORTH or vocabulary != of_text:
             return encoded(None)
@@ -203,6 +198,16 @@ def _encode(
         without = encoded(None)
         notice = f"the encoded text is not kept, for the cache folder {why}"
         return replace(without, notices=(*without.notices, notice))
+
+
+def _check_vocabulary(vocabulary: Vocabulary, numbered: Numbered, config: CorpusConfig) -> None:
+    if vocabulary.has_unknown and len(vocabulary.characters) < 2:
+        left = f"{len(vocabulary.characters)} distinct characters of {_where(config)}"
+        what = f"`min_count={config.min_count}` leaves {left}; expected two or more"
+        raise CorpusError(what, "lower it")
+    if vocabulary.lookup(numbered.codes).min(initial=0) < 0 and not vocabulary.has_unknown:
+        what = f"{_where(config)} has characters that are not in the run's vocabulary"
+        raise CorpusError(what, _ANEW)
 
 
 def _counted(config: CorpusConfig, progress: Progress) -> Callable[[int], None]:

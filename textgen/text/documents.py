@@ -142,4 +142,5 @@ def split(
     laid = laid_out(ids, parts, end, file)
     cut = len(laid) - 1 - int((parts[1].ends - parts[1].begins).sum())
     notices = (notice,) if notice else ()
-    return Split(laid, cut, counts_of(laid, len(counts)), count, duplicates, notices)
+    counts = counts_of(laid, len(counts))
+    return Split(laid, cut, counts, count, duplicates=duplicates, notices=notices)
