@@ -217,3 +217,28 @@ def test_ctrl_c_five_times_when_a_run_is_saved_ends_with_the_code_of_one(
     process.stdout.close()
     assert process.wait(timeout=60) == 130
     assert rest.strip() == ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["sample", "--temp=x"], 2)])
+@pytest.mark.parametrize("many", [False, True])
+def test_one_of_many_processes_ends_without_the_last_steps_of_python(
+    arguments: list[str], code: int, many: bool
+) -> None:
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(print, 'last steps')\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "from textgen.__main__ import main\n"
+        "main()"
+    )
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(place if many else {})},
+    )
+    assert done.returncode == code
+    assert ("last steps" in done.stdout) is not many
+    assert bool(done.stderr) is bool(code)
+    assert ("textgen" in done.stdout) is not bool(code)

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -92,7 +93,20 @@ def main() -> None:
         code = _report(error)
     finally:
         gc.freeze()  # at its end Python would look for garbage in all of torch, for half a second
+    if launch().many:
+        _end_at_once(code or 0)
     sys.exit(code)
+
+
+def _end_at_once(code: int) -> None:
+    """End without Python's own last steps.
+
+    A thread of torch.distributed that lets go of a tensor while Python ends aborts the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its reader is gone, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _report(error: BaseException) -> int:
