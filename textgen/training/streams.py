@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from textgen.text.mapped import release
 
-RELEASED = 256  # steps after which memory of a text that is read from its file is given back
+RELEASED = 64  # steps after which memory of a text that is read from its file is given back
 BLOCK = 4096  # characters that a stream reads on, about, before it goes elsewhere
 ALL = slice(None)  # streams
 RESETS = 0.01  # the share of chunks that begin from zero state, besides where a text or block does
