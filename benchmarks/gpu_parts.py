@@ -30,7 +30,7 @@ from textgen.model.device import autocast, check_precision, prepare_device, prod
 from textgen.model.network import State
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import read_resumed
-from textgen.training.planning import BLOCK
+from textgen.training.batching import EACH
 from textgen.training.speed import measure, trial_of
 from textgen.training.step import first_network
 
@@ -196,7 +196,7 @@ def planning(job: Job) -> Iterator[Row]:
     for streams in (8, 16) if job.quick else (64, 128, 256, 512, 1024, 2048):
         rate = measure(plan.model, replace(trial, batch_size=streams))
         yield {"B": streams, "T": trial.bptt, "chars/s": rate}
-    yield {"blocks": plan.train_characters // BLOCK}
+    yield {"most streams": plan.train_characters // EACH}
 
 
 def told(plan: Planned) -> Row:

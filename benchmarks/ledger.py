@@ -18,6 +18,7 @@ CHILD = """
 import gc, json, sys, time
 typed, budget, folder, *files = sys.argv[1:]
 began = time.time()
+gc.set_threshold(10_000)  # as the command line does, and so is the end
 import textgen
 import textgen.cli.train, textgen.cli.display  # what the command line loads
 import textgen.training.loop
@@ -29,7 +30,7 @@ for event in textgen.train(*files, time=left, checkpoints=folder, run="run"):
     kind, now = names.get(type(event).__name__, "other"), time.time()
     spent[kind], mark = spent.get(kind, 0.0) + now - mark, now
 print(json.dumps({"ended": mark, "spent": spent}))
-gc.freeze()  # as the command line does
+gc.freeze()
 """
 
 

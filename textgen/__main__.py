@@ -1,5 +1,6 @@
 """The entry point of the `textgen` command: Ctrl-C at any moment ends it with code 130."""
 
+import gc
 import os
 import sys
 
@@ -11,6 +12,7 @@ except KeyboardInterrupt:
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(10_000)  # what torch makes in its import stays: a tenth of it was the search
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:  # while modules are imported there is nothing to put in order
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))

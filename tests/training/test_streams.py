@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from textgen.text.mapped import counts_of
-from textgen.training.streams import Streams, fit, frequencies
+from textgen.training.streams import Streams, fibonacci, fit, frequencies
 
 
 def test_each_stream_reads_the_circle_character_by_character() -> None:
@@ -92,6 +94,29 @@ def test_at_any_moment_the_streams_read_an_even_sample_of_the_text() -> None:
 
     assert never_near(dealt) < 0.6 * never_near(in_order)
     assert len({int(p) // 10_000 for s in steps for p in dealt.positions(s)}) > 25
+
+
+@pytest.mark.parametrize("blocks", [2, 9, 64, 366, 1000, 4999])
+def test_however_little_of_a_pass_is_read_it_is_spread_evenly_over_the_text(blocks: int) -> None:
+    """Blocks drawn at random leave gaps of five or six times the mean."""
+    size = 128 * blocks
+    streams = Streams(np.zeros(size, np.uint8), 1, bptt=64, seed=3, block=128)
+    blocks = streams._blocks
+    begins = np.array(
+        [int(streams.positions(s)[0]) for s in range(0, blocks * streams._chunks, streams._chunks)]
+    )
+    for read in {max(1, blocks * share // 100) for share in (5, 10, 25, 40, 65, 95, 100)}:
+        places = np.sort(begins[:read])
+        gaps = np.diff(np.append(places, places[0] + size))
+        assert gaps.max() < 2 * size / read
+
+
+def test_there_are_about_as_many_blocks_as_asked_for_and_none_is_left_out() -> None:
+    for count in (0.2, 1, 1.5, 7, 100, 12_345.6, 10**9):
+        before, number = fibonacci(count)
+        assert math.gcd(before, number) == 1
+        assert 1 / 1.42 < number / max(1, count) < 1.42
+    assert [fibonacci(n)[1] for n in (1, 2, 3, 4, 5, 6, 7)] == [1, 2, 3, 5, 5, 5, 8]
 
 
 def test_about_one_chunk_in_a_hundred_starts_from_nothing() -> None:

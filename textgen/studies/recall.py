@@ -22,7 +22,6 @@ from textgen.model.network import CharModel, State
 from textgen.studies.variants import width_for
 from textgen.training.speed import expected_threads
 from textgen.training.step import Learner, first_network
-from textgen.training.streams import BLOCK
 
 SYMBOLS = 8
 CHANCE = 1 / SYMBOLS
@@ -33,6 +32,7 @@ LSTM = ModelConfig(  # others have as many parameters
 )
 BPTT = 144  # the gradient reaches across the longest task
 STREAMS = 32
+BLOCK = 4096  # characters that a stream reads on before it goes elsewhere
 # for the RNN 0.01 and 0.003 recall less far
 RATES = {"lstm": 0.01, "gru": 0.01, "rnn": 0.001}
 LENGTH = 200_000  # characters of the text that is learned

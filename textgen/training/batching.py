@@ -13,13 +13,14 @@ from textgen.errors import OutOfMemory
 from textgen.text.corpus import Corpus
 from textgen.training import document_streams
 from textgen.training.speed import Trial, measure
-from textgen.training.streams import BLOCK, fit
+from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
 TUNING_RATE = 0.3  # of it, where the weights are there already
 POWER = 0.4  # of the streams' number, with which the best learning rate grows
 REACH = (0.25, 16)  # of the usual number: where that was measured
+EACH = 4096  # characters of the text for each stream, at least
 CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
 
 
@@ -54,12 +55,12 @@ def first_trial(
 def fastest(model: ModelConfig, trial: Trial, *, chosen: bool) -> tuple[Trial, float, list[str]]:
     """The trial with the streams that learn fastest, characters per second, and what to report.
 
-    Streams are doubled while that pays, up to one for each block of the text. Where the memory does
-    not hold a step, there are half as many; or, where their number was chosen, twice as many groups
-    of them. Raises OutOfMemory where not even one stream fits.
+    Streams are doubled while that pays, up to one for EACH characters of the text. Where the memory
+    does not hold a step, there are half as many; or, where their number was chosen, twice as many
+    groups of them. Raises OutOfMemory where not even one stream fits.
     """
     (trial, rate), notices = _fitting(model, trial, chosen)
-    while not chosen and not notices and 2 * trial.batch_size * BLOCK <= trial.size:
+    while not chosen and not notices and 2 * trial.batch_size * EACH <= trial.size:
         doubled = replace(trial, batch_size=2 * trial.batch_size)
         (tried, faster), notices = _fitting(model, doubled, chosen)
         if notices or worth(tried, faster) <= worth(trial, rate):

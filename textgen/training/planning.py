@@ -109,7 +109,7 @@ def plan(
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
         eval_every=eval_every,
-        sample_every=_or(choices.sample_every, 2 * eval_every),
+        sample_every=_or(choices.sample_every, eval_every * (2 if steps > 2 * eval_every else 1)),
         precision=trial.precision,
     )
     dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
@@ -283,10 +283,10 @@ def regularisation(parameters: int, characters: int, size: int) -> tuple[float, 
 def evaluation_interval(steps: int, per_step: int, corpus: Corpus, aside: int) -> int:
     """For twenty validations in all, fewer where they would take above about 1.5 % of the time.
 
-    A run of 200 steps has two all the same, one of 300 three: something is to be seen on the way.
+    A run of 200 steps has two all the same: something is to be seen on the way.
     """
     affordable = int(steps / (67 * evaluation_worth(per_step, corpus, aside)))
-    number = min(20, max(1, min(3, steps // 100), affordable))
+    number = min(20, max(1, min(2, steps // 100), affordable))
     return math.ceil(steps / number)
 
 
