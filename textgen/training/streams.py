@@ -64,9 +64,11 @@ class Streams:
             return (starts + step * self.bptt) % len(self.ids)
         turn, read = self._turns(step)
         passes, number = np.divmod(turn * len(self._streams) + self._streams, self._blocks)
-        begins = np.array([self._begin(which) for which in passes.tolist()])
-        starts = number * self._stride % self._blocks * len(self.ids) // self._blocks
-        return (begins + starts + read * self.bptt) % len(self.ids)
+        first = int(passes.min())
+        begins = np.array([self._begin(which) for which in range(first, int(passes.max()) + 1)])
+        starts: NDArray[np.int64] = begins[passes - first]
+        starts += number * self._stride % self._blocks * len(self.ids) // self._blocks
+        return (starts + read * self.bptt) % len(self.ids)
 
     def _turns(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many blocks each stream has left behind, and chunks of the one it is in.
