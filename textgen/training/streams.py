@@ -65,10 +65,11 @@ class Streams:
         turn, read = self._turns(step)
         passes, number = np.divmod(turn * len(self._streams) + self._streams, self._blocks)
         first = int(passes.min())
-        begins = np.array([self._begin(which) for which in range(first, int(passes.max()) + 1)])
-        starts: NDArray[np.int64] = begins[passes - first]
-        starts += number * self._stride % self._blocks * len(self.ids) // self._blocks
-        return (starts + read * self.bptt) % len(self.ids)
+        here = range(first, int(passes.max()) + 1)
+        of_pass: NDArray[np.int64] = np.array([self._begin(which) for which in here])
+        begins = of_pass.take(passes - first)
+        starts = number * self._stride % self._blocks * len(self.ids) // self._blocks
+        return (begins + starts + read * self.bptt) % len(self.ids)
 
     def _turns(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many blocks each stream has left behind, and chunks of the one it is in.
