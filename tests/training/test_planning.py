@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,6 +193,23 @@ def test_a_batch_of_another_size_has_another_rate() -> None:
     assert (short.batch_size, short.lr) == (16, rates[None])
     chosen = Choices(steps=9, hidden=(8,), batch_size=256, lr=0.007)
     assert plan(chosen, corpus(10**5), CPU, time.monotonic()).training.lr == 0.007
+
+
+def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> None:
+    """And so at a lower rate, unless something else was chosen."""
+    ids = np.random.default_rng(0).integers(1, 8, 10**5, dtype=np.uint8)
+    plain = Corpus(ids, ids[:9999], Vocabulary("char", "abcdefgh"), "")
+    lines = replace(plain, train=np.where(np.arange(10**5) % 45 > 1, ids, 0).astype(np.uint8))
+
+    def planned(corpus: Corpus, **chosen: int) -> tuple[int, int, float]:
+        choices = Choices(steps=9, hidden=(8,), **chosen)
+        training = plan(choices, corpus, CPU, time.monotonic()).training
+        return training.batch_size, training.bptt, training.lr
+
+    assert planned(plain) == (64, 32, 0.018)
+    assert planned(lines) == planned(plain, batch_size=32, bptt=64) == (32, 64, 0.014)
+    assert planned(lines, bptt=32) == (64, 32, 0.018)
+    assert planned(lines, batch_size=64) == (64, 64, 0.018)
 
 
 def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,12 @@ from textgen.config import Choices
 from textgen.errors import OutOfMemory
 from textgen.text.corpus import Corpus
 from textgen.training import document_streams
+from textgen.training.periods import periodic
 from textgen.training.speed import Trial, measure
 from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
+PERIODIC = (32, 64)  # the same for a text with long periods
 PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
 TUNING_RATE = 0.3  # of it, where the weights are there already
 POWER = 0.4  # of the streams' number, with which the best learning rate grows
@@ -37,10 +39,15 @@ def peak(optimizer: str, width: int, share: float = 1.0, *, tuning: bool = False
 def first_trial(
     choices: Choices, corpus: Corpus, device: torch.device
 ) -> tuple[Trial, int, list[str]]:
-    """Steps as chosen or usual, as large as the text can fill; usual streams; what to report."""
+    """Steps as chosen or usual, as large as the text can fill; usual streams; what to report.
+
+    The usual streams are those that the learning rate is meant for, see `peak`.
+    """
     size = len(corpus.train)
     usual = document_streams.streams_for(corpus) if corpus.documents else USUAL
-    wanted = choices.batch_size or usual[0], choices.bptt or usual[1]
+    far = not corpus.documents and choices.bptt is None and periodic(corpus.train)
+    streams, bptt = PERIODIC if far else usual
+    wanted = choices.batch_size or streams, choices.bptt or bptt
     streams, bptt = fit(*wanted, size)
     notices = []
     if (streams, bptt) != wanted:
