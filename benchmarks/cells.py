@@ -25,6 +25,7 @@ from textgen.config import Choices, TrainingConfig
 from textgen.model import network, recurrence
 from textgen.model.device import prepare_device
 from textgen.training.step import Learner, first_network
+from textgen.training.streams import BLOCK
 
 CPU = torch.device("cpu")
 SYMBOLS = 65
@@ -37,7 +38,7 @@ def whole(side: str, shape: tuple[int, ...], precision: str) -> Parts:
     layers, hidden, batch, bptt = shape
     cell = side.split()[-1]
     model = ModelConfig(SYMBOLS, cell, (hidden,) * layers, 128, True, dropout=0.1, weight_drop=0.0)
-    decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": 4096, "lr": 0.001}
+    decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": BLOCK, "lr": 0.001}
     decided |= {"floor": 0.15, "average": 0.15, "warmup": 20, "weight_decay": 0.1}
     decided |= {"sample_every": 0, "precision": precision}
     training = TrainingConfig.of(Choices(eval_every=10**6), **decided)

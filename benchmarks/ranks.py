@@ -24,6 +24,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.training.ranks import Alone, Ranks, join
 from textgen.training.step import Learner, first_network
+from textgen.training.streams import BLOCK
 
 SYMBOLS = 65
 SHAPES = ((1, 128, 64, 32), (2, 224, 64, 32), (3, 320, 64, 32), (2, 512, 256, 32))  # L, H, B, T
@@ -35,7 +36,7 @@ def learner(shape: tuple[int, ...], ranks: Alone) -> Learner:
     model = ModelConfig(
         SYMBOLS, "lstm", (hidden,) * layers, 128, skip=True, dropout=0.1, weight_drop=0.1
     )
-    decided = {"steps": 10**6, "batch_size": streams, "bptt": bptt, "block": 4096, "lr": 0.01}
+    decided = {"steps": 10**6, "batch_size": streams, "bptt": bptt, "block": BLOCK, "lr": 0.01}
     decided |= {"floor": 0.15, "average": 0.15, "precision": "fp32"}
     decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0}
     config = TrainingConfig.of(Choices(eval_every=10**6), **decided)

@@ -23,6 +23,7 @@ from textgen.model.network import State
 from textgen.training.batching import peak
 from textgen.training.planning import AVERAGE, FLOOR
 from textgen.training.step import Learner, first_network
+from textgen.training.streams import BLOCK
 
 CPU = torch.device("cpu")
 CHARACTERS = 300_000
@@ -39,7 +40,7 @@ def held_out_loss(ids: np.ndarray, cell: str, factor: float, options: argparse.N
     """Nats per character; options: width, steps and seed."""
     kinds, cut = int(ids.max()) + 1, len(ids) * 9 // 10
     model = ModelConfig(kinds, cell, (options.width,) * 2, 128, True, dropout=0.0, weight_drop=0.0)
-    decided = {"steps": options.steps, "batch_size": 64, "bptt": 32, "block": 4096, "warmup": 20}
+    decided = {"steps": options.steps, "batch_size": 64, "bptt": 32, "block": BLOCK, "warmup": 20}
     decided |= {"floor": FLOOR, "average": AVERAGE, "weight_decay": 0.2, "sample_every": 0}
     decided |= {"lr": factor * peak("adamw", options.width), "precision": "fp32"}
     training = TrainingConfig.of(Choices(eval_every=10**6, seed=options.seed), **decided)

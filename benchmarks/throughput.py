@@ -27,6 +27,7 @@ from textgen.config import Choices, TrainingConfig
 from textgen.errors import DeviceError
 from textgen.model.device import autocast, check_precision
 from textgen.training.step import Learner, first_network
+from textgen.training.streams import BLOCK
 
 CPU = torch.device("cpu")
 SYMBOLS = 65
@@ -94,7 +95,7 @@ def ours(
         "batch_size": batch,
         "bptt": bptt,
         "accumulate": 1,
-        "block": 4096,
+        "block": BLOCK,
         "lr": lr,
     }
     decided |= {"floor": 0.15, "average": 0.15}
