@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 WINDOWS = 256  # of the text, evenly spread, at most;
 SPAN = 4096  # characters of each
 SHORTEST, LONGEST = 33, 64  # periods that a reach of 64 characters spans and one of 32 does not
-PERIODIC = 0.03  # the excess from which on a text is periodic
+LEAST = 0.03  # the excess from which on a text is periodic
 
 
 def periodic(ids: NDArray) -> bool:
     """Whether the text, shape (N,), repeats at a distance of 33 to 64 characters."""
-    return excess(ids) >= PERIODIC
+    return excess(ids) >= LEAST
 
 
 def excess(ids: NDArray) -> float:
@@ -29,8 +29,7 @@ def excess(ids: NDArray) -> float:
     if len(ids) < 4 * LONGEST:
         return 0.0
     span = min(SPAN, len(ids))
-    number = min(WINDOWS, len(ids) // span)
-    begins = np.arange(number) * ((len(ids) - span) // max(1, number - 1))
+    begins = np.linspace(0, len(ids) - span, min(WINDOWS, len(ids) // span)).astype(np.int64)
     windows = ids[begins[:, None] + np.arange(span)]
     periods = np.arange(SHORTEST // 2, 2 * LONGEST + 1)
     shares = np.array([(windows[:, k:] == windows[:, :-k]).mean() for k in periods])
