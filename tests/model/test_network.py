@@ -90,8 +90,9 @@ def test_weight_drop_drops_recurrent_weights_and_scales_the_rest() -> None:
     assert kept.std().item() == pytest.approx(math.sqrt(200 / 4), rel=0.3)
 
 
-def test_initial_weights_are_as_promised() -> None:
-    model = CharModel(model_config(20, "lstm", (32,), embedding=10))
+@pytest.mark.parametrize("cell", CELLS)
+def test_initial_weights_are_as_promised(cell: str) -> None:
+    model = CharModel(model_config(20, cell, (32,), embedding=10))
     frequencies = torch.arange(1, 21) / 210
     model.initialise(torch.Generator().manual_seed(0), frequencies)
     layer = model.layers[0]
@@ -100,9 +101,30 @@ def test_initial_weights_are_as_promised() -> None:
     bound = math.sqrt(6 / (10 + 32))
     assert layer.weight_ih_l0.abs().max() <= bound
     assert layer.weight_ih_l0.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    assert layer.bias_ih_l0.eq(0).all()
+    biases = layer.bias_ih_l0.detach()
+    lasting = [2.0] * 8 + [0.0] * 24
+    expected = {"rnn": [[0.0] * 32], "gru": [[0.0] * 32, lasting, [0.0] * 32]}
+    expected["lstm"] = [*expected["gru"], [0.0] * 32]
+    assert [gate.tolist() for gate in biases.split(32)] == expected[cell]
     assert layer.bias_hh_l0.eq(0).all()
     torch.testing.assert_close(model.head.bias.exp(), frequencies)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_quarter_of_the_units_starts_to_remember(cell: str) -> None:
+    """Untrained, their share of the state outlasts that of the others."""
+    model = CharModel(model_config(20, cell, (64,), embedding=10))
+    with torch.no_grad():
+        model.initialise(torch.Generator().manual_seed(0), torch.full((20,), 0.05))
+        model.embedding.weight.zero_()
+        model.layers[0].weight_hh_l0.zero_()
+        part = "0.cell" if cell == "lstm" else "0.hidden"
+        before = State.zeros(model.config, 1)
+        before.parts[part].fill_(1.0)
+        _, after = model(torch.zeros(8, 1, dtype=torch.long), before)
+    left = after.parts[part][0]
+    torch.testing.assert_close(left[:16], torch.full((16,), (1 + math.exp(-2)) ** -8.0))
+    torch.testing.assert_close(left[16:], torch.full((48,), 2.0**-8))
 
 
 @pytest.mark.parametrize("cell", CELLS)

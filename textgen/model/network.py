@@ -82,6 +82,7 @@ _CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
     "gru": (nn.GRU, torch.gru),
     "rnn": (nn.RNN, torch.rnn_tanh),
 }
+LASTING = 2.0  # the bias of the gate that keeps the state, at the start, of a quarter of the units
 # where torch has no fused kernel for them: of x, the state before it and explicit weights
 _ON_CPU: dict[str, Callable[..., Tensor]] = {"gru": recurrence.gru, "rnn": recurrence.rnn}
 
@@ -111,8 +112,10 @@ class CharModel(nn.Module):
         """Draw the weights; `frequencies`: the characters' shares of the text, above 0, shape (V,).
 
         Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices Glorot-uniform (Glorot
-        & Bengio 2010), gate by gate; the head's biases are the characters' log-frequencies, all
-        others 0. docs/recipe.md has what that is worth, and why a forget gate's bias is not 1.
+        & Bengio 2010), gate by gate; the head's biases are the characters' log-frequencies. Of each
+        layer a quarter of the units remembers for longer from the start: the gate that keeps their
+        state (forget; of a GRU update) has a bias of 2. All other biases are 0. docs/recipe.md has
+        what that is worth.
         """
         nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
         for layer, hidden in zip(self.layers, self.config.hidden, strict=True):
@@ -123,6 +126,8 @@ class CharModel(nn.Module):
                 draw = nn.init.xavier_uniform_ if "_ih" in name else nn.init.orthogonal_
                 for gate in parameter.split(hidden):
                     draw(gate, generator=generator)
+            if self.config.cell != "rnn":  # the second gate is the one that keeps
+                layer.get_parameter("bias_ih_l0")[hidden : hidden + hidden // 4] = LASTING
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
         self.head.bias.copy_(frequencies.log())
 
