@@ -82,9 +82,9 @@ _CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
     "gru": (nn.GRU, torch.gru),
     "rnn": (nn.RNN, torch.rnn_tanh),
 }
-LASTING = 2.0  # the bias of the gate that keeps the state, at the start, of a quarter of the units
 # where torch has no fused kernel for them: of x, the state before it and explicit weights
 _ON_CPU: dict[str, Callable[..., Tensor]] = {"gru": recurrence.gru, "rnn": recurrence.rnn}
+LASTING = 2.0  # the bias of the gate that keeps the state, at the start, of a quarter of the units
 
 
 class CharModel(nn.Module):
