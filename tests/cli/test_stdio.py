@@ -180,6 +180,7 @@ def test_a_line_that_is_not_utf_8_is_a_turn_like_any_other(shell: Shell) -> None
 def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback() -> None:
     program = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's `&` ignores it
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'textgen.cli.app':\n"
