@@ -44,7 +44,7 @@ def train(text: str, characters: int, streams: int, rate: float, seed: int) -> f
     decided |= {"block": BLOCK, "lr": rate}
     decided |= {"floor": FLOOR, "average": AVERAGE, "warmup": min(20, math.ceil(steps / 20))}
     decided |= {"weight_decay": 0.2, "sample_every": 0, "precision": "fp32"}
-    config = TrainingConfig.of(Choices(eval_every=steps, seed=seed), **decided)
+    config = TrainingConfig.of(Choices(eval_every=steps, optimizer="adamw", seed=seed), **decided)
     model = ModelConfig(
         len(corpus.vocabulary), "lstm", (HIDDEN,), 128, skip=True, dropout=0.0, weight_drop=0.0
     )

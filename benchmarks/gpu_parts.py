@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def graph(job: Job) -> Iterator[Row]:
         difference = float(np.abs(np.subtract(*losses)).max())
         return {"largest difference of losses": difference, "notices": captured.notices}
 
-    kinds = [*((p, "adamw") for p in PRECISIONS), ("fp16", "rmsprop"), ("fp16", "sgd")]
+    kinds = [*product(PRECISIONS, ("soap", "adamw")), ("fp16", "rmsprop"), ("fp16", "sgd")]
     for precision, optimizer in kinds:
         row = {"precision": precision, "optimizer": optimizer}
         yield tried(row, partial(compared, precision, optimizer))

@@ -15,7 +15,7 @@ from textgen.bounds import Number, OneOf, above, check, setting, whole
 from textgen.errors import CorpusError, UsageError
 
 CELLS = ("lstm", "gru", "rnn")
-OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
+OPTIMIZERS = ("soap", "adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 LEVELS = ("char", "byte")
 NEWLINES = ("lf", "keep")
@@ -56,7 +56,7 @@ class Choices:
     batch_size: int | None = setting("Streams read in parallel.", whole(1, 10**6, "32"))
     bptt: int | None = setting("Characters per step and stream.", whole(1, 10**6, "64"))
     accumulate: int | None = setting("Groups of streams a step computes in turn.", _GROUPS)
-    optimizer: str = setting("adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS), "adamw")
+    optimizer: str | None = setting("soap, adamw, adam, rmsprop or sgd.", OneOf(OPTIMIZERS))
     lr: float | None = setting("Peak learning rate.", above(0, example="0.004"))
     schedule: str = setting("linear, cosine or constant.", OneOf(SCHEDULES), "linear")
     warmup: int | None = setting("Steps of warm-up to the peak.", whole(0, MOST, "20"))

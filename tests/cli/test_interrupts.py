@@ -110,8 +110,9 @@ def test_afterwards_signals_do_what_they_did_before(error: type[Exception] | Non
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGHUP elsewhere")
 @pytest.mark.parametrize("ignored", [True, False])
 def test_under_nohup_a_closed_terminal_stays_ignored(ignored: bool) -> None:
+    usual = "" if ignored else "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     program = (
-        "import signal; from textgen.cli.interrupts import Interrupts\n"
+        f"import signal\n{usual}from textgen.cli.interrupts import Interrupts\n"
         "with Interrupts() as interrupts: signal.raise_signal(signal.SIGHUP)\n"
         "print(interrupts.exit_code)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
 ]
 IDS = np.random.default_rng(0).integers(20, size=5000).astype(np.uint8)
-KINDS = [("adamw", "fp32"), ("adamw", "fp16"), ("rmsprop", "fp16"), ("sgd", "fp16")]
+KINDS = [*product(("soap", "adamw"), ("fp32", "fp16")), ("rmsprop", "fp16"), ("sgd", "fp16")]
 
 
 def learner(device: str = "cuda", **changes: object) -> Learner:

@@ -191,3 +191,13 @@ def test_digests_cannot_be_left_out(trained: Path, tmp_path: Path) -> None:
     path.write_bytes(save({"model/a": np.zeros(1)}, {"textgen": record}))
     with pytest.raises(CheckpointError, match="lacks the digests"):
         read_header(path)
+
+
+def test_a_file_is_closed_where_garbage_collection_reached_its_reader_first(path: Path) -> None:
+    archive = open_archive(path)
+    file = archive._handle.file
+    descriptor = file.fileno()
+    file.close()
+    del archive, file
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

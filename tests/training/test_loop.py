@@ -66,9 +66,9 @@ def uninterrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return folders
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "sgd"])
+@pytest.mark.parametrize("optimizer", ["soap", "adamw", "rmsprop", "sgd"])
 def test_the_loss_goes_down(corpus: Path, tmp_path: Path, optimizer: str) -> None:
-    lr = {"adamw": 0.02, "rmsprop": 0.02, "sgd": 1.0}[optimizer]
+    lr = {"soap": 0.02, "adamw": 0.02, "rmsprop": 0.02, "sgd": 1.0}[optimizer]
     events = train(corpus, tmp_path, steps=150, eval_every=30, optimizer=optimizer, lr=lr)
     losses = [event.val_nats for event in events if isinstance(event, Evaluated)]
     assert losses[-1] < 1.0 < 1.5 < losses[0]
@@ -94,7 +94,8 @@ def test_the_events_tell_the_whole_story(corpus: Path, tmp_path: Path) -> None:
 
 def test_best_holds_the_weights_of_the_lowest_validation_loss(corpus: Path, tmp_path: Path) -> None:
     # a rate so high that the end is worse than the middle
-    events = train(corpus, tmp_path, steps=120, eval_every=10, lr=0.2, schedule="constant", seed=3)
+    high = {"optimizer": "adamw", "lr": 0.2, "schedule": "constant"}
+    events = train(corpus, tmp_path, steps=120, eval_every=10, seed=3, **high)
     evaluated = [event for event in events if isinstance(event, Evaluated)]
     best = min(evaluated, key=lambda event: event.val_nats)
     model = textgen.load(tmp_path / "tales")

@@ -47,7 +47,7 @@ def test_the_host_is_not_asked_whether_a_gradient_is_infinite(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.amp.GradScaler, "_maybe_opt_step", None)
-    for kind in ("rmsprop", "sgd", "adamw", "adam"):
+    for kind in ("soap", "rmsprop", "sgd", "adamw", "adam"):
         network = build("gru", (8,))
         config = training_config(9, optimizer=kind, precision="fp16", lr=0.01)
         optimizer, scaler = optimizer_of(network, config, CPU), torch.amp.GradScaler("cpu")

@@ -15,6 +15,7 @@ from textgen.errors import OutOfMemory, UsageError
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import batching, planning, speed
+from textgen.training.batching import first_trial
 from textgen.training.planning import plan
 from textgen.training.speed import Trial, measure
 
@@ -65,6 +66,25 @@ def test_what_was_chosen_is_kept() -> None:
     for name, value in vars(choices).items():
         if name in settings and value is not None and name != "steps":
             assert settings[name] == value, name
+
+
+@pytest.mark.parametrize(
+    ("device", "chosen", "expected"),
+    [
+        *(("cpu", None, "soap"), ("cuda", None, "adamw")),
+        *(("cpu", "sgd", "sgd"), ("cuda", "soap", "soap")),
+    ],
+)
+def test_the_optimizer_is_soap_on_a_cpu_unless_it_is_chosen(
+    device: str, chosen: str | None, expected: str
+) -> None:
+    choices = Choices(steps=10, optimizer=chosen)
+    trial, *_ = first_trial(choices, corpus(10_000), torch.device(device))
+    assert trial.optimizer == expected
+    if device == "cpu":
+        training = plan(choices, corpus(10_000), CPU, time.monotonic()).training
+        assert training.optimizer == expected
+        assert training.weight_decay == (0.2 if expected == "soap" else 0.0)
 
 
 @pytest.mark.parametrize(("size", "aside"), [(10_000, 0), (100_000, 2000), (10**6, 8192)])

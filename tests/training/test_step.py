@@ -20,7 +20,7 @@ from textgen.training.step import Learner, first_network
 
 IDS = np.random.default_rng(0).integers(20, size=500).astype(np.uint8)
 CPU = torch.device("cpu")
-RATES = {"adamw": 0.01, "adam": 0.01, "rmsprop": 0.003, "sgd": 0.5}
+RATES = {"soap": 0.01, "adamw": 0.01, "adam": 0.01, "rmsprop": 0.003, "sgd": 0.5}
 
 
 def learner(optimizer: str = "adamw", cell: str = "lstm", **changes: object) -> Learner:
@@ -154,7 +154,7 @@ def test_adam_is_adamw_without_decay() -> None:
     np.testing.assert_equal(adam.arrays(), adamw.arrays())
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "sgd"])
+@pytest.mark.parametrize("optimizer", ["soap", "adamw", "rmsprop", "sgd"])
 def test_only_matrices_decay(optimizer: str) -> None:
     """The first step of two learners that differ in their decay alone."""
     plain, decayed = learner(optimizer, weight_decay=0.0), learner(optimizer, weight_decay=0.4)

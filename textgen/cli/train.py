@@ -70,7 +70,7 @@ def train(
     batch_size: Annotated[int | None, training("batch_size", OPTIMISATION)] = None,
     bptt: Annotated[int | None, training("bptt", OPTIMISATION)] = None,
     accumulate: Accumulate = None,
-    optimizer: Annotated[str, training("optimizer", OPTIMISATION)] = DEFAULT.optimizer,
+    optimizer: Annotated[str | None, training("optimizer", OPTIMISATION)] = None,
     lr: Annotated[float | None, training("lr", OPTIMISATION)] = None,
     schedule: Annotated[str, training("schedule", OPTIMISATION)] = DEFAULT.schedule,
     warmup: Annotated[int | None, training("warmup", OPTIMISATION)] = None,

@@ -54,11 +54,12 @@ class _Handle:
     """An open file, closed when nothing refers to it any more."""
 
     def __init__(self, path: Path) -> None:
-        self.file = open(open_regular(path), "rb", buffering=0, closefd=False)  # noqa: SIM115
+        self._descriptor = open_regular(path)
+        self.file = open(self._descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115
 
     def __del__(self) -> None:
-        if "file" in vars(self):
-            os.close(self.file.fileno())
+        if "_descriptor" in vars(self):  # garbage collection may have closed `file` before
+            os.close(self._descriptor)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def _learner(model: ModelConfig, seed: int) -> Learner:
         "bptt": BPTT,
         "block": BLOCK,
         "filled": None,
+        "optimizer": "adamw",
     }
     how |= {"floor": 1.0, "average": 0.15, "lr": RATES[model.cell], "warmup": 20}
     how |= {"weight_decay": 0.0, "eval_every": MOST, "sample_every": 0, "precision": "fp32"}

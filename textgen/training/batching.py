@@ -18,7 +18,9 @@ from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 PERIODIC = (32, 64)  # the same for a text with long periods
-PEAK = {"adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}  # rate at a width of 160
+# rate at a width of 160
+PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}
+DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 TUNING_RATE = 0.3  # of it, where the weights are there already
 POWER = 0.4  # of the streams' number, with which the best learning rate grows
 REACH = (0.25, 16)  # of the usual number: where that was measured
@@ -54,7 +56,8 @@ def first_trial(
         few = f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"
         notices.append(f"{few} {streams} and {bptt}")
     filled = document_streams.filled_by(corpus, streams, bptt) if corpus.documents else None
-    trial = Trial(streams, bptt, choices.optimizer, choices.precision, size=size, device=device)
+    optimizer = choices.optimizer or ("soap" if device.type == "cpu" else "adamw")
+    trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
     return trial, fit(*usual, size)[0], notices
 

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from textgen.config import TrainingConfig
 from textgen.model.network import CharModel
+from textgen.training.soap import KEPT, Soap
 
 # what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
 MOMENTS = {
+    "soap": ("step", "exp_avg", "exp_avg_sq"),
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
     "adam": ("step", "exp_avg", "exp_avg_sq"),
     "rmsprop": ("step", "square_avg"),
@@ -22,10 +24,10 @@ MOMENTS = {
 def optimizer_of(
     network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Weight decay touches matrices alone, neither biases nor the embedding; adam has none."""
+    """Decay and soap's bases are of matrices alone, not of biases and the embedding."""
     groups: list[dict[str, Any]] = [
-        {"params": [], "weight_decay": config.weight_decay},
-        {"params": [], "weight_decay": 0.0},
+        {"params": [], "weight_decay": config.weight_decay, "turned": True},
+        {"params": [], "weight_decay": 0.0, "turned": False},
     ]
     for name, parameter in network.named_parameters():
         free = parameter.dim() < 2 or name.startswith("embedding")
@@ -41,7 +43,8 @@ def optimizer_of(
         sgd = ScaledSGD if scaled else torch.optim.SGD
         return _eager(sgd)(groups, lr=lr, momentum=0.9, fused=fused)
     betas = (0.7, 0.99)
-    return _eager(torch.optim.AdamW)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
+    adamw = Soap if config.optimizer == "soap" else torch.optim.AdamW
+    return _eager(adamw)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -56,12 +59,14 @@ def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def first_moments(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> dict[str, Tensor]:
     """What it keeps from the first step on, by its shape alone, named as by `moments_of`."""
-    in_order = (p for group in optimizer.param_groups for p in group["params"])
-    return {
-        f"{number}.{name}": torch.empty(() if name == "step" else parameter.shape, device="meta")
-        for number, parameter in enumerate(in_order)
-        for name in MOMENTS[config.optimizer]
-    }
+    found: dict[str, tuple[int, ...]] = {}
+    in_order = [(group, p) for group in optimizer.param_groups for p in group["params"]]
+    for number, (group, parameter) in enumerate(in_order):
+        for name in MOMENTS[config.optimizer]:
+            found[f"{number}.{name}"] = () if name == "step" else parameter.shape
+        if config.optimizer == "soap" and group["turned"]:
+            found |= {f"{number}.{name}": (parameter.shape[1],) * 2 for name in KEPT}
+    return {name: torch.empty(shape, device="meta") for name, shape in found.items()}
 
 
 def take_up_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import fastest, first_trial, peak
+from textgen.training.batching import DECAYING, fastest, first_trial, peak
 from textgen.training.calibration import kept_aside
 from textgen.training.memory import check_memory
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
@@ -102,12 +102,13 @@ def plan(
         accumulate=trial.accumulate,
         block=0 if corpus.documents else BLOCK,
         filled=trial.filled,
+        optimizer=trial.optimizer,
         floor=FLOOR,
         average=AVERAGE,
         aside=aside,
-        lr=_or(choices.lr, peak(choices.optimizer, max(shape.hidden), share, tuning=tuned)),
+        lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), share, tuning=tuned)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
-        weight_decay=_or(choices.weight_decay, decay if choices.optimizer == "adamw" else 0.0),
+        weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
         eval_every=eval_every,
         sample_every=_or(choices.sample_every, eval_every * (2 if steps > 2 * eval_every else 1)),
         precision=trial.precision,
@@ -159,7 +160,7 @@ def extended(
         steps=steps,
         segment_start=record.step,
         segment_progress=record.step / steps,
-        weight_decay=decay if training.optimizer == "adamw" else training.weight_decay,
+        weight_decay=decay if training.optimizer in DECAYING else training.weight_decay,
         eval_every=training.eval_every
         if chosen
         else evaluation_interval(more, per_step, corpus, training.aside),

@@ -27,6 +27,7 @@ from textgen.training.mixed import streams_over
 from textgen.training.optimizers import first_moments, moments_of, optimizer_of, take_up_moments
 from textgen.training.ranks import Alone
 from textgen.training.schedule import learning_rate
+from textgen.training.soap import Soap
 from textgen.training.streams import ALL, Chunk, frequencies
 
 
@@ -123,6 +124,8 @@ class Learner:
         except torch.OutOfMemoryError:
             raise self._out_of_memory() from None
         self.step += 1
+        if isinstance(self.optimizer, Soap):
+            self.optimizer.turn(self.step)
         self._judged.follow(self.step, self.config.average)
         self.loss_sum += loss
         self.loss_count += 1
