@@ -9,8 +9,8 @@ import torch
 from networks import build, training_config
 from torch import Tensor
 
-from textgen.training.optimizers import optimizer_of
-from textgen.training.soap import TAKEN, TURNED, Soap
+from textgen.training.optimizers import first_moments, moments_of, optimizer_of
+from textgen.training.soap import TAKEN, TURNED, WIDEST, Soap
 
 CPU = torch.device("cpu")
 HOW = {"lr": 0.1, "betas": (0.7, 0.99), "weight_decay": 0.3}
@@ -106,6 +106,24 @@ def test_a_vector_is_adamws() -> None:
         advance(optimizer, ours, theirs.grad, step)
     assert torch.equal(ours, theirs)
     assert set(optimizer.state[ours]) == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def test_a_matrix_that_is_too_wide_is_adamws() -> None:
+    network = build("lstm", (8,))
+    wide = torch.nn.Parameter(torch.ones(2, WIDEST + 1))
+    network.wide, config = wide, training_config(9, optimizer="soap", lr=0.01)
+    optimizer = optimizer_of(network, config, CPU)
+    assert isinstance(optimizer, Soap)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    optimizer.turn(1)
+    kept = moments_of(optimizer)
+    assert {name: moment.shape for name, moment in kept.items()} == {
+        name: moment.shape for name, moment in first_moments(optimizer, config).items()
+    }
+    assert "basis" not in optimizer.state[wide]
+    assert "basis" in optimizer.state[network.head.weight]
 
 
 @pytest.mark.parametrize("begin", [0, 5])

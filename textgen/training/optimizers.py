@@ -9,7 +9,7 @@ from torch import Tensor
 
 from textgen.config import TrainingConfig
 from textgen.model.network import CharModel
-from textgen.training.soap import KEPT, Soap
+from textgen.training.soap import KEPT, Soap, turned
 
 # what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
 MOMENTS = {
@@ -64,7 +64,7 @@ def first_moments(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> d
     for number, (group, parameter) in enumerate(in_order):
         for name in MOMENTS[config.optimizer]:
             found[f"{number}.{name}"] = () if name == "step" else parameter.shape
-        if config.optimizer == "soap" and group["turned"]:
+        if config.optimizer == "soap" and turned(group, parameter):
             found |= {f"{number}.{name}": (parameter.shape[1],) * 2 for name in KEPT}
     return {name: torch.empty(shape, device="meta") for name, shape in found.items()}
 

@@ -11,6 +11,7 @@ So a step costs two products by Q beside what it costs with AdamW.
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from torch import Tensor
 
 TAKEN = 4  # steps from one gradient that the covariance takes in to the next;
 TURNED = 32  # from one new basis to the next, once there were so many
+WIDEST = 512  # of D; beyond, the products by Q take too long
 KEPT = ("covariance", "basis")  # of each matrix, (D, D), besides AdamW's moments
 REMEMBERED = 0.95  # of the covariance, where it takes in another gradient
 
 
 class Soap(torch.optim.AdamW):
-    """AdamW, but of the matrices of a group that is `turned` each in its own basis.
+    """AdamW, but of the matrices that are `turned` each in its own basis.
 
     It keeps AdamW's moments, those of a matrix in its basis, and `KEPT` from `turn` after the first
     step on.
@@ -31,21 +33,21 @@ class Soap(torch.optim.AdamW):
 
     def step(self) -> None:  # type: ignore[override]
         """A step, unless `found_inf`; the gradients stay as they are."""
-        turned: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        for group in self._turned():
-            left = 1 - group["lr"] * group["weight_decay"] * self._taken()
-            for p in group["params"]:
-                if "basis" in self.state[p]:
-                    turned.append((p, p * left, p.grad))
-                    p.zero_()
-                    p.grad = p.grad @ self.state[p]["basis"]
+        plain: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        for group, p in self._turned():
+            if "basis" in self.state[p]:
+                left = 1 - group["lr"] * group["weight_decay"] * self._taken()
+                plain.append((p, p * left, p.grad))
+                p.zero_()
+                p.grad = p.grad @ self.state[p]["basis"]
         inspect.unwrap(torch.optim.AdamW.step)(self)
-        for p, decayed, gradient in turned:
+        for p, decayed, gradient in plain:
             p.copy_(decayed.addmm_(p, self.state[p]["basis"].T))
             p.grad = gradient
 
-    def _turned(self) -> list[dict[str, Any]]:
-        return [group for group in self.param_groups if group["turned"]]
+    def _turned(self) -> list[tuple[dict[str, Any], Any]]:
+        pairs = ((group, p) for group in self.param_groups for p in group["params"])
+        return [(group, p) for group, p in pairs if turned(group, p)]
 
     def _taken(self) -> float | Tensor:
         """1, or 0 where a gradient is infinite and the step is left out."""
@@ -60,7 +62,7 @@ class Soap(torch.optim.AdamW):
         """
         takes = step < TURNED or step % TAKEN == 0
         turns = step % TURNED == 0 or step.bit_count() == 1
-        for p in (p for group in self._turned() for p in group["params"]):
+        for _, p in self._turned():
             kept: dict[str, Any] = self.state[p]
             if "basis" not in kept:
                 _begin(kept, p.grad)
@@ -68,6 +70,11 @@ class Soap(torch.optim.AdamW):
                 _take(kept["covariance"], p.grad)
                 if turns:
                     _turn(kept)
+
+
+def turned(group: Mapping[str, Any], parameter: Tensor) -> bool:
+    """Whether a parameter of an optimizer's group has a basis: a matrix, unless it is too wide."""
+    return group["turned"] and parameter.shape[1] <= WIDEST
 
 
 def _begin(kept: dict[str, Tensor], gradient: Tensor) -> None:
@@ -90,6 +97,6 @@ def _turn(kept: dict[str, Tensor]) -> None:
     """A step of orthogonal iteration; the first moment is that of before, in the new basis."""
     basis = kept["basis"]
     product = (kept["covariance"] @ basis).cpu()  # it is small: quickest there
-    turned = torch.linalg.qr(product).Q.to(basis.device)
-    kept["exp_avg"].copy_(kept["exp_avg"] @ (basis.T @ turned))
-    basis.copy_(turned)
+    new = torch.linalg.qr(product).Q.to(basis.device)
+    kept["exp_avg"].copy_(kept["exp_avg"] @ (basis.T @ new))
+    basis.copy_(new)
