@@ -36,7 +36,7 @@ class Soap(torch.optim.AdamW):
         plain: list[tuple[Tensor, Tensor, Tensor | None]] = []
         for group, p in self._turned():
             if "basis" in self.state[p]:
-                left = 1 - group["lr"] * group["weight_decay"] * self._taken()
+                left = 1 - group["lr"] * group["weight_decay"] * self._applied()
                 plain.append((p, p * left, p.grad))
                 p.zero_()
                 p.grad = p.grad @ self.state[p]["basis"]
@@ -49,7 +49,7 @@ class Soap(torch.optim.AdamW):
         pairs = ((group, p) for group in self.param_groups for p in group["params"])
         return [(group, p) for group, p in pairs if turned(group, p)]
 
-    def _taken(self) -> float | Tensor:
+    def _applied(self) -> float | Tensor:
         """1, or 0 where a gradient is infinite and the step is left out."""
         found: Tensor | None = getattr(self, "found_inf", None)  # given by GradScaler
         return 1.0 if found is None else 1 - found
