@@ -97,6 +97,25 @@ def test_bases_are_turned_often_at_first_and_covariances_taken_in_more_often() -
     assert taken == [*range(2, TURNED), *range(TURNED, 2 * TURNED + 1, TAKEN)]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "fp16"])
+def test_products_by_a_basis_are_in_bf16_where_the_forward_pass_is(precision: str) -> None:
+    moved = []
+    for products in ("fp32", precision):
+        network = build("lstm", (8,))
+        before = network.head.weight.detach().clone()
+        config = training_config(9, optimizer="soap", precision=products, lr=0.01)
+        optimizer, generator = optimizer_of(network, config, CPU), torch.Generator().manual_seed(4)
+        assert isinstance(optimizer, Soap)
+        for step in range(1, 4):
+            for p in network.parameters():
+                p.grad = torch.randn(p.shape, generator=generator)
+            optimizer.step()
+            optimizer.turn(step)
+        moved.append((network.head.weight.detach() - before).flatten())
+    assert torch.equal(*moved) == (precision != "bf16")
+    assert torch.cosine_similarity(*moved, dim=0) > 0.999
+
+
 def test_a_vector_is_adamws() -> None:
     ours, theirs = (torch.ones(3, requires_grad=True) for _ in range(2))
     optimizer, plain = soap(ours), torch.optim.AdamW([theirs], fused=True, **HOW)

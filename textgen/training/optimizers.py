@@ -42,9 +42,11 @@ def optimizer_of(
     if config.optimizer == "sgd":
         sgd = ScaledSGD if scaled else torch.optim.SGD
         return _eager(sgd)(groups, lr=lr, momentum=0.9, fused=fused)
-    betas = (0.7, 0.99)
     adamw = Soap if config.optimizer == "soap" else torch.optim.AdamW
-    return _eager(adamw)(groups, lr=lr, betas=betas, fused=fused, capturable=cuda)
+    made = _eager(adamw)(groups, lr=lr, betas=(0.7, 0.99), fused=fused, capturable=cuda)
+    if isinstance(made, Soap) and config.precision == "bf16":
+        made.precision = torch.bfloat16
+    return made
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -28,8 +28,10 @@ class Soap(torch.optim.AdamW):
     """AdamW, but of the matrices that are `turned` each in its own basis.
 
     It keeps AdamW's moments, those of a matrix in its basis, and `KEPT` from `turn` after the first
-    step on.
+    step on. A step's products by Q are computed in `precision`; the rest is in the weights' own.
     """
+
+    precision = torch.float32
 
     def step(self) -> None:  # type: ignore[override]
         """A step, unless `found_inf`; the gradients stay as they are."""
@@ -39,11 +41,14 @@ class Soap(torch.optim.AdamW):
                 left = 1 - group["lr"] * group["weight_decay"] * self._applied()
                 plain.append((p, p * left, p.grad))
                 p.zero_()
-                p.grad = p.grad @ self.state[p]["basis"]
+                p.grad = self._product(p.grad, self.state[p]["basis"])
         inspect.unwrap(torch.optim.AdamW.step)(self)
         for p, decayed, gradient in plain:
-            p.copy_(decayed.addmm_(p, self.state[p]["basis"].T))
+            p.copy_(decayed.add_(self._product(p, self.state[p]["basis"].T)))
             p.grad = gradient
+
+    def _product(self, rows: Tensor, basis: Tensor) -> Tensor:
+        return (rows.to(self.precision) @ basis.to(self.precision)).to(rows.dtype)
 
     def _turned(self) -> list[tuple[dict[str, Any], Any]]:
         pairs = ((group, p) for group in self.param_groups for p in group["params"])
