@@ -12,7 +12,7 @@ from conftest import SMALL
 
 import textgen
 from textgen.errors import CheckpointError, RunError, UsageError
-from textgen.events import Finished, Planned, Saved, Stepped
+from textgen.events import Finished, Planned, Sampled, Saved, Stepped
 from textgen.store.checkpoint import read_arrays, read_header
 
 RUN = {**SMALL, "steps": 40, "lr": 0.02, "eval_every": 20, "save_every": 1e-6}
@@ -86,6 +86,16 @@ def test_from_best_the_optimizer_begins_anew_with_a_notice(run: Path) -> None:
     record = read_header(run / "last.safetensors").record
     assert (record.step, record.identity) == (40, identity)
     assert [event.step for event in record.history] == [20, 40]
+
+
+def test_a_run_that_went_on_from_best_and_was_left_at_once_goes_on(run: Path) -> None:
+    events = textgen.resume(run / "best.safetensors")
+    for event in events:
+        if isinstance(event, Sampled):
+            events.close()
+        assert not isinstance(event, Stepped)
+    assert read_header(run / "last.safetensors").record.step == 20
+    assert isinstance(list(textgen.resume(run))[-1], Finished)
 
 
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_corpus_is_read(

@@ -121,11 +121,11 @@ class Learner:
             group["lr"] = lr.fill_(self.lr) if isinstance(lr, Tensor) else self.lr
         try:
             loss = (self._graphed or self._update)(chunk)
+            if isinstance(self.optimizer, Soap):
+                self.optimizer.turn(self.step + 1)
         except torch.OutOfMemoryError:
             raise self._out_of_memory() from None
         self.step += 1
-        if isinstance(self.optimizer, Soap):
-            self.optimizer.turn(self.step)
         self._judged.follow(self.step, self.config.average)
         self.loss_sum += loss
         self.loss_count += 1
@@ -256,7 +256,8 @@ class Learner:
     def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
         expected = self._groups(State.zeros(self.network.config, self.config.batch_size))
-        expected["optimizer"] = first_moments(self.optimizer, self.config) if step else {}
+        begun = step and arrays.get("optimizer")  # not yet where it was left as soon as restarted
+        expected["optimizer"] = first_moments(self.optimizer, self.config) if begun else {}
         check_arrays(arrays, expected)
         self.take_up(arrays, step)
 
