@@ -116,6 +116,16 @@ def test_products_by_a_basis_are_in_bf16_where_the_forward_pass_is(precision: st
     assert torch.cosine_similarity(*moved, dim=0) > 0.999
 
 
+def test_where_the_first_step_is_left_out_the_second_gives_the_basis() -> None:
+    weight = torch.zeros(ROWS, D, requires_grad=True)
+    optimizer = soap(weight)
+    weight.grad = torch.full((ROWS, D), math.inf)
+    optimizer.turn(1)
+    assert not optimizer.state[weight]
+    advance(optimizer, weight, torch.randn(ROWS, D), 2)
+    assert "basis" in optimizer.state[weight]
+
+
 def test_a_vector_is_adamws() -> None:
     ours, theirs = (torch.ones(3, requires_grad=True) for _ in range(2))
     optimizer, plain = soap(ours), torch.optim.AdamW([theirs], fused=True, **HOW)

@@ -69,6 +69,8 @@ class Soap(torch.optim.AdamW):
         turns = step % TURNED == 0 or step.bit_count() == 1
         for _, p in self._turned():
             kept: dict[str, Any] = self.state[p]
+            if not kept:
+                continue  # no step was done yet: the first was left out
             if "basis" not in kept:
                 _begin(kept, p.grad)
             elif takes:
