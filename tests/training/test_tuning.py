@@ -66,13 +66,21 @@ def test_new_characters_are_learned(trained: Path, other: Path, tmp_path: Path) 
     assert "füchs" in "".join(model.generate("The ", length=2000, seed=1, temperature=0.5))
 
 
-def test_the_rate_is_lower_than_from_nothing(trained: Path, corpus: Path, tmp_path: Path) -> None:
+def test_the_rate_is_lower_than_from_nothing_and_nothing_is_weight_dropped(
+    trained: Path, corpus: Path, tmp_path: Path
+) -> None:
     plans = [
-        next(textgen.train(corpus, checkpoints=tmp_path, dry_run=True, steps=50, **choices))
+        next(textgen.train(corpus, checkpoints=tmp_path, dry_run=True, steps=10**6, **choices))
         for choices in ({**SMALL}, {**TRAINED, "base": trained})
     ]
-    rates = [plan.training.lr for plan in plans if isinstance(plan, Planned)]
-    assert rates[1] < rates[0]
+    new, tuned = (plan for plan in plans if isinstance(plan, Planned))
+    assert tuned.training.lr < new.training.lr
+    assert (tuned.model.dropout, tuned.training.weight_decay) == (0.4, 0.3)
+    assert (new.model.weight_drop, tuned.model.weight_drop) == (0.5, 0)
+    tune(corpus, trained, tmp_path, steps=2)
+    longer = next(textgen.resume("tales", checkpoints=tmp_path, steps=10**6))
+    assert isinstance(longer, Planned)
+    assert (longer.model.dropout, longer.model.weight_drop) == (0.4, 0)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from textgen.training import speed
 from textgen.training.batching import DECAYING, fastest, first_trial, peak
 from textgen.training.calibration import kept_aside
 from textgen.training.memory import check_memory
+from textgen.training.regularisation import READ_PER_PARAMETER, regularisation
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
 from textgen.training.streams import BLOCK
 
@@ -33,17 +34,7 @@ TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they are worth having
 FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate had to end near 0
-READ_PER_PARAMETER = 2.5  # characters, each counted as often as it is read
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
-REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
-    (4, 0.0, 0.0, 0.2),
-    (8, 0.05, 0.0, 0.2),
-    (14, 0.1, 0.1, 0.3),
-    (28, 0.1, 0.3, 0.3),
-    (60, 0.2, 0.3, 0.3),
-    (120, 0.3, 0.5, 0.3),
-    (math.inf, 0.4, 0.5, 0.3),
-)
 
 Value = TypeVar("Value")
 
@@ -90,10 +81,11 @@ def plan(
 
     size, per_step = trial.size, trial.chars_per_step
     steps = steps_of(choices, per_step, size, rate, began)
-    dropout, weight_drop, decay = regularisation(shape.parameters, steps * per_step, size)
+    share, tuning = trial.batch_size / usual, base is not None
+    counts = shape.parameters, steps * per_step, size
+    dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
     aside = kept_aside(size, shape.vocabulary_size)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus, aside))
-    share, tuned = trial.batch_size / usual, base is not None
     training = TrainingConfig.of(
         choices,
         steps=steps,
@@ -106,7 +98,7 @@ def plan(
         floor=FLOOR,
         average=AVERAGE,
         aside=aside,
-        lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), share, tuning=tuned)),
+        lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), share, tuning=tuning)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
         eval_every=eval_every,
@@ -147,7 +139,8 @@ def extended(
         rate = measure(model, speed.trial_of(training, size, device))
     more = steps_of(budget, per_step, size, rate, began)
     steps = record.step + more
-    planned = regularisation(model.parameters, steps * per_step, size)
+    counts = model.parameters, steps * per_step, size
+    planned = regularisation(*counts, tuning=bool(record.ancestors))
     names = ("dropout", "weight_drop", "weight_decay")
     now = (model.dropout, model.weight_drop, training.weight_decay)
     dropout, weight_drop, decay = (
@@ -267,18 +260,6 @@ def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, bega
     if budget.epochs is not None:
         return math.ceil(budget.epochs * size / per_step)
     return budget.steps or 1
-
-
-def regularisation(parameters: int, characters: int, size: int) -> tuple[float, float, float]:
-    """Dropout, weight-drop and weight decay: the more often a text is read, the more.
-
-    characters: read in all, of a text of `size`. A model that is small for its text learns less of
-    it by heart, so what counts is the geometric mean of the passes and of what they would be if the
-    model's size followed from the time. The decay is AdamW's (Loshchilov & Hutter 2019).
-    """
-    count = math.sqrt(characters / size * READ_PER_PARAMETER * parameters / size)
-    dropout, weight_drop, decay = next(rest for most, *rest in REGULARISATION if count <= most)
-    return dropout, weight_drop, decay
 
 
 def evaluation_interval(steps: int, per_step: int, corpus: Corpus, aside: int) -> int:
