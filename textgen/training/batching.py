@@ -20,7 +20,7 @@ USUAL = (64, 32)  # streams, and characters that each reads in a step
 PERIODIC = (32, 64)  # the same for a text with long periods
 DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 # rate at a width of 160
-PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.003, "sgd": 1.0}
+PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.014, "sgd": 3.0}
 TUNING_RATE = 0.3  # of it, where the weights are there already
 POWER = 0.4  # of the streams' number, with which the best learning rate grows
 REACH = (0.25, 16)  # of the usual number: where that was measured
