@@ -256,7 +256,8 @@ class Learner:
     def restore(self, arrays: Arrays, step: int) -> None:
         """Take up what `arrays` gave after `step` steps. Raises CheckpointError if it misfits."""
         expected = self._groups(State.zeros(self.network.config, self.config.batch_size))
-        begun = step and arrays.get("optimizer")  # not yet where it was left as soon as restarted
+        # nor has a run moments that was restarted and left before it did a step
+        begun = step and arrays["optimizer"]
         expected["optimizer"] = first_moments(self.optimizer, self.config) if begun else {}
         check_arrays(arrays, expected)
         self.take_up(arrays, step)
