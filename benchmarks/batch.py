@@ -24,8 +24,9 @@ from textgen.config import Choices, CorpusConfig, TrainingConfig
 from textgen.inference.evaluation import validate
 from textgen.text.corpus import read_corpus
 from textgen.training.batching import peak
+from textgen.training.first import first_network
 from textgen.training.planning import AVERAGE, EVALUATED, FLOOR
-from textgen.training.step import Learner, first_network
+from textgen.training.step import Learner
 from textgen.training.streams import BLOCK
 
 BPTT, HIDDEN = 64, 128

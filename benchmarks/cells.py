@@ -24,7 +24,8 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.model import network, recurrence
 from textgen.model.device import prepare_device
-from textgen.training.step import Learner, first_network
+from textgen.training.first import first_network
+from textgen.training.step import Learner
 from textgen.training.streams import BLOCK
 
 CPU = torch.device("cpu")

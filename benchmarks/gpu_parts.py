@@ -32,8 +32,8 @@ from textgen.model.network import State
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import read_resumed
 from textgen.training.batching import EACH
+from textgen.training.first import first_network
 from textgen.training.speed import measure, trial_of
-from textgen.training.step import first_network
 
 FORK = multiprocessing.get_context("fork")  # the first process computes nothing: CUDA is untouched
 

@@ -22,8 +22,9 @@ import torch
 
 from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
+from textgen.training.first import first_network
 from textgen.training.ranks import Alone, Ranks, join
-from textgen.training.step import Learner, first_network
+from textgen.training.step import Learner
 from textgen.training.streams import BLOCK
 
 SYMBOLS = 65

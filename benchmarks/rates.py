@@ -21,8 +21,9 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.model.network import State
 from textgen.training.batching import peak
+from textgen.training.first import first_network
 from textgen.training.planning import AVERAGE, FLOOR
-from textgen.training.step import Learner, first_network
+from textgen.training.step import Learner
 from textgen.training.streams import BLOCK
 
 CPU = torch.device("cpu")

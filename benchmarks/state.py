@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from textgen.config import Choices, CorpusConfig
 from textgen.inference.evaluation import nats_of_each, validate
 from textgen.text.corpus import Corpus, read_corpus
+from textgen.training.first import first_network
 from textgen.training.planning import plan
-from textgen.training.step import Learner, first_network
+from textgen.training.step import Learner
 from textgen.training.streams import Chunk, Streams
 
 FABLES = Path(__file__).parent.parent / "corpora" / "fables.txt"

@@ -26,7 +26,8 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.errors import DeviceError
 from textgen.model.device import autocast, check_precision
-from textgen.training.step import Learner, first_network
+from textgen.training.first import first_network
+from textgen.training.step import Learner
 from textgen.training.streams import BLOCK
 
 CPU = torch.device("cpu")

@@ -33,6 +33,7 @@ def training_config(steps: int, **changes: object) -> TrainingConfig:
         "floor": 0.01,
         "average": 0.15,
         "aside": 0,
+        "late": 0,
         "warmup": 20,
         "clip": 0.5,
         "weight_decay": 0.01,

@@ -232,7 +232,8 @@ class TrainingConfig:
     schedule: str
     floor: float  # where cosine and linear end, as a share of the peak
     average: float  # how far back the averaged weights reach, as a share of the steps; 0: none
-    aside: int  # characters of the training text that are not learned, for a temperature
+    aside: int  # characters of the training text that are kept aside, for a temperature
+    late: int  # streams that learn them in the end; 0: none does
     warmup: int
     clip: float
     weight_decay: float
@@ -249,7 +250,7 @@ class TrainingConfig:
     @classmethod
     def of(cls, choices: Choices, **decided: Any) -> "TrainingConfig":
         chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
-        chosen |= {"accumulate": choices.accumulate or 1, "aside": 0}
+        chosen |= {"accumulate": choices.accumulate or 1, "aside": 0, "late": 0}
         chosen |= {"segment_start": 0, "segment_progress": 0.0}
         return cls(**chosen | decided)
 
@@ -258,6 +259,7 @@ class TrainingConfig:
         OneOf(PRECISIONS).check("precision", self.precision)
         for name in ("block", "aside", "segment_start"):
             Number(0, MOST, whole=True).check(name, getattr(self, name))
+        Number(0, self.batch_size, whole=True).check("late", self.late)
         for name in ("segment_progress", "floor", "average"):
             Number(0, 1).check(name, getattr(self, name))
         if self.filled is not None:

@@ -12,7 +12,8 @@ from networks import model_config, training_config
 from torch import Tensor
 
 from textgen.model.graph import EAGER, Graphed
-from textgen.training.step import Learner, first_network
+from textgen.training.first import first_network
+from textgen.training.step import Learner
 
 GPU = torch.device("cuda:1")
 

@@ -54,9 +54,16 @@ RECORD = Record(
 DAMAGE = (KeyError, TypeError, ValueError, TextgenError)
 
 
+def version_6(text: str) -> str:
+    """The record as format 6 had it."""
+    record = json.loads(text)
+    del record["training"]["late"]
+    return json.dumps({**record, "version": 6})
+
+
 def version_5(text: str) -> str:
     """The record as format 5 had it."""
-    record = json.loads(text)
+    record = json.loads(version_6(text))
     del record["training"]["aside"]
     return json.dumps({**record, "version": 5})
 
@@ -124,7 +131,7 @@ def test_numbers_come_back_to_the_last_bit() -> None:
 
 def test_what_is_written_is_plain_ascii_json_of_this_version() -> None:
     assert to_json(RECORD).isascii()
-    assert json.loads(to_json(RECORD))["version"] == VERSION == 6
+    assert json.loads(to_json(RECORD))["version"] == VERSION == 7
 
 
 @pytest.mark.parametrize("path", list(places()), ids=lambda path: ".".join(map(str, path)))
@@ -162,7 +169,8 @@ def test_a_value_of_the_wrong_kind_is_refused(path: tuple[str | int, ...], value
 
 
 @pytest.mark.parametrize(
-    ("version", "older"), [*enumerate([version_1, version_2, version_3, version_4, version_5], 1)]
+    ("version", "older"),
+    [*enumerate([version_1, version_2, version_3, version_4, version_5, version_6], 1)],
 )
 def test_a_record_of_an_older_format_is_brought_up_to_date(
     version: int, older: Callable[[str], str]
@@ -207,6 +215,7 @@ LARGE = [10**26, 1e999, -1]
         (("device",), "\n"),
         (("identity",), ""),
         (("identity",), "../x"),
+        (("training", "late"), 65),
         (("model", "hidden"), [8] * 65),
         (("model", "vocabulary_size"), 10**9),
         (("model", "vocabulary_size"), 0),

@@ -87,10 +87,14 @@ def test_the_optimizer_is_soap_on_a_cpu_unless_it_is_chosen(
         assert training.weight_decay == (0.2 if expected == "soap" else 0.0)
 
 
-@pytest.mark.parametrize(("size", "aside"), [(10_000, 0), (100_000, 2000), (10**6, 8192)])
-def test_a_temperature_is_fitted_on_text_that_is_not_learned(size: int, aside: int) -> None:
-    training = plan(Choices(steps=10), corpus(size), CPU, time.monotonic()).training
-    assert training.aside == aside
+@pytest.mark.parametrize(
+    ("size", "aside", "late"), [(10_000, 0, 0), (100_000, 2000, 5), (10**6, 8192, 3)]
+)
+def test_a_temperature_is_fitted_on_text_that_is_learned_in_the_end(
+    size: int, aside: int, late: int
+) -> None:
+    training = plan(Choices(steps=300), corpus(size), CPU, time.monotonic()).training
+    assert (training.aside, training.late) == (aside, late)
 
 
 @pytest.mark.usefixtures("machine")

@@ -229,6 +229,20 @@ def test_what_a_launcher_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch() == Launch(5, 8, 1, 2, many=True)
 
 
+def test_ranks_take_over_the_weights_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = build("lstm", (12, 12)), build("lstm", (12, 12))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.01)
+    sent: list[torch.Tensor] = []
+    monkeypatch.setattr(Ranks, "_broadcast", lambda self, numbers: sent.append(numbers) or numbers)
+    rank_of(0, 2).agree(first)
+    monkeypatch.setattr(Ranks, "_broadcast", lambda self, numbers: numbers.copy_(sent[0]))
+    rank_of(1, 2).agree(other)
+    for name, array in first.state_dict().items():
+        assert other.state_dict()[name].equal(array), name
+
+
 def test_a_process_that_has_padding_alone_adds_nothing() -> None:
     network = build("lstm", (12, 12))
     ids, targets = torch.zeros((4, 2), dtype=torch.int64), torch.full((4, 2), -1)

@@ -16,7 +16,9 @@ from textgen.errors import CheckpointError, OutOfMemory
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.training.arrays import Arrays
 from textgen.training.document_streams import DocumentStreams
-from textgen.training.step import Learner, first_network
+from textgen.training.first import first_network
+from textgen.training.ranks import Alone
+from textgen.training.step import AGREED, Learner
 
 IDS = np.random.default_rng(0).integers(20, size=500).astype(np.uint8)
 CPU = torch.device("cpu")
@@ -180,6 +182,19 @@ def test_adamw_shrinks_by_rate_times_decay_what_adam_would_have_come_to() -> Non
     np.testing.assert_allclose(shrunk, 0.4 * lr * before, atol=1e-7)
 
 
+def test_ranks_agree_now_and_then() -> None:
+    agreed = []
+
+    class Counting(Alone):
+        def agree(self, network: torch.nn.Module) -> None:
+            agreed.append(trained.step)
+
+    network = build("lstm", (12, 12))
+    trained = Learner(network, training_config(150, batch_size=4), IDS, CPU, ranks=Counting())
+    advance(trained, 2 * AGREED)
+    assert agreed == [AGREED, 2 * AGREED]
+
+
 def test_taken_losses_are_the_mean_since_they_were_taken_last() -> None:
     trained = learner()
     assert trained.take_losses() == 0.0
@@ -256,7 +271,8 @@ import numpy as np, torch
 from networks import model_config, training_config
 from textgen.config import CELLS, OPTIMIZERS
 from textgen.model.device import prepare_device
-from textgen.training.step import Learner, first_network
+from textgen.training.first import first_network
+from textgen.training.step import Learner
 prepare_device(torch.device("cpu"), deterministic=True)
 ids = np.arange(200, dtype=np.uint8) % 7
 for optimizer in OPTIMIZERS:

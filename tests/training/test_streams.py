@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from textgen.text.mapped import counts_of
-from textgen.training.streams import Streams, fibonacci, fit, frequencies
+from textgen.training.first import frequencies
+from textgen.training.streams import Streams, fibonacci, fit
 
 
 def test_each_stream_reads_the_circle_character_by_character() -> None:

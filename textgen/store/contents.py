@@ -16,7 +16,7 @@ from textgen.text.corpus import Corpus, read_corpus
 from textgen.text.vocabulary import Vocabulary
 
 # groups of arrays in a `last`: `live` holds the weights in training where `model` has their average
-RESUMED = ("model", "live", "optimizer", "state", "scaler", "losses")
+RESUMED = ("model", "live", "optimizer", "state", "scaler", "losses", "temperature")
 
 # of products of two weights (the folded embedding), or of a weight and a state, 65,536 are summed:
 # below this bound the sum stays far below the 3e38 of float32

@@ -17,7 +17,7 @@ from textgen.config import MOST, CorpusConfig, TrainingConfig
 from textgen.events import Evaluated
 from textgen.store.archive import simple_json
 
-VERSION = 6  # of the format; 0.1.0 wrote 1
+VERSION = 7  # of the format; 0.1.0 wrote 1
 SEALED = 4  # from this format on a file holds digests
 LONGEST_HISTORY = 20_000  # evaluations, so that a header stays as short as its reader demands
 _COUNT = Number(0, MOST, whole=True)
@@ -122,6 +122,8 @@ def from_json(text: str) -> tuple[int, Record]:
         raise ValueError(f"format version {version!r}")
     if version > VERSION:
         raise NewerFormat(version)
+    if version < 7:  # what was kept aside was never learned
+        data["training"] = {"late": 0, **data["training"]}
     if version < 6:  # all of the text was learned
         data["training"] = {"aside": 0, **data["training"]}
     if version < 5:  # a step computed all streams at once, with torch's usual kernels

@@ -20,8 +20,9 @@ from textgen.architecture import ModelConfig
 from textgen.config import MOST, Choices, TrainingConfig
 from textgen.model.network import CharModel, State
 from textgen.studies.variants import width_for
+from textgen.training.first import first_network
 from textgen.training.speed import expected_threads
-from textgen.training.step import Learner, first_network
+from textgen.training.step import Learner
 
 SYMBOLS = 8
 CHANCE = 1 / SYMBOLS

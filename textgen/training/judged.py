@@ -24,12 +24,13 @@ class Judged:
     def __init__(
         self, network: CharModel, config: TrainingConfig, aside: NDArray | None, end: int | None
     ) -> None:
-        """aside: ids that are not learned, to fit a temperature on; end: the end symbol, if any."""
+        """aside: ids, if any, to fit a temperature on; end: the end symbol, if there is one."""
         self._network = network
         self._precision = config.precision
         self._aside, self._end = aside, end
         self._average = self._copied() if config.average else None
         self._fitted = -1, 1.0  # the step at which a temperature was fitted last, 1 / temperature
+        self.settled: float | None = None  # 1 / temperature, once what was kept aside is learned
 
     @property
     def averaged(self) -> bool:
@@ -67,8 +68,16 @@ class Judged:
         finally:
             self._network.load_state_dict(live)
 
+    def settle(self, step: int) -> None:
+        """Keep the temperature of the weights after `step` steps for all that follow."""
+        if self.settled is None:
+            with self.applied(step):
+                self.settled = self._fitted[1]
+
     def _sharpness(self, step: int) -> float:
         """1 / temperature for the weights after `step` steps, which the network has to have."""
+        if self.settled is not None:
+            return self.settled
         if self._aside is not None and self._fitted[0] != step:
             precision = partial(autocast, self._precision, self._network.head.weight.device)
             found = predictions(self._network, self._aside, precision, FITTED, self._end)

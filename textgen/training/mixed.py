@@ -21,7 +21,7 @@ class MixedStreams:
         of_mixed = max(1, min(size - 1, round(config.keep_mixing * size)))
         self._size, self._own = size, size - of_mixed
         self._parts = [
-            _streams(part, streams, config, end)
+            some_streams(part, streams, config, end)
             for part, streams in ((ids, size - of_mixed), (mixed, of_mixed))
         ]
 
@@ -39,17 +39,17 @@ def streams_over(
 ) -> Streams | DocumentStreams | MixedStreams:
     """The streams of a run.
 
-    mixed: a second text, where one is read beside its own; end: the end symbol, if there is one. A
-    text that is cut into documents begins with it.
+    mixed: a second text, where one is read beside its own; end: the end symbol, if there is one.
     """
     if mixed is not None and config.batch_size > 1:
         return MixedStreams(ids, mixed, config, end)
-    return _streams(ids, config.batch_size, config, end)
+    return some_streams(ids, config.batch_size, config, end)
 
 
-def _streams(
+def some_streams(
     ids: NDArray, count: int, config: TrainingConfig, end: int | None
 ) -> Streams | DocumentStreams:
+    """So many over one text, which begins with the end symbol if it is cut into documents."""
     if end is not None and ids[0] == end:
         return DocumentStreams(ids, count, config.bptt, config.seed, end)
     return Streams(ids, count, config.bptt, config.seed, config.block)

@@ -66,6 +66,9 @@ class Alone:
         """The sum of all ranks' numbers."""
         return numbers
 
+    def agree(self, network: nn.Module) -> None:
+        """Give all ranks the first one's weights, in place."""
+
     def whole(self, part: Tensor, streams: int) -> Tensor:
         """The rows (B, ...) of all streams, where `part` has those of this rank."""
         return part
@@ -162,6 +165,12 @@ class Ranks(Alone):
         with self._reached():
             dist.all_reduce(numbers)
         return numbers
+
+    def agree(self, network: nn.Module) -> None:
+        weights = [p.detach() for p in network.parameters()]
+        flat = self._broadcast(torch.cat([w.flatten() for w in weights]))
+        for weight, first in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+            weight.copy_(first.view_as(weight))
 
     def whole(self, part: Tensor, streams: int) -> Tensor:
         rows = part.new_zeros((streams, *part.shape[1:]))

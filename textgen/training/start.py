@@ -17,10 +17,11 @@ from textgen.store.run import Run
 from textgen.text.corpus import Progress, read_corpus
 from textgen.training import tuning
 from textgen.training.arrays import Arrays
+from textgen.training.first import first_network
 from textgen.training.loop import Loop
 from textgen.training.planning import extended, plan
 from textgen.training.ranks import join
-from textgen.training.step import Learner, first_network
+from textgen.training.step import Learner
 
 Files = tuple[tuple[str, ...], str | None]  # of a corpus: those for training, for validation
 _WEIGHTS_ALONE = "it holds weights alone, so the optimizer and the streams' state begin anew"

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from textgen.architecture import ModelConfig
 from textgen.config import TrainingConfig
 from textgen.errors import OutOfMemory
 from textgen.model.device import autocast, prepare_device
@@ -20,27 +19,17 @@ from textgen.model.loss import FEW, share_of
 from textgen.model.network import CharModel, State
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.corpus import Corpus
-from textgen.text.mapped import counts_of
 from textgen.training.arrays import Arrays, array_of, check_arrays
 from textgen.training.judged import Judged
+from textgen.training.late import Late, is_late
 from textgen.training.mixed import streams_over
 from textgen.training.optimizers import first_moments, moments_of, optimizer_of, take_up_moments
 from textgen.training.ranks import Alone
 from textgen.training.schedule import learning_rate
 from textgen.training.soap import Soap
-from textgen.training.streams import ALL, Chunk, frequencies
+from textgen.training.streams import ALL, Chunk
 
-
-def first_network(
-    model: ModelConfig, ids: NDArray, seed: int, *, counts: NDArray[np.int64] | None = None
-) -> CharModel:
-    """A network with weights drawn for the training text `ids`; counts: of each id, if known."""
-    network = CharModel(model)
-    if counts is None:
-        counts = counts_of(ids, model.vocabulary_size)
-    shares = torch.from_numpy(frequencies(counts))
-    network.initialise(torch.Generator().manual_seed(seed), shares)
-    return network
+AGREED = 64  # steps after which ranks, which may round differently, begin from equal weights
 
 
 class Learner:
@@ -62,8 +51,8 @@ class Learner:
     ) -> None:
         """ids: of the text; mixed: of the one that a share of the streams reads, if one does.
 
-        aside: ids that are not learned, on which a temperature is fitted, if there are any; ranks:
-        the processes that the streams are dealt to. Raises UsageError if there are too many.
+        aside: ids, if any, on which a temperature is fitted, and which are learned in the end;
+        ranks: the processes that the streams are dealt to. Raises UsageError if they are too many.
         """
         prepare_device(device, config.deterministic)
         self.config = config
@@ -73,6 +62,7 @@ class Learner:
         self.streams = streams_over(ids, config, mixed, end)
         self.network = network.to(device).train()
         self._judged = Judged(self.network, config, aside, end)
+        self._late = Late(aside, config, end) if aside is not None and config.late else None
         self.optimizer = optimizer_of(self.network, config, device)
         self.scaler = self._scaler()
         self.generator = torch.Generator(device)
@@ -113,8 +103,7 @@ class Learner:
 
     def advance(self) -> Tensor:
         """Do one step; the loss in nats/char, a scalar on the device."""
-        read = self.streams.chunk(self.step, ALL if self._reads_all else self._part)
-        chunk = self._on_device(read)
+        chunk = self._on_device(self._read())
         self.generator.manual_seed(_mix(self.config.seed, self.step))
         for group in self.optimizer.param_groups:  # where a step is captured, its rate is a tensor
             lr = group["lr"]
@@ -126,10 +115,21 @@ class Learner:
         except torch.OutOfMemoryError:
             raise self._out_of_memory() from None
         self.step += 1
+        if self.step % AGREED == 0:
+            self.ranks.agree(self.network)
         self._judged.follow(self.step, self.config.average)
         self.loss_sum += loss
         self.loss_count += 1
         return loss
+
+    def _read(self) -> Chunk:
+        part = ALL if self._reads_all else self._part
+        read = self.streams.chunk(self.step, part)
+        if self._late is None or not is_late(self.step, self.config):
+            self._judged.settled = None
+            return read
+        self._judged.settle(self.step)
+        return self._late.into(read, self.step, part)
 
     def _out_of_memory(self) -> OutOfMemory:
         config = self.config
@@ -251,6 +251,7 @@ class Learner:
             "state": dict(state.parts),
             "scaler": self.scaler.state_dict(),
             "losses": losses,
+            "temperature": {"settled": self._judged.settled or 0.0} if self._late else {},
         }
 
     def restore(self, arrays: Arrays, step: int) -> None:
@@ -270,6 +271,8 @@ class Learner:
         }
         self.network.load_state_dict(tensors["live" if self._judged.averaged else "model"])
         self._judged.take_up(tensors["model"])
+        if self._late:
+            self._judged.settled = float(tensors["temperature"]["settled"]) or None
         take_up_moments(self.optimizer, tensors["optimizer"])
         self.state.copy_(State(tensors["state"]).of(self._part))
         if arrays["scaler"]:

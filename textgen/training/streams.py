@@ -117,9 +117,3 @@ def fit(batch_size: int, bptt: int, size: int) -> tuple[int, int]:
         else:
             bptt = max(1, bptt // 2)
     return batch_size, bptt
-
-
-def frequencies(counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Each character's share of a text, counted once more than it occurs, so that none is 0."""
-    shares: NDArray[np.float32] = np.divide(counts + 1, (counts + 1).sum(), dtype=np.float32)
-    return shares
