@@ -115,9 +115,10 @@ def test_other_arrays_of_format_1_and_all_of_later_ones_are_left_alone(
 ) -> None:
     arrays = read_arrays(header, *RESUMED)
     old = read_resumed(rewrite_as_1(header, tmp_path / "x.safetensors", np.ones(2, np.float32)))
-    for found, groups in ((read_resumed(header), RESUMED), (old, RESUMED[:-1])):
-        for group in groups:
-            np.testing.assert_equal(found[group], arrays[group])
+    np.testing.assert_equal(read_resumed(header), arrays)
+    for group in RESUMED:
+        if group != "losses":
+            np.testing.assert_equal(old[group], arrays[group])
     assert header.version == VERSION
 
 
