@@ -45,7 +45,8 @@ def ranks_do(count: int, jobs: list[dict], launcher: tuple[str, ...] = FORKED) -
 
 def short_jobs(folder: Path, texts: Path) -> dict[str, dict]:
     """Kinds of runs; of 5 streams two processes have 2 and 3."""
-    tales, lines, many = (texts / name for name in ("tales.txt", "lines.txt", "many.txt"))
+    names = ("tales.txt", "lines.txt", "many.txt", "long.txt")
+    tales, lines, many, long = (texts / name for name in names)
     # so few characters leave directions in which soap divides rounding by rounding
     short = {**RUN, "steps": 60, "eval_every": 30, "optimizer": "adamw"}
     return {
@@ -53,6 +54,8 @@ def short_jobs(folder: Path, texts: Path) -> dict[str, dict]:
         # a pass ends with chunks that are padding alone, for a group of streams or a whole process
         "documents": job(folder / "documents", lines, documents="line", accumulate=2, **short),
         "many": job(folder / "many", many, **{**short, "steps": 20, "eval_every": 10}),
+        # some of it is kept aside, and learned in the end
+        "long": job(folder / "long", long, **{**short, "steps": 40, "batch_size": 16}),
     }
 
 
@@ -69,6 +72,7 @@ def long_jobs(folder: Path, texts: Path) -> dict[str, dict]:
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
     (folder / "tales.txt").write_text(prose(4000), encoding="utf-8")
+    (folder / "long.txt").write_text(prose(30_000), encoding="utf-8")
     (folder / "lines.txt").write_text("\n".join(prose(1500).split()) + "\n", encoding="utf-8")
     rng = np.random.default_rng(0)
     drawn = (700 ** rng.random(4000)).astype(int) + 0x4E00
@@ -125,9 +129,11 @@ def assert_arrays_close(one: Path, other: Path) -> None:
             np.testing.assert_allclose(found[group][name], array, atol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["stopped", "documents", "many"])
+@pytest.mark.parametrize("kind", ["stopped", "documents", "many", "long"])
 def test_two_processes_train_what_one_does(folders: tuple[Path, Path], kind: str) -> None:
     one, two = folders
+    if kind == "long":
+        assert read_header(run_in(two / kind) / "last.safetensors").record.training.late
     assert_close(one / kind, two / kind, stopped=kind == "stopped")
 
 

@@ -137,7 +137,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     rate += "" if training.schedule == "constant" else f" to {training.floor:g} of it"
     average = f", average {training.average:g}" if training.average else ""
     aside = f", temperature by {training.aside:,} characters" if training.aside else ""
-    aside += f" ({training.late} late streams)" if training.late else ""
+    aside += ", learned last" if training.late else ""
     parameters = f"{short(model.parameters)} parameters"
     return [
         ("chars", f"{chars}, {model.vocabulary_size} distinct"),
