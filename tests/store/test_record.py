@@ -216,6 +216,7 @@ LARGE = [10**26, 1e999, -1]
         (("identity",), ""),
         (("identity",), "../x"),
         (("training", "late"), 65),
+        (("training", "aside"), 1281),
         (("model", "hidden"), [8] * 65),
         (("model", "vocabulary_size"), 10**9),
         (("model", "vocabulary_size"), 0),

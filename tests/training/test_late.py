@@ -10,15 +10,16 @@ import pytest
 import torch
 from networks import build, model_config, training_config
 
+from textgen.errors import CheckpointError
 from textgen.inference.evaluation import validate
 from textgen.model.network import CharModel
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import judged
-from textgen.training.late import LAST, MOST, Late, is_late, late_streams
+from textgen.training.late import LAST, MOST, Late, has_learned, is_late, late_streams
 from textgen.training.ranks import Alone
 from textgen.training.step import Learner
-from textgen.training.streams import Chunk
+from textgen.training.streams import Chunk, Streams
 
 CPU = torch.device("cpu")
 STEPS = 100
@@ -43,15 +44,40 @@ def learner(**changes: object) -> Learner:
     return Learner(build("lstm", (24,)), config, IDS, CPU, aside=ASIDE)
 
 
-def test_it_is_read_as_often_as_all_and_once_at_least() -> None:
-    for steps in (100, 1000, 10_000):
-        count = late_streams(8192, 10**6, steps, 64, 2048)
-        read = count * 32 * LAST * steps / 8192
+def text(size: int) -> Corpus:
+    ids = np.arange(size, dtype=np.uint8) % 20
+    return Corpus(ids, ids, Vocabulary("char", "abcdefghijklmnopqrst"), "")
+
+
+def test_it_is_read_as_often_as_the_rest_and_once_at_least() -> None:
+    large, usual = text(10**6), replace(CONFIG, batch_size=64, bptt=32, aside=8192)
+    for steps in (1000, 3000, 10_000):
+        count = late_streams(replace(usual, steps=steps), large)
+        of_each = 32 * LAST * steps / 8192
         passes = max(1, steps * 2048 / 10**6)
-        assert passes <= read < passes + 32 * LAST * steps / 8192 or count == 64 // MOST
-    assert late_streams(0, 10**6, 100, 64, 2048) == 0
-    assert late_streams(8192, 10**6, 1, 64, 2048) == 64 // MOST
-    assert late_streams(8192, 10**6, 100, 4, 2048) == 0
+        assert passes <= count * of_each < passes + of_each
+    longer = replace(usual, steps=2000, segment_start=1000, segment_progress=0.5)
+    assert late_streams(longer, large) == late_streams(replace(usual, steps=2000), large)
+    # read from the segment's beginning on, as often as the rest from there
+    count, of_each = late_streams(longer, large, learned=True), 32 * 1000 / 8192
+    assert 2.048 <= count * of_each < 2.048 + of_each
+    for other in ({"steps": 1}, {"steps": 10_000, "segment_start": 9990}):
+        assert late_streams(replace(usual, **other), large) == 64 // MOST
+    assert late_streams(replace(usual, aside=0), large) == 0
+    assert late_streams(replace(usual, batch_size=4), large) == 0
+    # of 64 streams 6 read the run's own text
+    assert late_streams(replace(usual, keep_mixing=0.9), large) == 0
+    half = replace(usual, steps=3000)
+    assert late_streams(replace(half, keep_mixing=0.5), large) < late_streams(half, large)
+
+
+def test_of_documents_those_count_that_are_kept_aside() -> None:
+    vocabulary = Vocabulary("char", "ab", has_end=True)
+    ids = np.array([2, *([*([0] * 6000), 2] * 30), *([0] * 300), 2])
+    corpus = Corpus(ids, ids, vocabulary, "", documents=31)
+    settings = replace(CONFIG, steps=1000, batch_size=64, bptt=32, filled=1.0, aside=3000)
+    assert late_streams(settings, corpus) == 1
+    assert late_streams(replace(settings, aside=6500), corpus) > 5
 
 
 def test_the_last_part_is_that_of_the_schedule() -> None:
@@ -64,14 +90,15 @@ def test_the_first_streams_read_it() -> None:
     chunk = Chunk(np.full((17, 16), 99), np.zeros(16, bool))
     late, seen = Late(np.arange(630) % 90, CONFIG, None), set()
     for step in range(60):
-        whole = late.into(chunk, step, slice(None))
+        whole = late.into(chunk, step, slice(None), fresh=False)
         assert (whole.window[:, 2:] == 99).all()
         assert (np.diff(whole.window[:, :2], axis=0) % 90 == 1).all()
         seen |= set(whole.window[:, :2].flat)
-        parts = [late.into(Chunk(c, f), step, p) for c, f, p in dealt(chunk, 1, 5)]
+        parts = [late.into(Chunk(c, f), step, p, fresh=False) for c, f, p in dealt(chunk, 1, 5)]
         assert np.concatenate([p.window for p in parts], axis=1).tolist() == whole.window.tolist()
         assert np.concatenate([p.fresh for p in parts]).tolist() == whole.fresh.tolist()
     assert seen == set(range(90))
+    assert late.into(chunk, 1, slice(None), fresh=True).fresh.tolist() == [True] * 2 + [False] * 14
 
 
 def dealt(chunk: Chunk, *cuts: int) -> list[tuple[np.ndarray, np.ndarray, slice]]:
@@ -108,11 +135,39 @@ def test_the_temperature_stays_what_it_was_before(monkeypatch: pytest.MonkeyPatc
         average = trained.arrays()["model"]["head.bias"]
         np.testing.assert_allclose(trained.weights()["head.bias"], 0.5 * average, rtol=1e-6)
     assert fitted == [0.5]
-    # a run that is extended is before its last part again
+    # nor is a run that is extended as if it had not learned it
     trained.config = replace(CONFIG, steps=4 * STEPS, segment_start=STEPS, segment_progress=0.25)
+    expected = Late(ASIDE, CONFIG, None).into(chunk_of(STEPS), STEPS, slice(None), fresh=False)
+    np.testing.assert_equal(trained._read(), expected)
     trained.advance()
     trained.weights()
-    assert fitted == [0.5, 0.51]
+    assert fitted == [0.5]
+
+
+def chunk_of(step: int) -> Chunk:
+    return Streams(IDS, CONFIG.batch_size, CONFIG.bptt, CONFIG.seed, CONFIG.block).chunk(step)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_weights_that_have_learned_it_have_a_temperature(learned: bool) -> None:
+    first, step = learner(), STEPS if learned else BEGIN - 2
+    for _ in range(step):
+        first.advance()
+    second, best = learner(steps=STEPS + 9), first.weights()
+    second.restart(best, step, learned=has_learned(step, CONFIG))
+    np.testing.assert_allclose(second.weights()["head.bias"], best["head.bias"], rtol=1e-3)
+    second.advance()  # what they have learned tells no temperature
+    assert second.arrays()["temperature"]["sharpness"] == learned
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e-300, 5.0])
+def test_a_temperature_that_no_run_has_is_refused(value: float) -> None:
+    trained = learner()
+    trained.advance()
+    arrays = trained.arrays()
+    arrays["temperature"]["sharpness"] = np.array(value)
+    with pytest.raises(CheckpointError, match="temperature/sharpness is"):
+        learner().restore(arrays, 1)
 
 
 @pytest.mark.parametrize("stop", [BEGIN - 1, BEGIN, BEGIN + 1])
@@ -139,10 +194,6 @@ def test_documents_that_were_kept_aside_are_learned_whole() -> None:
     )
     network = CharModel(model_config(3, "rnn", (4,)))
     trained = Learner.of(corpus, network, config, CPU, None, ranks=Alone())
-    read = []
     for step in range(40):
-        chunk = trained._read()
-        read.append(1 in chunk.window)
-        assert (chunk.window[:, 0] == 1).any() == (step >= 28)
+        assert (1 in trained._read().window[:, 0]) == (step >= 28)
         trained.advance()
-    assert read == [step >= 28 for step in range(40)]

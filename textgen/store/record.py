@@ -71,6 +71,7 @@ class Record:
         """Raises UsageError or ValueError for a value that no run has."""
         for name, bounds in _BOUNDS.items():
             bounds.check(name, getattr(self, name))
+        Number(0, self.train_characters // 2, whole=True).check("aside", self.training.aside)
         _CHARACTERS.check("vocabulary_size", self.model.vocabulary_size)
         if not _DEVICE.fullmatch(self.device):
             raise ValueError(f"device {self.device!r}")

@@ -1,4 +1,4 @@
-"""How sure a model may be of itself: a temperature, fitted on text that it does not learn.
+"""How sure a model may be of itself: a temperature, fitted on text that it has not learned.
 
 A network that has read a text once or twice is too sure, and far too sure where the text goes on as
 something else. Guo et al. 2017, "On Calibration of Modern Neural Networks", divide its logits z by
@@ -15,6 +15,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from textgen.errors import CheckpointError
+from textgen.store.archive import OTHER_FILE
+
 FITTED = 4096  # characters that a temperature is fitted on, spread evenly over, or documents of
 ASIDE = 8192  # characters that are kept aside, at most;
 SHARE = 50  # they are one in so many of the training text,
@@ -25,7 +28,7 @@ SURE = (0.25, 4.0)  # 1 / T, from and to
 
 
 def kept_aside(size: int, vocabulary_size: int) -> int:
-    """How many characters of a training text of `size` are not learned."""
+    """How many characters of a training text of `size` are kept aside: see `late`."""
     most = min(ASIDE, size // SHARE, CELLS // vocabulary_size)
     return most if most >= FEWEST else 0
 
@@ -47,6 +50,15 @@ def sharpness(predictions: Iterable[tuple[Tensor, Tensor]]) -> float:
         if abs(found - before) < 1e-4:
             break
     return found
+
+
+def check_sharpness(*kept: float) -> None:
+    """Raise CheckpointError for a 1 / T that a checkpoint cannot have; 0 stands for none."""
+    for found in kept:
+        if found and not SURE[0] <= found <= SURE[1]:
+            expected = f"0, or {SURE[0]:g} to {SURE[1]:g}"
+            what = f"the checkpoint's temperature/sharpness is {found:g}, expected {expected}"
+            raise CheckpointError(what, OTHER_FILE)
 
 
 def sharpen(head: nn.Linear, by: float) -> None:

@@ -30,7 +30,7 @@ class Judged:
         self._aside, self._end = aside, end
         self._average = self._copied() if config.average else None
         self._fitted = -1, 1.0  # the step at which a temperature was fitted last, 1 / temperature
-        self.settled: float | None = None  # 1 / temperature, once what was kept aside is learned
+        self.settled: float | None = None  # 1 / temperature, when `aside` was about to be learned
 
     @property
     def averaged(self) -> bool:

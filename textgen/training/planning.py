@@ -22,7 +22,7 @@ from textgen.text.corpus import Corpus
 from textgen.training import speed
 from textgen.training.batching import DECAYING, fastest, first_trial, peak
 from textgen.training.calibration import kept_aside
-from textgen.training.late import late_streams
+from textgen.training.late import has_learned, late_streams
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import READ_PER_PARAMETER, regularisation
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
@@ -99,7 +99,6 @@ def plan(
         floor=FLOOR,
         average=AVERAGE,
         aside=aside,
-        late=late_streams(aside, size, steps, trial.batch_size, per_step),
         lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), share, tuning=tuning)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
@@ -107,6 +106,7 @@ def plan(
         sample_every=_or(choices.sample_every, eval_every * (2 if steps > 2 * eval_every else 1)),
         precision=trial.precision,
     )
+    training = replace(training, late=late_streams(training, corpus))
     dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
     model = replace(shape, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, (*notices, *said), chosen=choices.chosen, time=choices.time)
@@ -149,19 +149,20 @@ def extended(
         before if name in record.chosen else max(before, then)
         for name, before, then in zip(names, now, planned, strict=True)
     )
-    chosen, aside = "eval_every" in record.chosen, training.aside
-    late = late_streams(aside, size, steps, training.batch_size, per_step)
+    chosen = "eval_every" in record.chosen
     training = replace(
         training,
         steps=steps,
-        late=late if training.late else 0,
         segment_start=record.step,
         segment_progress=record.step / steps,
         weight_decay=decay if training.optimizer in DECAYING else training.weight_decay,
         eval_every=training.eval_every
         if chosen
-        else evaluation_interval(more, per_step, corpus, aside),
+        else evaluation_interval(more, per_step, corpus, training.aside),
     )
+    if training.late:
+        learned = has_learned(record.step, record.training)
+        training = replace(training, late=late_streams(training, corpus, learned=learned))
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, notices, chosen=record.chosen, time=budget.time)
 

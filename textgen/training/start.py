@@ -18,6 +18,7 @@ from textgen.text.corpus import Progress, read_corpus
 from textgen.training import tuning
 from textgen.training.arrays import Arrays
 from textgen.training.first import first_network
+from textgen.training.late import has_learned
 from textgen.training.loop import Loop
 from textgen.training.planning import extended, plan
 from textgen.training.ranks import join
@@ -110,7 +111,8 @@ def resume(
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     if record.kind == "best":
-        learner.restart(arrays["model"], record.step)
+        learned = has_learned(record.step, record.training)
+        learner.restart(arrays["model"], record.step, learned=learned)
     else:
         learner.restore(arrays, record.step)
     loop = Loop(run, corpus, corpus_config, planned, learner, began=began, threads=threads)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from textgen.model.network import CharModel, State
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.corpus import Corpus
 from textgen.training.arrays import Arrays, array_of, check_arrays
+from textgen.training.calibration import check_sharpness
 from textgen.training.judged import Judged
 from textgen.training.late import Late, is_late
 from textgen.training.mixed import streams_over
@@ -27,7 +27,7 @@ from textgen.training.optimizers import first_moments, moments_of, optimizer_of,
 from textgen.training.ranks import Alone
 from textgen.training.schedule import learning_rate
 from textgen.training.soap import Soap
-from textgen.training.streams import ALL, Chunk
+from textgen.training.streams import ALL, Chunk, in_turn
 
 AGREED = 64  # steps after which ranks, which may round differently, begin from equal weights
 
@@ -125,11 +125,11 @@ class Learner:
     def _read(self) -> Chunk:
         part = ALL if self._reads_all else self._part
         read = self.streams.chunk(self.step, part)
-        if self._late is None or not is_late(self.step, self.config):
-            self._judged.settled = None
+        begins = self._judged.settled is None
+        if self._late is None or (begins and not is_late(self.step, self.config)):
             return read
         self._judged.settle(self.step)
-        return self._late.into(read, self.step, part)
+        return self._late.into(read, self.step, part, fresh=begins)
 
     def _out_of_memory(self) -> OutOfMemory:
         config = self.config
@@ -160,7 +160,7 @@ class Learner:
         state, size = self.state.zeroed(fresh), self.config.batch_size * self.config.bptt
         masks = self.network.masks(self.config.batch_size, self.generator).of(self._part)
         total = torch.zeros((), device=self.device)
-        groups = self._in_turn(len(fresh))
+        groups = in_turn(self.config.accumulate, len(fresh))
         for some in groups:
             goals = targets[:, some]
             given = inputs[:, some], goals, state.of(some), masks.of(some), self.generator
@@ -178,12 +178,6 @@ class Learner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss
-
-    def _in_turn(self, streams: int) -> list[slice]:
-        """The groups of streams that are computed one after the other, of about equal size."""
-        count = min(self.config.accumulate, streams)
-        ends = [number * streams // count for number in range(count + 1)]
-        return [slice(*pair) for pair in pairwise(ends)]
 
     def _scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
@@ -251,7 +245,7 @@ class Learner:
             "state": dict(state.parts),
             "scaler": self.scaler.state_dict(),
             "losses": losses,
-            "temperature": {"settled": self._judged.settled or 0.0} if self._late else {},
+            "temperature": {"sharpness": self._judged.settled or 0.0} if self._late else {},
         }
 
     def restore(self, arrays: Arrays, step: int) -> None:
@@ -261,6 +255,7 @@ class Learner:
         begun = step and arrays["optimizer"]
         expected["optimizer"] = first_moments(self.optimizer, self.config) if begun else {}
         check_arrays(arrays, expected)
+        check_sharpness(*map(float, arrays["temperature"].values()))
         self.take_up(arrays, step)
 
     def take_up(self, arrays: Arrays, step: int) -> None:
@@ -272,7 +267,7 @@ class Learner:
         self.network.load_state_dict(tensors["live" if self._judged.averaged else "model"])
         self._judged.take_up(tensors["model"])
         if self._late:
-            self._judged.settled = float(tensors["temperature"]["settled"]) or None
+            self._judged.settled = float(tensors["temperature"]["sharpness"]) or None
         take_up_moments(self.optimizer, tensors["optimizer"])
         self.state.copy_(State(tensors["state"]).of(self._part))
         if arrays["scaler"]:
@@ -282,11 +277,15 @@ class Learner:
         self.grad_norm = tensors["losses"]["grad_norm"].to(self.device)
         self.step = step
 
-    def restart(self, weights: dict[str, NDArray], step: int) -> None:
-        """Go on from weights alone, as after `step` steps: without moments, from zero state."""
+    def restart(self, weights: dict[str, NDArray], step: int, *, learned: bool = False) -> None:
+        """Go on from weights alone, as after `step` steps: without moments, from zero state.
+
+        learned: whether they have learned what was kept aside; no temperature is fitted then.
+        """
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         self.network.load_state_dict(tensors)
         self._judged.take_up(tensors)
+        self._judged.settled = 1.0 if learned else None
         self.step = step
 
 

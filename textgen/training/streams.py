@@ -12,6 +12,7 @@ Arc on the Circumference of a Circle").
 """
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -99,6 +100,12 @@ class Streams:
             fresh |= self._turns(step)[1] == 0
         coin = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
         return Chunk(window, (fresh | (coin.random(len(positions)) < RESETS))[part])
+
+
+def in_turn(groups: int, streams: int) -> list[slice]:
+    """The groups of streams that are computed one after the other, of about equal size."""
+    count = min(groups, streams)
+    return [slice(*pair) for pair in pairwise(n * streams // count for n in range(count + 1))]
 
 
 def fibonacci(count: float) -> tuple[int, int]:
