@@ -70,9 +70,8 @@ class Judged:
 
     def settle(self, step: int) -> None:
         """Keep the temperature of the weights after `step` steps for all that follow."""
-        if self.settled is None:
-            with self.applied(step):
-                self.settled = self._fitted[1]
+        with self.applied(step):
+            self.settled = self._fitted[1]
 
     def _sharpness(self, step: int) -> float:
         """1 / temperature for the weights after `step` steps, which the network has to have."""

@@ -18,11 +18,10 @@ class MixedStreams:
         self, ids: NDArray, mixed: NDArray, config: TrainingConfig, end: int | None
     ) -> None:
         size = config.batch_size
-        of_mixed = max(1, min(size - 1, round(config.keep_mixing * size)))
-        self._size, self._own = size, size - of_mixed
+        self._size, self._own = size, own_streams(config)
         self._parts = [
             some_streams(part, streams, config, end)
-            for part, streams in ((ids, size - of_mixed), (mixed, of_mixed))
+            for part, streams in ((ids, self._own), (mixed, size - self._own))
         ]
 
     def chunk(self, step: int, part: slice = ALL) -> Chunk:
@@ -32,6 +31,14 @@ class MixedStreams:
         parts = zip(self._parts, ends - [[0], [self._own]], strict=True)
         windows, fresh = zip(*(of.chunk(step, slice(*some)) for of, some in parts), strict=True)
         return Chunk(np.concatenate(windows, axis=1), np.concatenate(fresh))
+
+
+def own_streams(config: TrainingConfig) -> int:
+    """How many streams read the run's own text."""
+    size = config.batch_size
+    if not config.keep_mixing:
+        return size
+    return size - max(1, min(size - 1, round(config.keep_mixing * size)))
 
 
 def streams_over(

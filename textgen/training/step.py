@@ -128,7 +128,8 @@ class Learner:
         begins = self._judged.settled is None
         if self._late is None or (begins and not is_late(self.step, self.config)):
             return read
-        self._judged.settle(self.step)
+        if begins:
+            self._judged.settle(self.step)
         return self._late.into(read, self.step, part, fresh=begins)
 
     def _out_of_memory(self) -> OutOfMemory:
