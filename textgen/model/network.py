@@ -114,7 +114,7 @@ class CharModel(nn.Module):
         Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices Glorot-uniform (Glorot
         & Bengio 2010), gate by gate; the head's biases are the characters' log-frequencies. Of each
         layer a quarter of the units remembers for longer from the start: the gate that keeps their
-        state (forget; of a GRU update) has a bias of 2. All other biases are 0. docs/recipe.md has
+        state (forget; of a GRU update) has a bias of 2. All other biases are 0. docs/trials.md has
         what that is worth.
         """
         nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)

@@ -1,6 +1,6 @@
 """How many streams are read side by side, and the learning rate that goes with their number.
 
-The numbers come from the measurements in docs/recipe.md.
+The numbers come from the measurements in docs/trials.md.
 """
 
 from dataclasses import replace

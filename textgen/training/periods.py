@@ -1,7 +1,7 @@
 """Whether a text repeats at one distance, as tables, tunes and data do, and prose does not.
 
 Where it does, half as many streams that read twice as many characters in a step learn more, for the
-gradient spans a period more. The numbers come from the measurements in docs/recipe.md.
+gradient spans a period more. The numbers come from the measurements in docs/trials.md.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """What a person did not choose is chosen here: from the text's size, the budget and the machine.
 
-The numbers come from the measurements in docs/recipe.md.
+The numbers come from the measurements in docs/trials.md.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Dropout and decay, by how often a text is read.
 
-The numbers come from the measurements in docs/recipe.md.
+The numbers come from the measurements in docs/trials.md.
 """
 
 import math
