@@ -18,7 +18,7 @@ from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 FURTHER = (32, 64)  # the same for a text with long periods, and for any in a run of MANY steps
-MANY = 2500
+MANY = 3000
 DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 # rate at a width of 160
 PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.014, "sgd": 3.0}
