@@ -15,7 +15,7 @@ from textgen.errors import OutOfMemory, UsageError
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import batching, planning, speed
-from textgen.training.batching import first_trial, further
+from textgen.training.batching import first_trial
 from textgen.training.planning import plan
 from textgen.training.speed import Trial, measure
 
@@ -234,32 +234,6 @@ def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> Non
     assert planned(lines) == planned(plain, batch_size=32, bptt=64) == (32, 64, 0.014)
     assert planned(lines, bptt=32) == (64, 32, 0.018)
     assert planned(lines, batch_size=64) == (64, 64, 0.018)
-
-
-@pytest.mark.usefixtures("machine")
-def test_in_many_steps_fewer_streams_read_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So they do by any budget, at the lower rate that is best for so many streams."""
-    monkeypatch.setattr(batching, "MANY", 100)
-
-    def planned(size: int = 10**5, **chosen: float) -> tuple[int, int, float]:
-        choices = Choices(hidden=(8,), **chosen)  # type: ignore[arg-type]
-        training = plan(choices, corpus(size), CPU, time.monotonic()).training
-        return training.batch_size, training.bptt, training.lr
-
-    assert planned(steps=99) == planned(epochs=99 * 2048 / 10**5) == (64, 32, 0.018)
-    assert planned(steps=100) == planned(epochs=100 * 2048 / 10**5) == (32, 64, 0.014)
-    assert planned(time=600) == (32, 64, 0.014)
-    assert planned(steps=100, lr=0.007) == (32, 64, 0.007)
-    assert planned(steps=100, batch_size=64) == planned(steps=100, bptt=32) == (64, 32, 0.018)
-    assert planned(300, steps=100) == planned(300, steps=99)  # it cannot fill the usual step
-
-
-def test_documents_and_a_gpu_have_their_own_number_of_streams_in_many_steps() -> None:
-    trial, *_ = first_trial(Choices(), corpus(10**5), CPU)
-    longer = further(trial, 10**6, Choices())
-    assert (longer.batch_size, longer.bptt) == (32, 64)
-    for other in (replace(trial, device=torch.device("cuda")), replace(trial, filled=0.9)):
-        assert further(other, 10**6, Choices()) == other
 
 
 def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:

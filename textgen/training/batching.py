@@ -17,8 +17,7 @@ from textgen.training.speed import Trial, measure
 from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
-FURTHER = (32, 64)  # the same for a text with long periods, and for any in a run of MANY steps
-MANY = 3000
+PERIODIC = (32, 64)  # the same for a text with long periods
 DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 # rate at a width of 160
 PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.014, "sgd": 3.0}
@@ -49,7 +48,7 @@ def first_trial(
     size = len(corpus.train)
     usual = document_streams.streams_for(corpus) if corpus.documents else USUAL
     far = not corpus.documents and choices.bptt is None and periodic(corpus.train)
-    streams, bptt = FURTHER if far else usual
+    streams, bptt = PERIODIC if far else usual
     wanted = choices.batch_size or streams, choices.bptt or bptt
     streams, bptt = fit(*wanted, size)
     notices = []
@@ -61,19 +60,6 @@ def first_trial(
     trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
     return trial, fit(*usual, size)[0], notices
-
-
-def further(trial: Trial, steps: int, choices: Choices) -> Trial:
-    """The trial of a run of so many steps: where they are many, fewer streams that read further.
-
-    On a GPU the streams are as many as suit it.
-    """
-    chosen = choices.batch_size is not None or choices.bptt is not None
-    usual = (trial.batch_size, trial.bptt) == USUAL and trial.filled is None
-    if steps < MANY or chosen or not usual or trial.device.type != "cpu":
-        return trial
-    streams, bptt = FURTHER
-    return replace(trial, batch_size=streams, bptt=bptt)
 
 
 def fastest(model: ModelConfig, trial: Trial, *, chosen: bool) -> tuple[Trial, float, list[str]]:

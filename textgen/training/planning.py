@@ -20,7 +20,7 @@ from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import DECAYING, fastest, first_trial, further, peak
+from textgen.training.batching import DECAYING, fastest, first_trial, peak
 from textgen.training.calibration import kept_aside
 from textgen.training.late import has_learned, late_streams
 from textgen.training.memory import check_memory
@@ -71,15 +71,17 @@ def plan(
     if choices.precision != "auto":
         check_precision(choices.precision, device)
     first, usual, notices = first_trial(choices, corpus, device)
+    settle = _expected if choices.time is None else _measured
     shape_of: Shape = partial(_shape, choices, len(corpus.vocabulary))
     if base is not None:
         choices, shape_of = replace(choices, hidden=base.hidden), partial(_same, base)
     check_memory(
         shape_of(1, min(WIDTHS)), first.batch_size * first.bptt // first.accumulate, device
     )
-    (shape, trial, rate, said), steps = _settled(shape_of, first, choices, began)
+    shape, trial, rate, said = settle(shape_of, first, choices)
 
     size, per_step = trial.size, trial.chars_per_step
+    steps = steps_of(choices, per_step, size, rate, began)
     share, tuning = trial.batch_size / usual, base is not None
     counts = shape.parameters, steps * per_step, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
@@ -200,16 +202,6 @@ def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
 
 # Shape, batch and precision, characters per second if measured, and what to report.
 Settled = tuple[ModelConfig, Trial, float | None, list[str]]
-
-
-def _settled(shape: Shape, first: Trial, choices: Choices, began: float) -> tuple[Settled, int]:
-    """What is settled, and how many steps; where they are many, streams read further in each."""
-    settle = _expected if choices.time is None else _measured
-    found = settle(shape, first, choices)
-    _, trial, rate, _ = found
-    steps = steps_of(choices, trial.chars_per_step, trial.size, rate, began)
-    reaching = further(first, steps, choices)
-    return (found, steps) if reaching == first else _settled(shape, reaching, choices, began)
 
 
 def _expected(shape: Shape, trial: Trial, _: Choices) -> Settled:
