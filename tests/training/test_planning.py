@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,9 +232,35 @@ def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> Non
         return training.batch_size, training.bptt, training.lr
 
     assert planned(plain) == (64, 32, 0.018)
-    assert planned(lines) == planned(plain, batch_size=32, bptt=64) == (32, 64, 0.014)
+    assert planned(lines) == planned(lines, batch_size=32, bptt=64) == (32, 64, 0.014)
     assert planned(lines, bptt=32) == (64, 32, 0.018)
     assert planned(lines, batch_size=64) == (64, 64, 0.018)
+    # in longer chunks a text without a period bears a higher rate
+    assert planned(plain, bptt=64) == planned(plain, batch_size=64, bptt=64) == (64, 64, 0.029)
+    assert planned(plain, bptt=128) == (64, 128, 0.029)
+    assert planned(plain, bptt=16) == (64, 16, 0.018)
+
+
+@pytest.mark.usefixtures("machine")
+def test_in_a_long_run_chunks_are_twice_as_long() -> None:
+    """By the characters that will be read, not by a clock, where passes are given."""
+    ids = np.random.default_rng(0).integers(1, 8, 10**5, dtype=np.uint8)
+    plain = Corpus(ids, ids[:9999], Vocabulary("char", "abcdefgh"), "")
+    lines = replace(plain, train=np.where(np.arange(10**5) % 45 > 1, ids, 0).astype(np.uint8))
+
+    def planned(corpus: Corpus, **chosen: Any) -> tuple[int, int, float]:
+        choices = Choices(hidden=(8,), **chosen)
+        training = plan(choices, corpus, CPU, time.monotonic()).training
+        return training.batch_size, training.bptt, training.lr
+
+    assert planned(plain, epochs=5.9) == planned(plain, time=0.001) == (64, 32, 0.018)
+    assert planned(plain, epochs=6) == planned(plain, time=9) == (64, 64, 0.029)
+    assert planned(lines, epochs=5.9) == planned(lines, time=0.001) == (32, 64, 0.014)
+    assert planned(lines, epochs=6) == planned(lines, time=9) == (32, 128, 0.014)
+    for chosen in ({"batch_size": 64}, {"bptt": 32}, {"optimizer": "adamw"}):
+        assert planned(plain, epochs=6, **chosen) == (64, 32, 0.018)
+    assert planned(plain, steps=999) == (64, 32, 0.018)
+    assert planned(corpus(4000), epochs=999) == (64, 32, 0.018)  # a step is no more than a pass
 
 
 def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:

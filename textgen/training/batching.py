@@ -18,37 +18,43 @@ from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 PERIODIC = (32, 64)  # the same for a text with long periods
+MANY = 600_000  # characters read in a run, from which on chunks are twice as long
 DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 # rate at a width of 160
 PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.014, "sgd": 3.0}
 TUNING_RATE = 0.3  # of it, where the weights are there already
 POWER = 0.4  # of the streams' number, with which the best learning rate grows
 REACH = (0.25, 16)  # of the usual number: where that was measured
+LENGTH_POWER = 0.68  # the same of the chunks' length, from the usual one to twice that
 EACH = 4096  # characters of the text for each stream, at least
 CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
 
 
-def peak(optimizer: str, width: int, share: float = 1.0, *, tuning: bool = False) -> float:
+def peak(
+    optimizer: str, width: int, share: float = 1.0, length: float = 1.0, *, tuning: bool = False
+) -> float:
     """The peak learning rate: what is best at a width of 160, falling with its square root.
 
-    share: the streams by their usual number; tuning: whether the weights are there already.
+    share, length: the streams and the characters of a chunk, each by the usual number; tuning:
+    whether the weights are there already.
     """
     rate = PEAK[optimizer] * min(1.0, 160 / width) ** 0.5 * (TUNING_RATE if tuning else 1.0)
     least, most = REACH
-    return float(f"{rate * min(most, max(least, share)) ** POWER:.2g}")
+    rate *= min(most, max(least, share)) ** POWER * min(2.0, max(1.0, length)) ** LENGTH_POWER
+    return float(f"{rate:.2g}")
 
 
 def first_trial(
     choices: Choices, corpus: Corpus, device: torch.device
-) -> tuple[Trial, int, list[str]]:
-    """Steps as chosen or usual, as large as the text can fill; usual streams; what to report.
+) -> tuple[Trial, tuple[int, int], list[str]]:
+    """Steps as chosen or usual, as large as the text can fill; what is usual; what to report.
 
-    The usual streams are those that the learning rate is meant for, see `peak`.
+    Usual are the streams and the length of a chunk that the learning rate is meant for, see `peak`.
     """
     size = len(corpus.train)
     usual = document_streams.streams_for(corpus) if corpus.documents else USUAL
-    far = not corpus.documents and choices.bptt is None and periodic(corpus.train)
-    streams, bptt = PERIODIC if far else usual
+    repeats = not corpus.documents and periodic(corpus.train)
+    streams, bptt = PERIODIC if repeats and choices.bptt is None else usual
     wanted = choices.batch_size or streams, choices.bptt or bptt
     streams, bptt = fit(*wanted, size)
     notices = []
@@ -59,7 +65,21 @@ def first_trial(
     optimizer = choices.optimizer or ("soap" if device.type == "cpu" else "adamw")
     trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
-    return trial, fit(*usual, size)[0], notices
+    usual = fit(*usual, size)
+    return trial, (usual[0], 2 * PERIODIC[1]) if repeats else usual, notices
+
+
+def lengthened(choices: Choices, trial: Trial, characters: float) -> Trial:
+    """The trial with chunks twice as long where a run reads so many characters that this pays.
+
+    It was measured with SOAP, so on a CPU. A step costs less for each character then, and there are
+    still enough of them.
+    """
+    usual = choices.batch_size is None and choices.bptt is None and trial.filled is None
+    longer = replace(trial, bptt=2 * trial.bptt)
+    fits = longer.chars_per_step <= trial.size
+    pays = characters >= MANY and trial.optimizer == "soap" and trial.device.type == "cpu"
+    return longer if usual and fits and pays else trial
 
 
 def fastest(model: ModelConfig, trial: Trial, *, chosen: bool) -> tuple[Trial, float, list[str]]:

@@ -20,7 +20,7 @@ from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import DECAYING, fastest, first_trial, peak
+from textgen.training.batching import DECAYING, fastest, first_trial, lengthened, peak
 from textgen.training.calibration import kept_aside
 from textgen.training.late import has_learned, late_streams
 from textgen.training.memory import check_memory
@@ -82,7 +82,7 @@ def plan(
 
     size, per_step = trial.size, trial.chars_per_step
     steps = steps_of(choices, per_step, size, rate, began)
-    share, tuning = trial.batch_size / usual, base is not None
+    shares, tuning = (trial.batch_size / usual[0], trial.bptt / usual[1]), base is not None
     counts = shape.parameters, steps * per_step, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
     aside = kept_aside(size, shape.vocabulary_size)
@@ -99,7 +99,7 @@ def plan(
         floor=FLOOR,
         average=AVERAGE,
         aside=aside,
-        lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), share, tuning=tuning)),
+        lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), *shares, tuning=tuning)),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
         eval_every=eval_every,
@@ -204,7 +204,7 @@ def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
 Settled = tuple[ModelConfig, Trial, float | None, list[str]]
 
 
-def _expected(shape: Shape, trial: Trial, _: Choices) -> Settled:
+def _expected(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     """By sizes alone, and torch's threads set by them."""
     most = PARAMETERS_PER_CHARACTER * trial.size
     model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _learnable(s) <= most)
@@ -213,6 +213,7 @@ def _expected(shape: Shape, trial: Trial, _: Choices) -> Settled:
         torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
     if precision == "auto":
         precision = speed.expected_precision(width, trial.device)
+    trial = lengthened(choices, trial, (choices.epochs or 0) * trial.size)
     return model, replace(trial, precision=precision), None, []
 
 
@@ -222,24 +223,24 @@ def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     On a GPU the number of streams as well: that which suits the single layer decides on the width,
     and then that which suits the network is taken. On a CPU more of them gain next to nothing.
     """
-    model, first, gpu = shape(DEPTHS[0][0], TRIED), trial, trial.device.type == "cuda"
+    tried, first, gpu = shape(DEPTHS[0][0], TRIED), trial, trial.device.type == "cuda"
     candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
     if gpu:
         trial = replace(trial, precision=candidates[0])
-        trial, *_ = fastest(speed.layer_of(model), trial, chosen=choices.batch_size is not None)
-    costs = {p: layer_seconds(model, replace(trial, precision=p)) for p in candidates}
+        trial, *_ = fastest(speed.layer_of(tried), trial, chosen=choices.batch_size is not None)
+    costs = {p: layer_seconds(tried, replace(trial, precision=p)) for p in candidates}
     precision = min(costs, key=lambda p: costs[p] * (1.0 if p == candidates[0] else 1.1))
     trial, cost = replace(trial, precision=precision), costs[precision]
     while trial.device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
         torch.set_num_threads(threads // 2)
-        halved = layer_seconds(model, trial)
+        halved = layer_seconds(tried, trial)
         if halved > cost / 1.1:
             torch.set_num_threads(threads)
             break
         cost = halved
-    costs_of = measured_cost(model, trial, cost)
-    if choices.hidden is None and choices.time is not None:
-        seconds = TRAINING_SHARE * choices.time
+    costs_of = measured_cost(tried, trial, cost)
+    model, seconds = tried, TRAINING_SHARE * (choices.time or 0.0)
+    if choices.hidden is None:
 
         def fits(model: ModelConfig) -> bool:
             enough = READ_PER_PARAMETER * _learnable(model) <= seconds / costs_of(model)
@@ -249,7 +250,11 @@ def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     if gpu:
         first = replace(first, precision=precision)
         return model, *fastest(model, first, chosen=choices.batch_size is not None)
-    return model, trial, 1 / costs_of(model), []
+    rate = 1 / costs_of(model)
+    longer = lengthened(choices, trial, seconds * rate)
+    if longer != trial:
+        rate *= cost / layer_seconds(tried, longer)
+    return model, longer, rate, []
 
 
 def _learnable(model: ModelConfig) -> int:
