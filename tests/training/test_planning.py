@@ -253,12 +253,12 @@ def test_in_a_long_run_chunks_are_twice_as_long() -> None:
         training = plan(choices, corpus, CPU, time.monotonic()).training
         return training.batch_size, training.bptt, training.lr
 
-    assert planned(plain, epochs=5.9) == planned(plain, time=0.001) == (64, 32, 0.018)
-    assert planned(plain, epochs=6) == planned(plain, time=9) == (64, 64, 0.029)
-    assert planned(lines, epochs=5.9) == planned(lines, time=0.001) == (32, 64, 0.014)
-    assert planned(lines, epochs=6) == planned(lines, time=9) == (32, 128, 0.014)
-    for chosen in ({"batch_size": 64}, {"bptt": 32}, {"optimizer": "adamw"}):
-        assert planned(plain, epochs=6, **chosen) == (64, 32, 0.018)
+    assert planned(plain, epochs=3.9) == planned(plain, time=0.001) == (64, 32, 0.018)
+    assert planned(plain, epochs=4) == planned(plain, time=9) == (64, 64, 0.029)
+    assert planned(lines, epochs=19) == planned(lines, time=0.001) == (32, 64, 0.014)
+    assert planned(lines, epochs=20) == planned(lines, time=9) == (32, 128, 0.014)
+    for chosen in ({"batch_size": 64}, {"bptt": 32}, {"optimizer": "adamw"}, {"cell": "gru"}):
+        assert planned(plain, epochs=4, **chosen) == (64, 32, 0.018)
     assert planned(plain, steps=999) == (64, 32, 0.018)
     assert planned(corpus(4000), epochs=999) == (64, 32, 0.018)  # a step is no more than a pass
 

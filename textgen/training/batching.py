@@ -3,6 +3,7 @@
 The numbers come from the measurements in docs/trials.md.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -18,7 +19,8 @@ from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 PERIODIC = (32, 64)  # the same for a text with long periods
-MANY = 600_000  # characters read in a run, from which on chunks are twice as long
+# from so many characters of a run on each stream reads twice as many in a step
+MANY = {USUAL: 400_000, PERIODIC: 2_000_000}
 DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 # rate at a width of 160
 PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.014, "sgd": 3.0}
@@ -70,16 +72,16 @@ def first_trial(
 
 
 def lengthened(choices: Choices, trial: Trial, characters: float) -> Trial:
-    """The trial with chunks twice as long where a run reads so many characters that this pays.
+    """The trial with chunks twice as long, if a run of so many characters gains by it.
 
-    It was measured with SOAP, so on a CPU. A step costs less for each character then, and there are
-    still enough of them.
+    It was measured for LSTMs with SOAP on a CPU. A step costs less for each character then, and in
+    a long run there are enough of them.
     """
     usual = choices.batch_size is None and choices.bptt is None and trial.filled is None
+    measured = choices.cell == "lstm" and trial.optimizer == "soap" and trial.device.type == "cpu"
+    pays = characters >= MANY.get((trial.batch_size, trial.bptt), math.inf)
     longer = replace(trial, bptt=2 * trial.bptt)
-    fits = longer.chars_per_step <= trial.size
-    pays = characters >= MANY and trial.optimizer == "soap" and trial.device.type == "cpu"
-    return longer if usual and fits and pays else trial
+    return longer if usual and measured and pays and longer.chars_per_step <= trial.size else trial
 
 
 def fastest(model: ModelConfig, trial: Trial, *, chosen: bool) -> tuple[Trial, float, list[str]]:
