@@ -74,10 +74,13 @@ def test_a_batch_that_was_chosen_stays_and_is_computed_in_groups(
             fastest(MODEL, TRIAL, chosen=chosen)
 
 
-def test_the_rate_follows_the_number_of_streams_within_what_was_measured() -> None:
+def test_the_rate_follows_the_number_of_streams_and_the_chunk_within_what_was_measured() -> None:
     usual = peak("adamw", 128)
     assert peak("adamw", 128, 1.0) == usual == 0.018
     assert peak("adamw", 128, 4.0) == pytest.approx(usual * 4**POWER, rel=0.05)
     assert peak("adamw", 128, 0.25) == pytest.approx(usual * 0.25**POWER, rel=0.05)
     assert peak("adamw", 128, 16.0) == peak("adamw", 128, 1000.0)
+    assert peak("soap", 128, length=2.0) == peak("soap", 128, length=9.0) == 0.029
+    assert peak("soap", 128, length=1.5) == pytest.approx(usual * 1.5**0.68, rel=0.05)
+    assert peak("soap", 128, length=0.5) == usual
     assert peak("adamw", 640) == pytest.approx(usual / 2)

@@ -19,7 +19,7 @@ from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 PERIODIC = (32, 64)  # the same for a text with long periods
-# from so many characters of a run on each stream reads twice as many in a step
+# characters of a whole run, from which on each stream reads twice as many in a step
 MANY = {USUAL: 400_000, PERIODIC: 2_000_000}
 DECAYING = ("soap", "adamw")  # optimizers for which a weight decay is planned
 # rate at a width of 160
@@ -27,7 +27,7 @@ PEAK = {"soap": 0.018, "adamw": 0.018, "adam": 0.018, "rmsprop": 0.014, "sgd": 3
 TUNING_RATE = 0.3  # of it, where the weights are there already
 POWER = 0.4  # of the streams' number, with which the best learning rate grows
 REACH = (0.25, 16)  # of the usual number: where that was measured
-LENGTH_POWER = 0.68  # the same of the chunks' length, from the usual one to twice that
+LENGTH_POWER = 0.68  # the same of a chunk's length, from the usual one to twice that
 EACH = 4096  # characters of the text for each stream, at least
 CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
 
@@ -51,7 +51,8 @@ def first_trial(
 ) -> tuple[Trial, tuple[int, int], list[str]]:
     """Steps as chosen or usual, as large as the text can fill; what is usual; what to report.
 
-    Usual are the streams and the length of a chunk that the learning rate is meant for, see `peak`.
+    Usual are the streams and the length of a chunk that the learning rate is meant for, see `peak`;
+    with a period it does not grow with that length.
     """
     size = len(corpus.train)
     usual = document_streams.streams_for(corpus) if corpus.documents else USUAL
