@@ -260,6 +260,9 @@ def test_in_a_long_run_chunks_are_twice_as_long() -> None:
     for chosen in ({"batch_size": 64}, {"bptt": 32}, {"optimizer": "adamw"}, {"cell": "gru"}):
         assert planned(plain, epochs=4, **chosen) == (64, 32, 0.018)
     assert planned(plain, steps=999) == (64, 32, 0.018)
+    gru = model_config(8, cell="gru", hidden=(8,), embedding=8)
+    tuned = plan(Choices(epochs=4), plain, CPU, time.monotonic(), base=gru).training
+    assert (tuned.batch_size, tuned.bptt) == (64, 32)
     assert planned(corpus(4000), epochs=999) == (64, 32, 0.018)  # a step is no more than a pass
 
 

@@ -72,14 +72,14 @@ def first_trial(
     return trial, (usual[0], 2 * PERIODIC[1]) if repeats else usual, notices
 
 
-def lengthened(choices: Choices, trial: Trial, characters: float) -> Trial:
+def lengthened(choices: Choices, model: ModelConfig, trial: Trial, characters: float) -> Trial:
     """The trial with chunks twice as long, if a run of so many characters gains by it.
 
     It was measured for LSTMs with SOAP on a CPU. A step costs less for each character then, and in
     a long run there are enough of them.
     """
     usual = choices.batch_size is None and choices.bptt is None and trial.filled is None
-    measured = choices.cell == "lstm" and trial.optimizer == "soap" and trial.device.type == "cpu"
+    measured = model.cell == "lstm" and trial.optimizer == "soap" and trial.device.type == "cpu"
     pays = characters >= MANY.get((trial.batch_size, trial.bptt), math.inf)
     longer = replace(trial, bptt=2 * trial.bptt)
     return longer if usual and measured and pays and longer.chars_per_step <= trial.size else trial

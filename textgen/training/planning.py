@@ -213,7 +213,7 @@ def _expected(shape: Shape, trial: Trial, choices: Choices) -> Settled:
         torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
     if precision == "auto":
         precision = speed.expected_precision(width, trial.device)
-    trial = lengthened(choices, trial, (choices.epochs or 0) * trial.size)
+    trial = lengthened(choices, model, trial, (choices.epochs or 0) * trial.size)
     return model, replace(trial, precision=precision), None, []
 
 
@@ -251,7 +251,7 @@ def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
         first = replace(first, precision=precision)
         return model, *fastest(model, first, chosen=choices.batch_size is not None)
     rate = 1 / costs_of(model)
-    longer = lengthened(choices, trial, seconds * rate)
+    longer = lengthened(choices, model, trial, seconds * rate)
     if longer != trial:
         rate *= cost / layer_seconds(tried, longer)
     return model, longer, rate, []
