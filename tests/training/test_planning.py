@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -220,16 +221,24 @@ def test_a_batch_of_another_size_has_another_rate() -> None:
     assert plan(chosen, corpus(10**5), CPU, time.monotonic()).training.lr == 0.007
 
 
-def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> None:
-    """And so at a lower rate, unless something else was chosen."""
+def without_and_with_a_period() -> tuple[Corpus, Corpus]:
     ids = np.random.default_rng(0).integers(1, 8, 10**5, dtype=np.uint8)
     plain = Corpus(ids, ids[:9999], Vocabulary("char", "abcdefgh"), "")
-    lines = replace(plain, train=np.where(np.arange(10**5) % 45 > 1, ids, 0).astype(np.uint8))
+    lines = np.where(np.arange(10**5) % 45 > 1, ids, 0).astype(np.uint8)
+    return plain, replace(plain, train=lines)
 
-    def planned(corpus: Corpus, **chosen: int) -> tuple[int, int, float]:
-        choices = Choices(steps=9, hidden=(8,), **chosen)
-        training = plan(choices, corpus, CPU, time.monotonic()).training
-        return training.batch_size, training.bptt, training.lr
+
+def step_of(corpus: Corpus, **chosen: Any) -> tuple[int, int, float]:
+    """Streams, characters of a chunk and learning rate, as planned."""
+    choices = Choices(hidden=(8,), **chosen)
+    training = plan(choices, corpus, CPU, time.monotonic()).training
+    return training.batch_size, training.bptt, training.lr
+
+
+def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> None:
+    """And so at a lower rate, unless something else was chosen."""
+    plain, lines = without_and_with_a_period()
+    planned = partial(step_of, steps=9)
 
     assert planned(plain) == (64, 32, 0.018)
     assert planned(lines) == planned(lines, batch_size=32, bptt=64) == (32, 64, 0.014)
@@ -244,26 +253,19 @@ def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> Non
 @pytest.mark.usefixtures("machine")
 def test_in_a_long_run_chunks_are_twice_as_long() -> None:
     """By the characters that will be read, not by a clock, where passes are given."""
-    ids = np.random.default_rng(0).integers(1, 8, 10**5, dtype=np.uint8)
-    plain = Corpus(ids, ids[:9999], Vocabulary("char", "abcdefgh"), "")
-    lines = replace(plain, train=np.where(np.arange(10**5) % 45 > 1, ids, 0).astype(np.uint8))
+    plain, lines = without_and_with_a_period()
 
-    def planned(corpus: Corpus, **chosen: Any) -> tuple[int, int, float]:
-        choices = Choices(hidden=(8,), **chosen)
-        training = plan(choices, corpus, CPU, time.monotonic()).training
-        return training.batch_size, training.bptt, training.lr
-
-    assert planned(plain, epochs=3.9) == planned(plain, time=0.001) == (64, 32, 0.018)
-    assert planned(plain, epochs=4) == planned(plain, time=9) == (64, 64, 0.029)
-    assert planned(lines, epochs=19) == planned(lines, time=0.001) == (32, 64, 0.014)
-    assert planned(lines, epochs=20) == planned(lines, time=9) == (32, 128, 0.014)
+    assert step_of(plain, epochs=3.9) == step_of(plain, time=0.001) == (64, 32, 0.018)
+    assert step_of(plain, epochs=4) == step_of(plain, time=9) == (64, 64, 0.029)
+    assert step_of(lines, epochs=19) == step_of(lines, time=0.001) == (32, 64, 0.014)
+    assert step_of(lines, epochs=20) == step_of(lines, time=9) == (32, 128, 0.014)
     for chosen in ({"batch_size": 64}, {"bptt": 32}, {"optimizer": "adamw"}, {"cell": "gru"}):
-        assert planned(plain, epochs=4, **chosen) == (64, 32, 0.018)
-    assert planned(plain, steps=999) == (64, 32, 0.018)
+        assert step_of(plain, epochs=4, **chosen) == (64, 32, 0.018)
+    assert step_of(plain, steps=999) == (64, 32, 0.018)
     gru = model_config(8, cell="gru", hidden=(8,), embedding=8)
     tuned = plan(Choices(epochs=4), plain, CPU, time.monotonic(), base=gru).training
     assert (tuned.batch_size, tuned.bptt) == (64, 32)
-    assert planned(corpus(4000), epochs=999) == (64, 32, 0.018)  # a step is no more than a pass
+    assert step_of(corpus(4000), epochs=999) == (64, 32, 0.018)  # a step is no more than a pass
 
 
 def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
