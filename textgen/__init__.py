@@ -60,7 +60,7 @@ def train(
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
-    from contextlib import ExitStack
+    from contextlib import ExitStack, closing
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
@@ -97,7 +97,11 @@ def train(
             validation = absolute[-1] if held_out else None
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], validation)
             loop = start.begin(target, corpus, chosen, began, base=base_header, progress=progress)
-        yield from [loop.planned()] if dry_run else loop.events()
+            events = stack.enter_context(closing(loop.events()))
+            first = loop.planned() if dry_run else next(events)  # it has the run's lock by now
+        yield first
+        if not dry_run:
+            yield from events
 
 
 def resume(

@@ -5,13 +5,15 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SMALL, prose
 
 import textgen
-from textgen.errors import CorpusError
+from textgen.errors import CorpusError, RunError
 from textgen.store.checkpoint import read_header
+from textgen.store.lock import Lock
 from textgen.text import pipes
 
 TEXT = prose(3000)
@@ -42,6 +44,36 @@ def test_a_run_on_a_pipe_keeps_its_text_and_resumes_from_it(pipe: Path, tmp_path
     assert copy.read_text() == TEXT
     assert read_header(tmp_path / "piped" / "last.safetensors").record.corpus.files == (str(copy),)
     assert list(textgen.resume("piped", checkpoints=tmp_path, steps=5))
+
+
+def test_a_run_is_started_over_without_touching_its_text_until_it_is_saved(
+    pipe: Path, tmp_path: Path
+) -> None:
+    def train(text: str, **more: Any) -> None:
+        writer = fill(pipe, text)
+        try:
+            list(textgen.train(pipe, checkpoints=tmp_path, run="piped", **SMALL | more))
+        finally:
+            writer.join()
+
+    def copies() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "piped").glob("input*"))
+
+    train(TEXT, steps=5)
+    (tmp_path / "piped" / "input-notes.txt").write_text("mine")
+    with pytest.raises(CorpusError, match="5 characters"):
+        train("short", steps=5, overwrite=True)
+    assert copies() == ["input-1.txt", "input-notes.txt"]
+    assert list(textgen.resume("piped", checkpoints=tmp_path, steps=1))
+    lock = Lock(tmp_path / "piped")  # as of a process that trains it
+    with pytest.raises(RunError, match="is being trained"):
+        train(TEXT[::-1], steps=5, overwrite=True)
+    lock.release()
+    assert list(textgen.resume("piped", checkpoints=tmp_path, steps=1))
+
+    train(TEXT[::-1], steps=5, overwrite=True)
+    assert copies() == ["input-2.txt", "input-notes.txt"]
+    assert list(textgen.resume("piped", checkpoints=tmp_path, steps=1))
 
 
 def test_stdin_is_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

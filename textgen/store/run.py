@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # info and ls do not import NumPy
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray]
+
+INPUT = re.compile(r"input-\d+\.txt", re.ASCII)  # a copy of what a pipe gave
 
 
 class Run:
@@ -156,13 +159,27 @@ class Run:
                 self._best_step = record.best.step
             write_file(self.metrics, [_line(e, record.identity).encode() for e in record.history])
             ours = _is_there(self.last) and (self._saved or self._is_ours(self.last, record))
+            inputs = () if ours else self._inputs_before(record)
             write_checkpoint(self.last, record, arrays, self.previous if ours else None)
             if not self._saved:  # what is left of a run that was started over
                 for path in (self.previous, self.best):
                     if _is_there(path) and not self._is_ours(path, record, unreadable=True):
                         path.unlink()
+                for path in inputs:
+                    path.unlink(missing_ok=True)
             self._saved = True
             return notice
+
+    def _inputs_before(self, record: Record) -> list[Path]:
+        """The copies of pipes that the run here before was trained on, and this one is not."""
+        try:
+            before = read_header(self.last).record.corpus
+        except CheckpointError:
+            return []
+        paths = {*before.files, before.val_file or ""}
+        paths -= {*record.corpus.files, record.corpus.val_file or ""}
+        here = Path(os.path.abspath(self.folder))
+        return [p for p in map(Path, paths) if p.parent == here and INPUT.fullmatch(p.name)]
 
     @staticmethod
     def _is_ours(path: Path, record: Record, *, unreadable: bool = False) -> bool:

@@ -4,7 +4,9 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from textgen.errors import CorpusError
 from textgen.text.sources import STDIN, special
@@ -21,7 +23,7 @@ def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
         now = []
         for path in paths:
             if special(path) == "a pipe":
-                path = _copy(path, folder / f"input-{len(made) + 1}.txt")
+                path = _copy(path, folder)
                 made.append(path)
             now.append(path)
         yield now
@@ -34,21 +36,29 @@ def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
         raise
 
 
-def _copy(pipe: Path, target: Path) -> Path:
-    part = target.with_suffix(".part")
+def _copy(pipe: Path, folder: Path) -> Path:
+    """A new file in the folder with all that the pipe gives; what is there stays as it is."""
+    stdin = str(pipe) == STDIN
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stdin = str(pipe) == STDIN
-        with (
-            nullcontext(sys.stdin.buffer) if stdin else open(pipe, "rb") as source,
-            open(part, "wb") as file,
-        ):
-            shutil.copyfileobj(source, file, 1 << 20)
-        part.replace(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _new_file(folder) as file:
+            target = Path(file.name)
+            try:
+                with nullcontext(sys.stdin.buffer) if stdin else open(pipe, "rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
     except OSError as error:
         hint = "make room, or choose another folder with `checkpoints`"
-        what = f"cannot keep what {pipe} gives in {target}: {error.strerror or error}"
+        what = f"cannot keep what {pipe} gives in {folder}: {error.strerror or error}"
         raise CorpusError(what, hint) from None
-    finally:
-        part.unlink(missing_ok=True)
     return target
+
+
+def _new_file(folder: Path) -> BinaryIO:
+    """The first of input-1.txt, input-2.txt, ... that is not there yet, open to be written."""
+    for number in count(1):
+        with suppress(FileExistsError):
+            return open(folder / f"input-{number}.txt", "xb")  # noqa: SIM115
+    raise AssertionError

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -58,7 +58,7 @@ class Loop:
     _setbacks: int = 0
     _since: float = field(default_factory=time.monotonic)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Train to the last step; leave the iterator at any event, and the run is saved.
 
         A run that diverges goes back to its last save, with a lower rate; Diverged when that did
