@@ -11,6 +11,7 @@ from textgen.errors import CheckpointError, RunError, UsageError
 from textgen.store.runs import (
     checkpoint_at,
     find_checkpoint,
+    find_file,
     find_run,
     find_source,
     list_runs,
@@ -42,6 +43,24 @@ def test_a_run_is_found_by_name_by_folder_and_by_file(checkpoints: Path) -> None
     assert find_checkpoint("tunes", checkpoints) == folder / "best.safetensors"
     last = folder / "last.safetensors"
     assert find_checkpoint(str(last), Path("elsewhere")) == last
+
+
+def test_a_file_of_the_same_name_does_not_hide_a_run(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who trains `plays` without an ending has both."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("plays", "x.safetensors"):
+        Path(name).write_text("the text itself")
+    shutil.copytree(checkpoints / "tunes", checkpoints / "x.safetensors")
+    for name in ("plays", "x.safetensors"):
+        assert find_checkpoint(name, checkpoints) == checkpoints / name / "best.safetensors"
+        assert find_source(name, checkpoints) == checkpoints / name / "last.safetensors"
+        assert find_file(name, checkpoints) is None
+        assert find_file(f"./{name}", checkpoints) == find_file(name, folder) == Path(name)
+    assert checkpoint_at(checkpoints / "x.safetensors").name == "best.safetensors"
 
 
 def test_last_stands_in_where_there_is_no_best(checkpoints: Path) -> None:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import textgen
 from textgen.cli.app import app
 from textgen.errors import RunError, TextgenError, UsageError
 from textgen.store.checkpoint import read_header
@@ -72,6 +73,16 @@ def test_the_same_runs_are_the_same_bytes(trained: Path) -> None:
     one = curve(str(trained / "last.safetensors"), trained.parent)
     assert one.name == "tales"
     assert draw([one], ["time"], ".svg") == draw([one], ["time"], ".svg")
+
+
+def test_what_is_drawn_names_no_folder_of_the_machine(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = textgen.load(trained)
+    model.export(tmp_path / "weights.safetensors")
+    assert curve(str(tmp_path / "weights.safetensors"), tmp_path).name == "weights"
+    monkeypatch.chdir(trained)
+    assert curve("last.safetensors", tmp_path).name == "tales"
 
 
 def test_a_name_is_shown_as_it_is(trained: Path) -> None:

@@ -14,7 +14,7 @@ from textgen.errors import quoted
 from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
-from textgen.store.runs import find_run, is_file
+from textgen.store.runs import find_file, find_run
 
 SHAPE = ("cell", "hidden", "embedding", "skip")
 COMMAND = typer.Option("--command", help="The command line that trains it again.")
@@ -27,8 +27,7 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Tell what a checkpoint is: its text, its settings, how far it has come."""
-    path = Path(run) if run and is_file(run) else find_run(run, checkpoints).newest
-    header = read_header(path)
+    header = read_header(find_file(run, checkpoints) or find_run(run, checkpoints).newest)
     record = header.record
     if command:
         if record.training.segment_start:

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from textgen.config import CONTROL
@@ -75,9 +76,8 @@ def find_run(name: str | None, checkpoints: Path) -> Run:
 
 def find_checkpoint(name: str | None, checkpoints: Path) -> Path:
     """The file to sample from: a checkpoint file as it is, else a run's best, else its last."""
-    if name and is_file(name):
-        return checkpoint_at(Path(name))
-    return checkpoint_at(find_run(name, checkpoints).folder)
+    file = find_file(name, checkpoints)
+    return find_run(name, checkpoints).to_sample() if file is None else checkpoint_at(file)
 
 
 def checkpoint_at(path: Path) -> Path:
@@ -85,7 +85,7 @@ def checkpoint_at(path: Path) -> Path:
 
     Raises RunError if best and last are of different runs.
     """
-    if is_file(str(path)):
+    if _is_file(str(path)):
         if not os.path.lexists(path):
             raise missing(path)
         return path
@@ -97,10 +97,9 @@ def checkpoint_at(path: Path) -> Path:
 
 def find_source(name: str | None, checkpoints: Path) -> Path:
     """The file to resume from: a run's last, or the file named, one of those in a run's folder."""
-    if not (name and is_file(name)):
-        run = find_run(name, checkpoints)
-        return run.last
-    path = Path(name)
+    path = find_file(name, checkpoints)
+    if path is None:
+        return find_run(name, checkpoints).last
     if not os.path.lexists(path):
         raise missing(path)
     if path not in Run(path.parent).checkpoints:
@@ -111,9 +110,20 @@ def find_source(name: str | None, checkpoints: Path) -> Path:
     return path
 
 
-def is_file(name: str) -> bool:
-    """Whether a checkpoint file is named, not a run; never raises."""
-    return name.endswith(".safetensors") or os.path.isfile(name)  # noqa: PTH113 (which can raise)
+def find_file(name: str | None, checkpoints: Path) -> Path | None:
+    """The checkpoint file that is named, or None: a name without a slash is first a run's."""
+    if not name or not _is_file(name):
+        return None
+    with suppress(RunError):
+        if "/" not in name and Run(checkpoints / name).exists():
+            return None
+    return Path(name)
+
+
+def _is_file(name: str) -> bool:
+    """Whether a checkpoint file is named, there or not; never raises."""
+    named = name.endswith(".safetensors") and not os.path.isdir(name)  # noqa: PTH112 (it can raise)
+    return named or os.path.isfile(name)  # noqa: PTH113
 
 
 def _no_run(name: str, checkpoints: Path) -> RunError:

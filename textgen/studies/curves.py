@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from textgen.errors import RunError
 from textgen.store.checkpoint import read_header
-from textgen.store.runs import find_run, is_file
+from textgen.store.runs import find_file, find_run
 
 if TYPE_CHECKING:
     from textgen.events import Evaluated
@@ -52,14 +53,9 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
 
     Raises RunError where there is no such run, or none of its losses was kept.
     """
-    if run and is_file(run):
-        file = Path(run)
-        folder = file.parent
-    else:
-        found = find_run(run, checkpoints)
-        file, folder = found.newest, found.folder
-    header = read_header(file)
+    header = read_header(find_file(run, checkpoints) or find_run(run, checkpoints).newest)
     if not header.record.history:
         what = f"{header.path} was not validated yet; expected one loss or more"
         raise RunError(what, "train on: textgen resume")
-    return Curve(folder.name if header.record.kind != "export" else str(file), header.record)
+    file = Path(os.path.abspath(header.path))
+    return Curve(file.stem if header.record.kind == "export" else file.parent.name, header.record)
