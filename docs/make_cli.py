@@ -33,8 +33,8 @@ something is there when it begins to write, or a file that stdin was redirected 
 of it before; so `while read x; do textgen sample; done < names` leaves the names to `read`.
 `-f -` waits for stdin to end, and `-p ''` leaves it alone.
 
-**Texts**: pipes, `/dev/stdin` and `<(command)` can be prompts and texts to score, not a corpus: a
-run is resumed from its corpus. Devices are refused.
+**Texts**: pipes, `/dev/stdin` and `<(command)` can be prompts and texts to score, and a corpus of
+`train`, which keeps a copy: a run is resumed from it. Devices are refused.
 
 **`--stop`** ends the text before a stop text. Of stop texts that overlap, the one that begins first
 counts. The state that `--save-state` keeps is that of the text written: no stop text is in it.

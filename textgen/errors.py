@@ -4,6 +4,13 @@ A setting stands in backticks, by its name in Python: `lr`, or with a value, `lr
 line spells it as a flag.
 """
 
+import os
+
+
+def readable(name: str) -> str:
+    """A file's name with U+FFFD in the place of bytes that are no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
 
 def quoted(*words: object) -> str:
     """Words as a shell takes them, on one line: a newline becomes `$'\\012'`."""

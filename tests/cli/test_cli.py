@@ -186,7 +186,7 @@ def test_eval_of_a_changed_text_says_how_to_score_it(run, tmp_path: Path) -> Non
     for result, message in ((changed, "the corpus changed"), (missing, "no such file")):
         assert result.code == 1
         assert message in result.err
-        assert "textgen eval FILE" in result.err
+        assert "textgen eval -c RUN FILE" in result.err
         assert "resume" not in result.err
 
 

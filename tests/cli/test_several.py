@@ -20,7 +20,7 @@ def command(context: typer.Context, **_: Any) -> None:
 
 def test_a_command_has_the_flags_of_train_that_make_sense_for_it() -> None:
     flags, of_train = (inspect.signature(f).parameters for f in (command, train))
-    assert {*of_train} - {*flags} == {"base", "keep_mixing", "dry_run"}
+    assert {*of_train} - {*flags} == {"base", "keep_mixing", "dry_run", "tensorboard"}
     assert {*flags} - {*of_train} == {"more"}
     assert all(flags[name].default is None for name in VARIED)
     same = {*flags} & {*of_train} - {*VARIED}

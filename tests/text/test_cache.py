@@ -302,3 +302,31 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(
         read(file)
     assert "TEXTGEN_CACHE=FOLDER" in caught.value.hint
     assert list(folder.iterdir()) == []
+
+
+def test_clear_leaves_what_is_no_entry(folder: Path) -> None:
+    """TEXTGEN_CACHE may name a folder that others use."""
+    folder.mkdir()
+    mine = folder / ("a" * 64) / "mine"
+    mine.parent.mkdir()
+    mine.write_text("1")
+    (folder / ("b" * 64)).write_text("2")
+    (folder / ("x" * 64)).mkdir()
+    before = sorted(folder.iterdir())
+    assert Cache().entries() == []
+    assert Cache().clear() == 0
+    assert sorted(folder.iterdir()) == before
+    assert mine.read_text() == "1"
+
+
+def test_an_entry_that_says_nothing_is_cleared(file: Path, folder: Path) -> None:
+    read(file)
+    (Cache().entries()[0].path / "corpus.json").write_text("[]")
+    assert Cache().entries() == []
+    Cache().clear()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_text_is_kept_once_for_both_directions(file: Path) -> None:
+    assert read(file, backward=True).train.tolist() == read(file).train[::-1].tolist()
+    assert len(Cache().entries()) == 1

@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import random
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 from textgen.errors import CorpusError
 from textgen.text import sources as sources_module
 from textgen.text.decoding import Reader
-from textgen.text.sources import size_on_disk, title
+from textgen.text.sources import Sources, Stream, size_on_disk, title
 
 TEXT = "One fox, and another; naïve, 日本.\n" * 40
 DATA = TEXT.encode()
@@ -89,6 +90,41 @@ def test_at_level_byte_a_folder_is_all_its_files(tmp_path: Path) -> None:
     assert text_of(tmp_path, Reader(level="byte")).encode("utf-8", "surrogateescape") == b"\0\xffb"
 
 
+def test_what_may_not_be_looked_at_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "b.txt").write_text(TEXT)
+    is_file = Path.is_file
+
+    def forbidden(path: Path) -> bool:
+        if path.name == "b.txt":
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    assert text_of(tmp_path) == TEXT
+    sources = Sources()
+    assert [file.name for file in sources.files(tmp_path)] == ["a.txt"]
+    assert sources.skipped["unreadable"] == 1
+
+
+def test_a_disk_that_fails_later_on_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT * 300)
+    read = Stream.read
+
+    def failing(stream: Stream, size: int) -> bytes:
+        if stream.count:
+            raise OSError(5, "Input/output error")
+        return read(stream, size)
+
+    monkeypatch.setattr(Stream, "read", failing)
+    assert refusal(path).message == f"cannot read {path}: Input/output error"
+
+
 def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\0\0")
     error = refusal(tmp_path)
@@ -146,6 +182,55 @@ def test_the_members_of_an_archive_are_texts_in_its_order(tmp_path: Path, suffix
         for name, blocks in Reader(level="byte").texts(path)
     ]
     assert named == [(f"{path}:b.txt", DATA), (f"{path}:a.txt", b"end\n")]
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_archive_that_is_damaged_in_its_middle_is_refused(
+    tmp_path: Path, suffix: str, cut: bool
+) -> None:
+    """tarfile takes a damaged header, but for the first, for the end."""
+    packed = bytearray(tar_of({"a.txt": DATA, "b.txt": DATA}))
+    header = packed.index(b"b.txt")
+    packed[header + 3] ^= 1
+    data = bytes(packed[: header + 300] if cut else packed)
+    path = tmp_path / f"texts{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix == ".tar.gz" else data)
+    assert refusal(path).message.startswith(f"{path} is damaged after ")
+
+
+def test_the_checksum_of_a_compressed_archive_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "texts.tar.gz"
+    packed = bytearray(gzip.compress(tar_of({"a.txt": DATA})))
+    packed[-8] ^= 1  # of the checksum
+    path.write_bytes(packed)
+    assert refusal(path).message.startswith(f"{path} is damaged after ")
+
+
+def test_a_link_in_an_archive_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "texts.zip"
+    link = zipfile.ZipInfo("a.txt")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, "../elsewhere.txt")
+        archive.writestr("b.txt", DATA)
+    assert text_of(path) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "how"),
+    [(46, 0xFF, " is damaged after 0 bytes"), (6, 99, " is made for a later version of unzip")],
+)
+def test_a_zip_file_whose_directory_cannot_be_read_is_named(
+    tmp_path: Path, offset: int, value: int, how: str
+) -> None:
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ï.txt", DATA)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + offset] = value  # the name, or the version that is needed
+    path.write_bytes(data)
+    assert refusal(path).message.startswith(f"{path}{how}")
 
 
 def test_the_members_of_a_zip_file_are_texts_in_sorted_order(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -15,17 +16,23 @@ from textgen.cli.parse import OUTPUT, option
 from textgen.cli.several import chosen, with_settings
 from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import note
-from textgen.cli.train import BUDGET
+from textgen.cli.train import BUDGET, MODEL
 
 if TYPE_CHECKING:
     from textgen.studies.comparison import Report
 
+CORPUS = typer.Argument(
+    help="Files, folders and archives; none: the bundled fables.", show_default=False
+)
+HIDDEN = option("The width of all layers; several are variants: 128,256.", MODEL)
 RUN = option("What the runs' names begin with; else the first file's.", OUTPUT)
 OVERWRITE = option("Start over a comparison that exists.", OUTPUT, "--overwrite")
 SEEDS = option("Train each variant with so many seeds.", BUDGET)
 
 
 @with_settings(
+    corpus=Annotated[list[Path] | None, CORPUS],
+    hidden=Annotated[str | None, HIDDEN],
     run=Annotated[str | None, RUN],
     overwrite=Annotated[bool, OVERWRITE],
     seeds=Annotated[int | None, SEEDS],
@@ -33,7 +40,7 @@ SEEDS = option("Train each variant with so many seeds.", BUDGET)
 def compare(context: typer.Context, **_: Any) -> None:
     """Train variants on equal terms, and set them side by side.
 
-    A setting under Model or Optimisation may have several values, with commas between, such as
+    A setting of the network or of its steps may have several values, with commas between, such as
     --cell rnn,gru,lstm; of --skip and --no-skip both; two settings make a grid. A budget is for
     each variant. Networks have as many parameters, unless --hidden says how wide they are. Each
     variant is a run of its own. Ctrl-C saves and stops; the same command goes on.
@@ -46,7 +53,7 @@ def compare(context: typer.Context, **_: Any) -> None:
         partial(
             textgen.compare,
             *(given["corpus"] or []),
-            seeds=given["seeds"] or 1,
+            seeds=1 if given["seeds"] is None else given["seeds"],
             **options,
             **chosen(given),
         ),

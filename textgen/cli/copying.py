@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from textgen.cli.terminal import note, spelling
+from textgen.cli.terminal import note
+from textgen.errors import CorpusError
 
 if TYPE_CHECKING:
     from textgen.inference.text_model import TextModel
@@ -25,8 +26,11 @@ class Copying:
         from textgen.inference.copying import KnownText
         from textgen.store.contents import reread_corpus
 
-        with spelling(files="textgen sample, without --novelty", val_file="textgen sample"):
+        try:
             corpus = reread_corpus(model.header)
+        except CorpusError as error:
+            hint = "put the text back, or leave out --novelty"
+            raise CorpusError(error.message, hint) from None
         self._known = KnownText(corpus.train)
 
     def heard(self, text: Iterable[str]) -> Iterator[str]:

@@ -160,11 +160,15 @@ def _looked_through(
     return lacking.read
 
 
-def own_text(model: TextModel, split: str) -> tuple[str, NDArray]:
-    """The name and the ids of a part of the text that the run was trained on."""
+def own_text(model: TextModel, split: str, command: str = "eval") -> tuple[str, NDArray]:
+    """The name and the ids of a part of the text that the run was trained on.
+
+    command: which is hinted at, with a place for the text, where it is gone.
+    """
     from textgen.store.contents import reread_corpus
 
-    with spelling(files="textgen eval", val_file="textgen eval"):
+    typed = f"textgen {command} {'' if command == 'inspect' else '-c '}RUN"
+    with spelling(files=typed, val_file=typed):
         corpus = reread_corpus(model.header)
     name = f"{split} part of {', '.join(model.header.record.corpus.files)}"
     return name, corpus.train if split == "train" else corpus.validation

@@ -11,8 +11,9 @@ import typer
 from textgen.bounds import Number
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
-from textgen.cli.terminal import Output, note, visible
+from textgen.cli.terminal import Output, note, spelling, visible
 from textgen.config import SamplingOptions
+from textgen.errors import UnknownCharacters
 
 CHOICE, MODELS = "How characters are chosen", "Models"
 DEFAULT = SamplingOptions()
@@ -65,8 +66,14 @@ def fill(
         note(f"seed {options.seed}")
     forward = TextModel(find_checkpoint(checkpoint, checkpoints))
     backward = TextModel(find_checkpoint(backward_run, checkpoints))
+    try:
+        with spelling(run="--checkpoint"):
+            found = propose(left, right, forward, backward, options)
+    except UnknownCharacters as error:
+        hint = "write both texts in characters that both models know"
+        raise UnknownCharacters(error.message, hint) from None
     with Output() as output:
-        for filling in propose(left, right, forward, backward, options)[:num]:
+        for filling in found[:num]:
             facts = vars(filling) | {"nats_per_char": filling.nats_per_char, "seed": options.seed}
             line = f"{filling.nats_per_char:.3f}  {visible(left + filling.text + right)}"
             output.write((jsonlib.dumps(facts) if json else line) + "\n")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json as jsonlib
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer

@@ -104,7 +104,7 @@ def _read(
     elif file is not None:
         name, blocks = str(file), model.blocks(file, unknown)
     else:
-        name, own = own_text(model, "val")
+        name, own = own_text(model, "val", "inspect")
         blocks = [own]
     ids = first(blocks, most(model.header.record.model))
     if len(ids) < 2:

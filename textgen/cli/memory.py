@@ -15,7 +15,7 @@ from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option
 from textgen.cli.recall import SECONDS, show_recall
 from textgen.cli.table import table
 from textgen.cli.terminal import visible
-from textgen.config import UNKNOWN, SamplingOptions
+from textgen.config import UNKNOWN, Choices, SamplingOptions
 from textgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def memory(
         if given := [str(file)] if file else checkpoint:
             what = f"--recall is given, and {given[0]}; expected no run and no text"
             raise UsageError(what, "leave out --recall, or the other")
-        show_recall(duration("time", time) or SECONDS, seed or 0, json)
+        seconds = SECONDS if time is None else duration("time", time)
+        chosen = Choices(time=seconds, seed=seed or 0)
+        show_recall(chosen.time or SECONDS, chosen.seed, json)
         return
     if time is not None or seed is not None:
         name = "--seed" if time is None else "--time"
@@ -85,7 +87,7 @@ def memory(
         if model.vocabulary.end is not None:
             what = f"{model.header.path} is of documents, each of which begins from zero state"
             raise UsageError(f"{what}; expected a model of one text", "name another run: -c RUN")
-        name, text = (str(file), file) if file else own_text(model, "val")
+        name, text = (str(file), file) if file else own_text(model, "val", "memory")
         ids = np.concatenate([np.zeros(0, model.vocabulary.dtype), *model.blocks(text, unknown)])
         found = remember(model.network(), ids)
         facts = {"checkpoint": str(model.header.path), "text": name, **facts_of(found)}

@@ -109,7 +109,9 @@ def sample(
             texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
-            texts = (write(number=n) for n in range(draws))
+            goes_on = position is not None and seed in (None, position.seed)
+            first = position.number if position is not None and goes_on else 0
+            texts = (write(number=first + n) for n in range(draws))
         wanted = islice(_wanted(texts, novelty, interrupts), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
             text = heard.heard(drawn)

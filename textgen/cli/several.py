@@ -11,7 +11,7 @@ from textgen.config import Choices
 from textgen.errors import UsageError
 from textgen.studies.variants import VARIED
 
-LEFT_OUT = ("base", "keep_mixing", "dry_run")  # flags of `train` alone
+LEFT_OUT = ("base", "keep_mixing", "dry_run", "tensorboard")  # flags of `train` alone
 _OF_TRAIN = inspect.signature(train.train, eval_str=True).parameters
 _TEXT = {"hidden": int}  # read as text by `train`, for it may be a list
 
@@ -76,4 +76,5 @@ def _values(name: str, text: str) -> list[Any]:
     except ValueError:
         numbers = "whole numbers" if kind is int else "numbers"
         what = f"`{name}` is {text!r}; expected {numbers} with commas between"
-        raise UsageError(what, help_of(Choices, name)) from None
+        hint = "try `hidden=128,256`" if name == "hidden" else help_of(Choices, name)
+        raise UsageError(what, hint) from None

@@ -31,7 +31,7 @@ def in_rows(characters: Iterable[tuple[str, Of]]) -> Iterator[list[tuple[str, Of
             row, columns = [], len(MARGIN)
         row.append((text, of))
         columns += size
-        if character == "\n":
+        if character.endswith("\n"):
             yield row
             row, columns = [], len(MARGIN)
     if row:

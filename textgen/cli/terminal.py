@@ -18,7 +18,7 @@ _SETTING = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _NAMES = {f.name for owner in (Choices, SamplingOptions, ServingOptions) for f in fields(owner)}
 _FLAGS = {"base": "--from"}  # of those that are not called as they are in Python
 _NAMES |= {"files", "base", "run", "checkpoints", "overwrite", "num"}
-_NAMES |= {"against", "split", "novel", "top", "seeds"}
+_NAMES |= {"against", "split", "novel", "top", "seeds", "backward_run"}
 
 
 def spelled(text: str, flags: Mapping[str, str]) -> str:
@@ -66,7 +66,7 @@ def report_exception(error: BaseException) -> int:
             )
             return 1
         case UnicodeEncodeError():  # a name, in a locale of ASCII alone
-            what = f"cannot write {error.object!r} in this locale, {error.encoding}"
+            what = f"cannot write {error.object[:100]!r} in this locale, {error.encoding}"
             report_error(what, "choose another: LC_ALL=C.UTF-8 textgen ...")
             return 1
         case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU

@@ -179,8 +179,8 @@ def lines(of: Iterable[Character]) -> Iterator[Line]:
     for character in of:
         bits += character.bits
         texts.append(character.text)
-        if character.text == "\n":
-            yield Line(number, bits / len(texts), len(texts), "".join(texts[:-1]))
+        if character.text.endswith("\n"):  # bytes that are no UTF-8 may stand before it
+            yield Line(number, bits / len(texts), len(texts), "".join(texts)[:-1])
             number, bits, texts = number + 1, 0.0, []
     if texts:
         yield Line(number, bits / len(texts), len(texts), "".join(texts))

@@ -74,7 +74,7 @@ class TextModel:
         prompt: str = "",
         options: SamplingOptions | None = None,
         *,
-        number: int = 0,
+        number: int | None = None,
         position: Position | None = None,
         score: bool = False,
         **changes: Any,
@@ -84,17 +84,19 @@ class TextModel:
         A model that reads backward writes what comes before `prompt`, in one piece.
 
         options, changes: the fields of `textgen.config.SamplingOptions`, but for `device`: one text
-            is written in NumPy; number: which of the texts of the seed; position: go on from there
-            (`Writer.position`), with its sequence of draws too, unless `seed` or `number` asks for
-            another; score: whether the writer's `nats_per_char` is wanted.
+            is written in NumPy; number: which of the texts of the seed, by default the first;
+            position: go on from there (`Writer.position`), with its sequence of draws too, unless
+            `seed` or `number` asks for another; score: whether the writer's `nats_per_char` is
+            wanted.
         Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
         options = replace(options or SamplingOptions(), **changes)
         seed = options.seed
         if position is None:
-            uniforms = Uniforms(random_seed() if seed is None else seed, number)
+            uniforms = Uniforms(random_seed() if seed is None else seed, number or 0)
         else:
             self.check_position(position)
+            number = position.number if number is None else number
             seed = position.seed if seed is None else seed
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from textgen.errors import TextgenError, UsageError
+from textgen.errors import TextgenError, UsageError, readable
 from textgen.inference.text_model import TextModel
 from textgen.model.device import prepare_device
 from textgen.serving.engine import Engine
@@ -20,6 +20,7 @@ from textgen.store.runs import checkpoint_at, find_checkpoint
 
 LOOK = 1.0  # seconds between two looks at the files
 LOG = logging.getLogger("textgen.serving")
+_READING = threading.Lock()  # one thread at a time moves about in a file
 
 
 class Loaded:
@@ -39,7 +40,8 @@ class Loaded:
     @cached_property
     def page(self) -> bytes:
         """An HTML page that writes."""
-        return b"".join(page_file(self.model.header, False, "int8"))
+        with _READING:
+            return b"".join(page_file(self.model.header, False, "int8"))
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Served:
     source: Path
     loaded: Loaded
     refused: tuple[int, ...] = ()  # stamp of a file that could not be loaded
+    said: str = ""  # why not, or why there is none
 
     def look(self) -> None:
         """Load the model again if its file is another than the one that was read."""
@@ -61,8 +64,11 @@ class Served:
             self.refused = stamp
             self.loaded = Loaded(path)
         except (TextgenError, OSError) as error:
-            LOG.warning("%s stays as it is: %s", self.name, error)
+            if str(error) != self.said:  # once, not at each look
+                self.said = str(error)
+                LOG.warning("%s stays as it is: %s", self.name, error)
         else:
+            self.said = ""
             LOG.info("%s is now that of step %d", self.name, self.loaded.model.header.record.step)
 
 
@@ -75,7 +81,7 @@ class Models:
         for given in names or (None,):
             path = find_checkpoint(given, checkpoints)
             run = path.name in ("best.safetensors", "last.safetensors")
-            name = path.resolve().parent.name if run else path.stem
+            name = readable(path.resolve().parent.name if run else path.stem)
             if name in self.served:
                 what = f"two models are named {name!r}; expected names that differ"
                 raise UsageError(what, "rename a run's folder, or serve it on another port")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, readable
 from textgen.store.checkpoint import Header, packed, read_header
 from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Record
@@ -19,7 +19,7 @@ def published(record: Record, *, anonymous: bool) -> Record:
     corpus = record.corpus
 
     def name(path: str) -> str:
-        return UNNAMED if anonymous else Path(path).name or UNNAMED
+        return UNNAMED if anonymous else readable(Path(path).name) or UNNAMED
 
     files = (UNNAMED,) if anonymous else tuple(map(name, corpus.files))
     held_out = corpus.val_file and name(corpus.val_file)

@@ -162,6 +162,8 @@ def _in_order(entries: dict[str, Any]) -> Iterator[tuple[str, Entry]]:
         dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape[:9], begin, end)):
             raise ValueError
+        if math.prod(filter(None, shape[:9])) >= 2**60:  # beside a zero it promises no bytes
+            raise ValueError
         if (
             len(shape) > 8
             or begin != at
@@ -178,8 +180,8 @@ def _digests(
     """The digests of the arrays, after a check of the header's own; Damaged if it misfits."""
     if not metadata.keys() & {_DIGESTS, _OWN}:
         return None
-    own = metadata.get(_OWN, "")
-    if _sealed(header.replace(own.encode(), _ZEROS.encode(), 1)) != header or len(own) != 64:
+    own = metadata.get(_OWN, "").encode(errors="replace")
+    if _sealed(header.replace(own, _ZEROS.encode(), 1)) != header or len(own) != 64:
         raise damaged(path, "its header is not what was written")
     try:
         digests: dict[str, str] = simple_json(metadata[_DIGESTS])

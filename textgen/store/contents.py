@@ -27,6 +27,8 @@ def read_vocabulary(header: Header) -> Vocabulary:
     """The vocabulary in a checkpoint's record. Raises CheckpointError if it is damaged."""
     characters, size = header.record.vocabulary, header.record.model.vocabulary_size
     ascending = all(a < b for a, b in pairwise(characters))
+    if header.record.corpus.level == "char" and not characters:
+        raise damaged(header.path, "its vocabulary is empty")
     if not ascending or any("\ud800" <= c < "\ue000" for c in characters):
         raise damaged(header.path, "its vocabulary is not in order")
     corpus = header.record.corpus

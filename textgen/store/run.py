@@ -178,7 +178,7 @@ class Run:
             return []
         paths = {*before.files, before.val_file or ""}
         paths -= {*record.corpus.files, record.corpus.val_file or ""}
-        here = Path(os.path.abspath(self.folder))
+        here = self.folder.resolve()
         return [p for p in map(Path, paths) if p.parent == here and INPUT.fullmatch(p.name)]
 
     @staticmethod

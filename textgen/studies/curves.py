@@ -57,5 +57,5 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
     if not header.record.history:
         what = f"{header.path} was not validated yet; expected one loss or more"
         raise RunError(what, "train on: textgen resume")
-    file = Path(os.path.abspath(header.path))
+    file = Path(os.path.abspath(header.path))  # noqa: PTH100 (a link has its own name)
     return Curve(file.stem if header.record.kind == "export" else file.parent.name, header.record)

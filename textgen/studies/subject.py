@@ -64,11 +64,12 @@ class Subject:
     def held_out_page(self) -> list[Character]:
         """The first PAGE characters of the held-out text in reading order, but for LEAD before.
 
-        Of documents whole ones. Raises CorpusError as `corpus` does.
+        Of documents whole ones, or the beginning of one. Raises CorpusError as `corpus` does.
         """
         ids, end = self.corpus.validation[: LEAD + PAGE], self.model.vocabulary.end
         if end is not None:
-            ids = ids[: np.flatnonzero(ids == end)[-1] + 1]
+            last = np.flatnonzero(ids == end)[-1]
+            ids = ids[: last + 1] if last else ids
         parts = predictions(self.network, [ids], end=end)
         if end is None:
             parts = _after(parts, max(0, min(LEAD, len(ids) - PAGE)))

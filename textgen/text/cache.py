@@ -8,6 +8,7 @@ need not be read.
 
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -31,6 +32,7 @@ AT_REST = 2.0  # seconds since a file's last change, below which another might g
 ABANDONED = 60.0  # seconds after which an unlocked folder of an encoding is nobody's
 FOLDER = "TEXTGEN_CACHE"  # the environment variable that names another folder
 _NEW, _AT = ".new-", "at-"
+_KEY = re.compile("[0-9a-f]{64}")
 _OF_DOCUMENTS = ("documents", "duplicates", "cut")
 
 
@@ -135,7 +137,7 @@ class Cache:
         """All entries, the last used first."""
         found = []
         for path in self._paths():
-            with suppress(OSError, ValueError, KeyError):
+            with suppress(OSError, ValueError, KeyError, TypeError):
                 facts = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
                 size = sum(file.stat().st_size for file in path.iterdir())
                 files, characters = tuple(facts["files"]), sum(facts["lengths"])
@@ -154,7 +156,7 @@ class Cache:
     def _paths(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return [path for path in self.folder.iterdir() if len(path.name) == 64]
+        return [path for path in self.folder.iterdir() if _is_entry(path)]
 
     def _trim(self, newest: str) -> None:
         total = 0
@@ -188,6 +190,14 @@ class Cache:
                 link.unlink(missing_ok=True)
 
 
+def _is_entry(path: Path) -> bool:
+    """Whether it is a folder that is named by a digest and holds nothing but what an entry does."""
+    try:
+        return bool(_KEY.fullmatch(path.name)) and {*os.listdir(path)} <= {"corpus.json", "ids"}
+    except OSError:
+        return False
+
+
 def cache_folder() -> Path:
     """The folder that TEXTGEN_CACHE names, else the user's cache folder for textgen."""
     if named := os.environ.get(FOLDER):
@@ -218,7 +228,7 @@ def place_of(config: CorpusConfig, began: float) -> str:
 
 def _settings(config: CorpusConfig) -> dict[str, Any]:
     """All that decides on the ids, but for the bytes."""
-    others = ["files", "val_file"]
+    others = ["files", "val_file", "backward"]  # turned round after it was read
     if config.documents is None:
         others += ["val_fraction", "dedupe"]
     held_out = config.val_file is not None

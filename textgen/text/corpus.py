@@ -272,9 +272,11 @@ def file_ids(
     """
     if unknown == "error" and not special(path):
         unknown_in(path, reader(), vocabulary).refuse(str(path))
+    lacking = Unknown(vocabulary)
     for symbols in reader().symbols(path):
         if unknown == "error":
-            Unknown(vocabulary, symbols).refuse(str(path))
+            lacking.add(symbols)
+            lacking.refuse(str(path))
         yield vocabulary.encode_symbols(symbols, unknown)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -107,23 +106,32 @@ class Reader:
         return raw.decode("utf-8", "surrogateescape" if self.level == "byte" else "surrogatepass")
 
     def _symbols(self, name: str, first: bytes, stream: Stream) -> Iterator[NDArray]:
-        blocks = self._hashed(chain([first], iter(lambda: stream.read(READ), b"")))
+        blocks = self._blocks(first, stream)
         if self.level == "byte":
             for block in blocks:
-                if block:
-                    yield np.frombuffer(block, np.uint8)
+                yield np.frombuffer(block, np.uint8)
             return
         texts = self._decoded(blocks, name)
         for text in _normalized(texts, self.normalize):
             if text.isascii():
                 yield np.frombuffer(text.encode("ascii"), np.uint8)
-            else:
-                yield np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+                continue
+            try:
+                yield np.frombuffer(text.encode("utf-32-le"), np.uint32)
+            except UnicodeEncodeError as error:  # some encodings can write it
+                half = f"U+{ord(text[error.start]):04X}, which is half of a character"
+                what = f"{name} holds {half} in {self.encoding}; expected whole characters"
+                raise CorpusError(what, "mend the text, or `level=byte` models its bytes") from None
 
-    def _hashed(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        for block in blocks:
+    def _blocks(self, first: bytes, stream: Stream) -> Iterator[bytes]:
+        block = first
+        while block:
             self.digest.update(block)
             yield block
+            try:
+                block = stream.read(READ)
+            except OSError as error:
+                raise _unreadable(Path(stream.name), error) from None
 
     def _decoded(self, blocks: Iterator[bytes], name: str) -> Iterator[str]:
         block = next(blocks, b"")
@@ -142,8 +150,8 @@ class Reader:
             except UnicodeDecodeError as error:
                 place = taken + len(block) - len(error.object), lines + 1
                 raise _invalid(name, encoding, place, error) from None
-            except UnicodeError as error:  # UTF-16 without a byte-order mark
-                hint = "name the byte order too, for example `encoding=utf-16-le`"
+            except UnicodeError as error:  # UTF-16 or UTF-32 without a mark
+                hint = f"name the byte order too, for example `encoding={encoding}-le`"
                 raise CorpusError(f"{name}: {error}", hint) from None
             taken += len(block)
             lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))

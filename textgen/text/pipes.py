@@ -60,5 +60,5 @@ def _new_file(folder: Path) -> BinaryIO:
     """The first of input-1.txt, input-2.txt, ... that is not there yet, open to be written."""
     for number in count(1):
         with suppress(FileExistsError):
-            return open(folder / f"input-{number}.txt", "xb")  # noqa: SIM115
+            return open(folder / f"input-{number}.txt", "xb")
     raise AssertionError

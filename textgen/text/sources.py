@@ -30,7 +30,7 @@ _COMMANDS = {
 class Sources:
     """Opens paths one after the other.
 
-    opened: called with the number of bytes read from disk; skipped: what folders held that is no
+    progress: called with the number of bytes read from disk; skipped: what folders held that is no
     text, by reason.
     """
 
@@ -92,17 +92,20 @@ class Sources:
         with _File(path, None) as packed:
             try:
                 archive = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError) as error:
+            except NotImplementedError as error:
+                raise _sealed(str(path), "made for a later version of unzip") from error
+            except (zipfile.BadZipFile, UnicodeError, OSError) as error:
                 raise _damaged(str(path), 0, error) from None
             with archive:
                 for member in sorted(archive.infolist(), key=lambda m: m.filename):
-                    if member.is_dir() or _hidden(member.filename):
+                    link = stat.S_ISLNK(member.external_attr >> 16)
+                    if member.is_dir() or link or _hidden(member.filename):
                         continue
                     packed.count = member.compress_size
                     name = f"{path}:{member.filename}"
                     try:
                         file: Any = archive.open(member)
-                    except zipfile.BadZipFile as error:
+                    except (zipfile.BadZipFile, UnicodeError) as error:
                         raise _damaged(name, 0, error) from None
                     except NotImplementedError as error:  # it is a RuntimeError too
                         raise _sealed(name, "compressed in a way that cannot be read") from error
@@ -223,7 +226,11 @@ def special(path: Path) -> str:
 
 def _unfit(path: Path) -> str:
     """Why a file in a folder is left out, or nothing."""
-    if not path.is_file():
+    try:
+        regular = path.is_file()
+    except OSError:  # it lies in a folder that may be listed and no more
+        return "unreadable"
+    if not regular:
         return "a broken link" if path.is_symlink() and not path.exists() else "no file"
     return "" if os.access(path, os.R_OK) else "unreadable"
 
@@ -255,13 +262,30 @@ def _suffix(path: Path) -> str:
 def _tar_members(stream: Stream) -> Iterator[tuple[str, Stream]]:
     import tarfile
 
+    ends = (tarfile.EOFHeaderError, tarfile.EmptyHeaderError)  # type: ignore[attr-defined]
+
+    class Member(tarfile.TarInfo):
+        """TarFile takes a damaged header for the end, but for the first; here it is an error."""
+
+        @classmethod
+        def fromtarfile(cls, archive: tarfile.TarFile) -> "Member":
+            try:
+                return super().fromtarfile(archive)
+            except ends:
+                raise
+            except tarfile.HeaderError as error:
+                raise tarfile.ReadError(str(error)) from None
+
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
-            for member in archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=Member) as archive:  # type: ignore[call-overload]
+            while member := archive.next():
                 if member.isfile() and not _hidden(member.name):
                     name = f"{stream.name}:{member.name}"
                     file = archive.extractfile(member)
                     yield name, Stream(name, file, stream._packed, stream._suffix)
+                archive.members.clear()  # it would remember them all
+            while stream.read(1 << 16):  # to the end, where checksums are compared
+                pass
     except tarfile.TarError as error:
         raise _damaged(stream.name, stream.count, error) from None
 

@@ -239,22 +239,26 @@ def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
             break
         cost = halved
     costs_of = measured_cost(tried, trial, cost)
-    model, seconds = tried, TRAINING_SHARE * (choices.time or 0.0)
-    if choices.hidden is None:
+    seconds = TRAINING_SHARE * (choices.time or 0.0)
+
+    def suited(times: float) -> ModelConfig:
+        """The shape, where characters are read so many times as fast as was measured."""
 
         def fits(model: ModelConfig) -> bool:
-            enough = READ_PER_PARAMETER * _learnable(model) <= seconds / costs_of(model)
+            enough = READ_PER_PARAMETER * _learnable(model) <= times * seconds / costs_of(model)
             return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
 
-        model = _deepest(shape, fits)
+        return _deepest(shape, fits) if choices.hidden is None else tried
+
+    model = suited(1.0)
     if gpu:
         first = replace(first, precision=precision)
         return model, *fastest(model, first, chosen=choices.batch_size is not None)
-    rate = 1 / costs_of(model)
-    longer = lengthened(choices, model, trial, seconds * rate)
+    longer, times = lengthened(choices, model, trial, seconds / costs_of(model)), 1.0
     if longer != trial:
-        rate *= cost / layer_seconds(tried, longer)
-    return model, longer, rate, []
+        times = cost / layer_seconds(tried, longer)
+        model = suited(times)
+    return model, longer, times / costs_of(model), []
 
 
 def _learnable(model: ModelConfig) -> int:
