@@ -50,8 +50,7 @@ def train(
 ) -> Iterator[Event]:
     """Train on files (with none, on the bundled fables); an iterator of events.
 
-    Nothing happens before the first event is asked for. Leave the iterator at any event and the
-    run is saved, to go on with `resume`.
+    Nothing happens before the first event is asked for. Leave it at any, and the run is saved.
 
     run: its name, by default the first file's; overwrite: start over a run that exists;
     base: a run or a checkpoint to begin from, its weights and its shape; dry_run: stop after the
@@ -83,9 +82,7 @@ def train(
         again = stack.enter_context(ranks.join().led()).resumes  # after a rank was lost
         target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run or again)
         if again:
-            on = Choices(device=chosen.device, cache=chosen.cache)
-            resumed = start.resume(target.newest, ((), None), on, began, progress)
-            return (yield from resumed.events())
+            return (yield from start.again(target, chosen, began, progress).events())
         at = None if base is None else find_checkpoint(str(base), Path(checkpoints))
         base_header = None if at is None else read_header(at)
         if not dry_run:
@@ -97,11 +94,10 @@ def train(
             validation = absolute[-1] if held_out else None
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], validation)
             loop = start.begin(target, corpus, chosen, began, base=base_header, progress=progress)
-            events = stack.enter_context(closing(loop.events()))
-            first = loop.planned() if dry_run else next(events)  # it has the run's lock by now
+            events = (e for e in [loop.planned()]) if dry_run else loop.events()
+            first = next(stack.enter_context(closing(events)))  # it has the run's lock by now
         yield first
-        if not dry_run:
-            yield from events
+        yield from events
 
 
 def resume(

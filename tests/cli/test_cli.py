@@ -487,3 +487,43 @@ def test_playing_goes_on_with_another_document(lines: Path) -> None:
     said = result.stdout.split("\n")
     assert said[0].startswith("fox")
     assert len(said) == 4  # three turns of one document each, and nothing after the last line end
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["compare", "TEXT", "--cell", "rnn,gru", "--seeds", "0", "--steps", "2"], "--seeds"),
+        (["memory", "--recall", "--seed", "-1"], "--seed"),
+        (["memory", "--recall", "--time", "0s"], "--time"),
+        (["memory", "--recall", "--time", "1e9d"], "--time"),
+    ],
+)
+def test_numbers_of_a_study_are_checked_before_it_begins(
+    run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*(corpus if word == "TEXT" else word for word in words))
+    assert result.code == 2
+    assert name in result.err
+    assert result.out == ""
+
+
+def test_hints_can_be_typed(run, trained: Path, tmp_path: Path) -> None:
+    gone = run("sample", trained, "--novelty", "--length", 5)  # its text is a temporary file
+    filled = run("fill", "a", "b", "-c", trained, "-b", trained)
+    wide = run("compare", "x.txt", "--hidden", "64,wide")
+    assert gone.code == 0 or "put the text back, or leave out --novelty" in gone.err
+    assert "--backward-run is" in filled.err
+    assert "hint: try --hidden 128,256" in wide.err
+
+
+def test_a_saved_text_that_was_not_the_first_of_its_seed_goes_on(
+    run, trained: Path, tmp_path: Path
+) -> None:
+    model = textgen.load(trained)
+    third = model.generate("The ", length=50, seed=7, number=3)
+    begun = "".join(third)
+    third.position.save(tmp_path / "state")
+    rest = run("sample", trained, "--load-state", tmp_path / "state", "--length", 50).out
+    whole = "".join(model.generate("The ", length=100, seed=7, number=3))
+    assert begun + rest.rstrip("\n") == whole.rstrip("\n")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from networks import build, model_config
 
+from textgen.cli.shading import in_rows
 from textgen.inference.evaluation import evaluate
 from textgen.inference.surprise import Character, characters, judge, lines, predictions
 from textgen.model.network import CharModel
@@ -107,3 +108,9 @@ def test_documents_have_the_figures_of_each_alone() -> None:
 def test_lines_have_their_bits_per_character() -> None:
     found = [*lines([Character(c, b, ()) for c, b in zip("ab\n\nc", (3, 2, 1, 7, 5), strict=True)])]
     assert [tuple(line) for line in found] == [(1, 2.0, 3, "ab"), (2, 7.0, 1, ""), (3, 5.0, 1, "c")]
+
+
+def test_a_line_ends_after_a_byte_that_is_no_utf8() -> None:
+    characters = [Character(c, 2.0, ()) for c in ("a", "\udce9\n", "b")]
+    assert [line.text for line in lines(characters)] == ["a\udce9", "b"]
+    assert [len(row) for row in in_rows((c.text, None) for c in characters)] == [2, 1]

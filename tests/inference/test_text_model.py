@@ -80,6 +80,10 @@ def test_a_writer_put_away_and_taken_up_goes_on_exactly(model: TextModel, tmp_pa
     position = Position.load(tmp_path / "state")
     assert begun + write(model, position=position, length=350) == whole
     assert begun + write(model, position=position, length=350, seed=None) == whole
+    third = model.generate("The ", length=250, seed=1, number=3)
+    begun = "".join(third)
+    rest = write(model, position=third.position, length=350, seed=None)
+    assert begun + rest == write(model, "The ", length=600, number=3)
     branches = {write(model, position=position, seed=seed) for seed in range(2, 6)}
     assert len(branches) == 4
 

@@ -73,6 +73,7 @@ def test_every_field_arrives() -> None:
         ({"n": 1.5}, "n", "a whole number"),
         ({"max_tokens": 10**30}, "max_tokens", "between 0 and 8,192"),
         ({"temperature": "hot"}, "temperature", "a finite number"),
+        ({"temperature": "\ud800"}, "temperature", r"is \\ud800; expected a finite number"),
         ({"temperature": True}, "temperature", "a finite number"),
         ({"top_p": 1.1}, "top_p", "between 0 and 1"),
         ({"seed": -1}, "seed", "between 0"),
@@ -114,7 +115,8 @@ def answered(call: Callable[[], Completion]) -> None:
         refused = error
     if refused is not None:
         assert 400 <= refused.status < 500
-        assert json.loads(json.dumps(refused.body))["error"]["message"]
+        body = json.dumps(refused.body, ensure_ascii=False).encode()  # as it is sent
+        assert json.loads(body)["error"]["message"]
     else:
         assert 0 <= found.options.length <= LIMITS.max_tokens
         assert 1 <= len(found.prompts) * found.n <= 64

@@ -20,7 +20,9 @@ from textgen.inference.folding import fold
 from textgen.inference.sampling import Sampler, log_probability
 from textgen.inference.stepper import Stepper
 from textgen.sharing.document import source
+from textgen.sharing.page import page_file
 from textgen.sharing.rounding import PRECISIONS, pack_rounded, rounded
+from textgen.store.checkpoint import read_header
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
@@ -191,3 +193,11 @@ def test_markup_in_a_text_or_its_name_stays_text(tmp_path: Path) -> None:
     assert "<" not in model[1]
     assert json.loads(model[1])["characters"] == "".join(sorted({*corpus.read_text()}))
     assert text.count("<script") == 3
+
+
+def test_a_text_whose_name_is_no_utf8_can_be_shared(trained: Path) -> None:
+    header = read_header(trained / "best.safetensors")
+    corpus = replace(header.record.corpus, files=("/texts/caf\udce9.txt",))
+    named = replace(header, record=replace(header.record, corpus=corpus))
+    page = b"".join(page_file(named, False, "int8")).decode()
+    assert "caf\ufffd.txt" in page

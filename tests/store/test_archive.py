@@ -178,6 +178,19 @@ def test_a_hostile_header_is_refused_at_little_cost(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000  # kB
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        f'{{"x":{{"dtype":"F32","shape":[0,{2**62}],"data_offsets":[0,0]}}}}',
+        '{"__metadata__":{"digest":"\\ud800"}}',
+    ],
+)
+def test_a_file_without_digests_is_checked_too(path: Path, header: str) -> None:
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(CheckpointError):
+        contents(path)
+
+
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):

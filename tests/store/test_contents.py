@@ -13,7 +13,7 @@ from textgen.config import CorpusConfig
 from textgen.errors import CheckpointError
 from textgen.store.archive import pack
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
-from textgen.store.contents import RESUMED, moved, read_resumed, read_weights
+from textgen.store.contents import RESUMED, moved, read_resumed, read_vocabulary, read_weights
 from textgen.store.record import VERSION, to_json
 
 Arrays = dict[str, dict[str, np.ndarray]]
@@ -131,3 +131,13 @@ def test_a_corpus_moves_as_far_as_it_is_said_to() -> None:
     assert moved(before, (), "/new/h.txt") == replace(before, val_file="/new/h.txt")
     after = CorpusConfig(files, "byte", "latin-1", 0.2, "h", "keep", "none", 1, None, False, False)
     assert moved(before, files, "h") == after
+
+
+def test_an_empty_vocabulary_is_refused(header: Header, tmp_path: Path) -> None:
+    model = replace(header.record.model, vocabulary_size=2)
+    corpus = replace(header.record.corpus, min_count=2, documents="line")
+    forged = replace(header.record, model=model, corpus=corpus, vocabulary="")
+    path = tmp_path / "best.safetensors"
+    write_checkpoint(path, forged, {})
+    with pytest.raises(CheckpointError, match="its vocabulary is empty"):
+        read_vocabulary(read_header(path))

@@ -241,6 +241,10 @@ def test_the_best_weights_are_read_if_they_are_those_of_the_record(
     np.testing.assert_equal(dict(found), best)
     assert Run(run.folder).read_best(replace(header.record, identity="f" * 32)) is None
     assert Run(run.folder).read_best(replace(header.record, history=())) is None
+    of_another_step = Run(run.folder)
+    best_before = replace(header.record.history[0], step=header.record.history[0].step - 1)
+    assert of_another_step.read_best(replace(header.record, history=(best_before,))) is None
+    assert of_another_step._best_step is None
     data = bytearray(run.best.read_bytes())
     data[-1] ^= 1
     run.best.write_bytes(data)

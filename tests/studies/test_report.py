@@ -3,9 +3,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import prose, train
 
@@ -13,6 +15,8 @@ import textgen
 from textgen.cli.app import app
 from textgen.errors import RunError, UsageError
 from textgen.inference.surprise import characters, predictions
+from textgen.studies.curves import curve
+from textgen.studies.subject import LEAD, PAGE, Subject
 
 TITLES = ["Plan", "Samples", "Novelty", "Memory", "Gates", "Surprise", "Layers"]
 
@@ -151,3 +155,12 @@ def test_only_an_earlier_report_is_replaced(trained: Path, tmp_path: Path) -> No
     with pytest.raises(RunError, match="it is no export"):
         textgen.load(trained).export(path)
     assert re.search(r"style-src 'sha256-[\w+/]+='", first.source)
+
+
+def test_of_a_long_document_its_beginning_is_shown(lines: Path) -> None:
+    model = textgen.load(lines)
+    subject = Subject(curve(str(lines), lines.parent), model, [])
+    end = model.vocabulary.end
+    long = np.array([end, *[0, 1, 2] * PAGE, end], model.vocabulary.dtype)
+    vars(subject)["corpus"] = replace(subject.corpus, validation=long)
+    assert len(subject.held_out_page()) == LEAD + PAGE - 1

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from textgen.errors import CorpusError
 from textgen.text import decoding as decoding_module
 from textgen.text.decoding import Reader
 
@@ -88,3 +89,24 @@ def test_wherever_a_normal_form_is_cut_the_parts_are_the_whole() -> None:
                     joined = unicodedata.normalize(form, before + character)
                     apart = unicodedata.normalize(form, character)
                     assert joined == unicodedata.normalize(form, before) + apart, hex(code)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"), [("unicode_escape", b"fox \\ud83d den"), ("utf-7", b"fox +2AE- den")]
+)
+def test_half_a_character_is_refused_where_an_encoding_can_write_it(
+    file: Path, encoding: str, data: bytes
+) -> None:
+    file.write_bytes(data)
+    with pytest.raises(CorpusError, match=rf"holds U\+D8.., .* in {encoding}"):
+        Reader(encoding=encoding).text(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_the_byte_order_that_is_hinted_at_is_of_the_same_encoding(
+    file: Path, encoding: str
+) -> None:
+    file.write_bytes("fox".encode(f"{encoding}-le"))
+    with pytest.raises(CorpusError) as caught:
+        Reader(encoding=encoding).text(file)
+    assert f"`encoding={encoding}-le`" in caught.value.hint

@@ -11,10 +11,13 @@ import pytest
 from conftest import SMALL, prose
 
 import textgen
-from textgen.errors import CorpusError, RunError
+from textgen.errors import CorpusError, RunError, UnknownCharacters
 from textgen.store.checkpoint import read_header
 from textgen.store.lock import Lock
 from textgen.text import pipes
+from textgen.text.corpus import file_ids
+from textgen.text.decoding import Reader
+from textgen.text.vocabulary import Vocabulary
 
 TEXT = prose(3000)
 
@@ -114,3 +117,10 @@ def test_where_no_copy_can_be_made_it_is_said(
         raise AssertionError
     writer.join()
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_place_of_a_character_counts_from_the_beginning_of_a_pipe(pipe: Path) -> None:
+    writer = fill(pipe, "a" * 300_000 + "€")
+    with pytest.raises(UnknownCharacters, match="at character 300001"):
+        list(file_ids(pipe, Reader, Vocabulary("char", "ab"), "error"))
+    writer.join()

@@ -304,6 +304,40 @@ def test_a_run_that_diverges_once_goes_on_from_its_last_save_at_a_lower_rate(
     assert_same(tmp_path / "left" / "tales", tmp_path / "tales")
 
 
+def test_a_run_that_is_extended_and_diverges_goes_on_with_what_was_asked_for(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first save too."""
+    list(textgen.train(corpus, checkpoints=tmp_path, **RUN))
+    advance, failed = Learner.advance, []
+
+    def fails_once(learner: Learner) -> torch.Tensor:
+        loss = advance(learner)
+        if learner.step == RUN["steps"] + 2 and not failed:
+            failed.append(learner.step)
+            return torch.tensor(math.nan)
+        return loss
+
+    monkeypatch.setattr(Learner, "advance", fails_once)
+    finished = list(textgen.resume("tales", checkpoints=tmp_path, steps=5, accumulate=2))[-1]
+    assert failed
+    assert finished.step == RUN["steps"] + 5
+    record = read_header(tmp_path / "tales" / "last.safetensors").record
+    assert (record.step, record.training.accumulate) == (RUN["steps"] + 5, 2)
+
+
+def test_threads_are_those_of_before_when_a_run_has_ended(corpus: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        list(textgen.train(corpus, checkpoints=tmp_path, **{**RUN, "steps": 2}))
+        assert torch.get_num_threads() == 2
+        leave(textgen.train(corpus, checkpoints=tmp_path / "left", **RUN), 5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_weights_that_could_not_be_read_back_are_never_saved(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,6 +484,11 @@ def test_a_precision_that_this_cpu_lacks_is_refused_and_a_run_in_it_goes_on_in_a
     planned = next(textgen.resume("tales", checkpoints=tmp_path))
     assert isinstance(planned, Planned)
     assert planned.training.precision == "fp32"
+    training, arrays = replace(training, precision="fp16"), read_arrays(header, *RESUMED)
+    scaler = torch.amp.GradScaler("cpu").state_dict()
+    arrays["scaler"] = {name: np.array(value) for name, value in scaler.items()}
+    write_checkpoint(last, replace(header.record, training=training), arrays)
+    assert next(textgen.resume("tales", checkpoints=tmp_path)).training.precision == "fp32"
     assert "going on in fp32" in planned.notices[0]
 
 

@@ -155,3 +155,17 @@ def test_frequencies_count_the_whole_text_and_are_never_0(monkeypatch: pytest.Mo
     assert frequencies(counts_of(ids, 5)).tolist() == pytest.approx(
         [2 / 12, 3 / 12, 1 / 12, 5 / 12, 1 / 12]
     )
+
+
+def test_in_the_longest_text_blocks_begin_where_they_should() -> None:
+    """Products of places and lengths do not fit in 64 bits there."""
+    size = 10**12
+    text = np.broadcast_to(np.uint8(1), size)
+    streams = Streams(text, batch_size=64, bptt=32, seed=0, block=1024)
+    for step in (0, 10**6, 10**8):
+        expected = []
+        for stream, (turn, read) in enumerate(zip(*streams._turns(step), strict=True)):
+            passes, number = divmod(int(turn) * 64 + stream, streams._blocks)
+            begin = number * streams._stride % streams._blocks * size // streams._blocks
+            expected.append((streams._begin(passes) + begin + int(read) * 32) % size)
+        assert streams.positions(step).tolist() == expected

@@ -109,9 +109,7 @@ def sample(
             texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
-            goes_on = position is not None and seed in (None, position.seed)
-            first = position.number if position is not None and goes_on else 0
-            texts = (write(number=first + n) for n in range(draws))
+            texts = (write(number=n) for n in _numbers(position, seed, draws))
         wanted = islice(_wanted(texts, novelty, interrupts), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
             text = heard.heard(drawn)
@@ -137,6 +135,13 @@ def sample(
                 raise typer.Exit(interrupts.exit_code)
     if found < num:
         note(f"note: of {draws:,} texts {found:,} were new; {num:,} were asked for")
+
+
+def _numbers(position: Position | None, seed: int | None, draws: int) -> range:
+    """Which texts of the seed are drawn: from the saved one on, where its draws go on."""
+    goes_on = position is not None and seed in (None, position.seed)
+    first = position.number if position is not None and goes_on else 0
+    return range(first, first + draws)
 
 
 def _layout(model: TextModel, num: int, stream: IO[str]) -> tuple[str, bool]:

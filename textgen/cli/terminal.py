@@ -29,6 +29,8 @@ def spelled(text: str, flags: Mapping[str, str]) -> str:
         if name not in _NAMES:
             return match[0]
         flag = flags.get(name) or _FLAGS.get(name, "--" + name.replace("_", "-"))
+        if value == "False":
+            return flag.replace("--", "--no-", 1)
         return flag if value is None else f"{flag} {value}"
 
     return _SETTING.sub(typed, text)

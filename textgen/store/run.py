@@ -119,8 +119,10 @@ class Run:
             weights = read_arrays(header, "model")["model"]
         except CheckpointError:
             return None
+        if found.step != record.best.step:
+            return None
         self._best_step = found.step
-        return weights if found.step == record.best.step else None
+        return weights
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -266,11 +266,8 @@ def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) ->
 def file_ids(
     path: Path, reader: Callable[[], Reader], vocabulary: Vocabulary, unknown: str
 ) -> Iterator[NDArray]:
-    """The ids of a file, in blocks; `unknown` as in `Vocabulary.encode`.
-
-    With `error` a regular file is read to its end first, so that all of them are named.
-    """
-    if unknown == "error" and not special(path):
+    """The ids of a file, in blocks; `unknown` as in `Vocabulary.encode`."""
+    if unknown == "error" and not special(path):  # so that all of them are named
         unknown_in(path, reader(), vocabulary).refuse(str(path))
     lacking = Unknown(vocabulary)
     for symbols in reader().symbols(path):

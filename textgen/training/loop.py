@@ -28,7 +28,7 @@ from textgen.training.arrays import Arrays
 from textgen.training.pace import Decisions
 from textgen.training.planning import Plan, evaluation_worth
 from textgen.training.step import Learner
-from textgen.training.threads import Threads
+from textgen.training.threads import Threads, threads_restored
 from textgen.training.validation import Validation
 
 SAMPLE = 240  # characters of a sample shown while training
@@ -55,6 +55,7 @@ class Loop:
     mixed: NDArray | None = None  # the text that a share of the streams reads beside its own
     best: Mapping[str, NDArray] | None = None  # the weights of the best evaluation, if known
     restored: Arrays | None = None  # what the learner goes on from
+    changed: bool = False  # whether `last` is not what it goes on from, with the same settings
     _setbacks: int = 0
     _since: float = field(default_factory=time.monotonic)
 
@@ -65,7 +66,7 @@ class Loop:
         not help SETBACKS times. RunError when the run's folder cannot be written at the beginning
         or at the end; in between that is a notice.
         """
-        with self.run.locked():
+        with threads_restored(self.threads), self.run.locked():
             self._begin_ranks()
             yield from self._train()
 
@@ -73,7 +74,7 @@ class Loop:
         learner = self.learner
         self._since = time.monotonic()
         yield self.planned()
-        if learner.step == 0:
+        if learner.step == 0 or self.changed:
             yield self._save()  # that the folder can be written is found out now, not later
         config = learner.config
         worth = evaluation_worth(config.chars_per_step, self.corpus, config.aside)
@@ -126,8 +127,7 @@ class Loop:
     def _back(self, error: Diverged) -> Noticed:
         """Go on from the last save at a lower rate, or raise `error` after SETBACKS such tries.
 
-        A run that is stopped before its next save diverges again when resumed, and comes back to
-        the same rate.
+        Stopped before its next save, it diverges again when resumed, and comes to the same rate.
         """
         self._setbacks += 1
         if self._setbacks > SETBACKS:
@@ -138,6 +138,7 @@ class Loop:
         config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
         network, device = CharModel(self.plan.model), self.learner.device
         ranks, self.restored = self.learner.ranks, read_resumed(header)
+        self.learner.release()
         self.learner = Learner.of(self.corpus, network, config, device, self.mixed, ranks=ranks)
         self.learner.restore(self.restored, record.step)
         self._begin_ranks()
@@ -157,11 +158,10 @@ class Loop:
 
     def _begin_ranks(self) -> None:
         """Tell the other ranks what to train, and from where."""
-        ranks, config = self.learner.ranks, self.learner.config
-        self._told = config
+        ranks, self._told = self.learner.ranks, self.learner.config
         if ranks.size > 1:
             ranks.tell("begin", to_json(self._record()).encode())
-            zeros = State.zeros(self.plan.model, config.batch_size)
+            zeros = State.zeros(self.plan.model, self._told.batch_size)
             ranks.share(self.restored or self.learner.arrays(zeros))
         self.restored = None
 

@@ -77,6 +77,12 @@ def begin(
     )
 
 
+def again(run: Run, choices: Choices, began: float, progress: Progress | None) -> Loop:
+    """A run as it was saved last, after one of its ranks was lost."""
+    on = Choices(device=choices.device, cache=choices.cache)
+    return resume(run.newest, ((), None), on, began, progress)
+
+
 def resume(
     source: Path, files: Files, choices: Choices, began: float, progress: Progress | None = None
 ) -> Loop:
@@ -114,9 +120,12 @@ def resume(
         learned = has_learned(record.step, record.training)
         learner.restart(arrays["model"], record.step, learned=learned)
     else:
+        if planned.training.precision != record.training.precision:
+            arrays = {**arrays, "scaler": {}}  # of fp16, which is not to be had here
         learner.restore(arrays, record.step)
     loop = Loop(run, corpus, corpus_config, planned, learner, began=began, threads=threads)
     loop.restored = arrays if record.kind == "last" else None
+    loop.changed = source != run.last or planned.training != record.training
     loop.history = [event for event in record.history if event.step <= record.step]
     loop.seconds, loop.identity = record.seconds, record.identity
     loop.best, loop.ancestors, loop.mixed = run.read_best(record), record.ancestors, mixed

@@ -68,9 +68,11 @@ class Streams:
         first = int(passes.min())
         here = range(first, int(passes.max()) + 1)
         of_pass: NDArray[np.int64] = np.array([self._begin(which) for which in here])
-        begins = of_pass.take(passes - first)
-        starts = number * self._stride % self._blocks * len(self.ids) // self._blocks
-        return (begins + starts + read * self.bptt) % len(self.ids)
+        begins: NDArray[np.int64] = of_pass.take(passes - first)
+        place = number * self._stride % self._blocks
+        each, rest = divmod(len(self.ids), self._blocks)  # place * len(ids) may not fit in 64 bits
+        begins += place * each + place * rest // self._blocks
+        return (begins + read * self.bptt) % len(self.ids)
 
     def _turns(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many blocks each stream has left behind, and chunks of the one it is in.
