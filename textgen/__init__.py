@@ -69,7 +69,7 @@ def train(
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
     from textgen.text.sources import title
-    from textgen.training import follower, launch, ranks, start
+    from textgen.training import follower, launch, ranks, start, threads
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
@@ -78,7 +78,7 @@ def train(
     CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
     if launch.launch().rank:
         return follower.follow(cache=chosen.cache)
-    with ExitStack() as stack:
+    with ExitStack() as stack, threads.restored():
         again = stack.enter_context(ranks.join().led()).resumes  # after a rank was lost
         target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run or again)
         if again:
@@ -124,7 +124,7 @@ def resume(
     from textgen.config import Choices
     from textgen.errors import UsageError
     from textgen.store.runs import find_source
-    from textgen.training import follower, launch, ranks, start
+    from textgen.training import follower, launch, ranks, start, threads
 
     taken = ("time", "epochs", "steps", "device", "cache", "accumulate", "deterministic")
     if others := sorted(choices.keys() - set(taken)):
@@ -135,7 +135,7 @@ def resume(
     chosen = Choices(**choices)
     if launch.launch().rank:
         return follower.follow(cache=chosen.cache)
-    with ranks.join().led() as leader:
+    with threads.restored(), ranks.join().led() as leader:
         found = find_source(None if run is None else str(run), Path(checkpoints))
         now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
         if leader.resumes:  # what was asked for is in the checkpoint by now

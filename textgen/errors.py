@@ -4,12 +4,14 @@ A setting stands in backticks, by its name in Python: `lr`, or with a value, `lr
 line spells it as a flag.
 """
 
-import os
+import re
+
+_HALVES = re.compile("[\ud800-\udfff]")  # of characters; or bytes of a name that are no UTF-8
 
 
 def readable(name: str) -> str:
-    """A file's name with U+FFFD in the place of bytes that are no UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """A file's name as UTF-8 can write it: U+FFFD in the place of what it cannot."""
+    return _HALVES.sub("\ufffd", name)
 
 
 def quoted(*words: object) -> str:

@@ -7,6 +7,7 @@ from conftest import SMALL, prose
 import textgen
 from textgen.config import SamplingOptions
 from textgen.errors import UnknownCharacters, UsageError
+from textgen.inference import filling
 from textgen.inference.evaluation import nats
 from textgen.inference.filling import JOINT, _nats, fill
 from textgen.inference.text_model import TextModel
@@ -69,3 +70,10 @@ def test_two_models_of_one_direction_are_refused(models: tuple[TextModel, TextMo
         fill("a", "b", forward, backward, SamplingOptions(length=0))
     with pytest.raises(UnknownCharacters):
         fill("🦊", "b", forward, backward, OPTIONS)
+
+
+def test_what_only_one_model_knows_is_not_proposed(
+    models: tuple[TextModel, TextModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "_cut", lambda *_: ["fox", "f🦊x"])
+    assert [found.text for found in filling.fill("a ", " b", *models, OPTIONS)] == ["fox"]

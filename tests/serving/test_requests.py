@@ -86,6 +86,7 @@ def test_every_field_arrives() -> None:
         ({"best_of": 3}, "best_of", "between 1 and 1"),
         ({"unknown": ["error"]}, "unknown", "expected one of error, skip, replace"),
         ({"frobnicate": 1}, "frobnicate", "unrecognized request argument"),
+        ({"\ud800": 1}, "\ufffd", "unrecognized request argument"),
     ],
 )
 def test_what_is_refused_is_named(fields: dict[str, Any], param: str, message: str) -> None:
@@ -132,3 +133,8 @@ def test_any_json_is_a_request_or_an_error(fields: dict[str, Any]) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_request_or_an_error(body: bytes) -> None:
     answered(lambda: parse(body, LIMITS))
+
+
+def test_no_text_is_longer_than_the_server_writes() -> None:
+    assert parse(b"{}", LIMITS).options.length == 16
+    assert parse(b"{}", ServingOptions(max_tokens=8)).options.length == 8

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import textgen
 from textgen.cli import app
 from textgen.errors import CheckpointError, RunError, UsageError
+from textgen.sharing.weights import published
 from textgen.store.checkpoint import read_header
 
 
@@ -111,3 +113,12 @@ def test_the_command_says_what_it_wrote(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"wrote {path}, ")
+
+
+def test_no_loss_is_told_of_weights_that_it_was_not_measured_with(trained: Path) -> None:
+    """Those of a `last` are without the temperature of its evaluations."""
+    record = read_header(trained / "last.safetensors").record
+    assert published(record, anonymous=False).best is not None
+    with_aside = replace(record, training=replace(record.training, aside=900))
+    assert published(with_aside, anonymous=False).best is None
+    assert published(replace(with_aside, kind="best"), anonymous=False).best is not None

@@ -6,14 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import prose, train
 from test_record import version_1
 
 import textgen
 from textgen.config import CorpusConfig
-from textgen.errors import CheckpointError
+from textgen.errors import ChangedCorpus, CheckpointError
 from textgen.store.archive import pack
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
-from textgen.store.contents import RESUMED, moved, read_resumed, read_vocabulary, read_weights
+from textgen.store.contents import (
+    RESUMED,
+    moved,
+    read_resumed,
+    read_vocabulary,
+    read_weights,
+    reread_corpus,
+)
 from textgen.store.record import VERSION, to_json
 
 Arrays = dict[str, dict[str, np.ndarray]]
@@ -141,3 +149,18 @@ def test_an_empty_vocabulary_is_refused(header: Header, tmp_path: Path) -> None:
     write_checkpoint(path, forged, {})
     with pytest.raises(CheckpointError, match="its vocabulary is empty"):
         read_vocabulary(read_header(path))
+
+
+def test_a_text_that_moved_from_one_part_to_the_other_is_found(tmp_path: Path) -> None:
+    """The bytes of both files in a row are the same."""
+    own, held_out = tmp_path / "own.txt", tmp_path / "held_out.txt"
+    own.write_text(prose(2000))
+    held_out.write_text("a fox slept.\n" + prose(500, seed=1))
+    train(own, tmp_path, steps=2, val_file=held_out)
+    header = read_header(tmp_path / "own" / "last.safetensors")
+    reread_corpus(header)
+    first, rest = held_out.read_text().split("\n", 1)
+    own.write_text(own.read_text() + first + "\n")
+    held_out.write_text(rest)
+    with pytest.raises(ChangedCorpus, match=r"cut elsewhere: 2,013 characters.*expected 2,000"):
+        reread_corpus(header)

@@ -222,6 +222,18 @@ def test_files_of_different_runs_are_refused_with_both_names(
     assert checkpoint_at(run.folder) == run.best
 
 
+def test_a_run_that_was_started_over_and_stopped_at_its_first_save_is_whole(
+    run: Run, save: Save, header: Header
+) -> None:
+    """Killed between the new last and the removal of the old previous."""
+    for step in (1, 2):
+        save(step)
+    new = replace(header.record, identity="f" * 32, history=())
+    write_checkpoint(run.last, new, read_arrays(header, "model"))
+    Run(run.folder).check_identity(read_header(run.last))
+    assert checkpoint_at(run.folder) == run.last
+
+
 def test_of_a_run_that_was_just_started_over_last_is_sampled(
     run: Run, save: Save, header: Header
 ) -> None:

@@ -163,4 +163,6 @@ def test_of_a_long_document_its_beginning_is_shown(lines: Path) -> None:
     end = model.vocabulary.end
     long = np.array([end, *[0, 1, 2] * PAGE, end], model.vocabulary.dtype)
     vars(subject)["corpus"] = replace(subject.corpus, validation=long)
-    assert len(subject.held_out_page()) == LEAD + PAGE - 1
+    page = subject.held_out_page()
+    assert len(page) == LEAD + PAGE - 1
+    assert all(character.bits > 0 for character in page)

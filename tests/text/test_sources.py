@@ -131,6 +131,11 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     assert error.message == (
         f"{tmp_path} is a folder without text, left out 1 binary; expected a text file in it"
     )
+    assert "level=byte" in error.hint
+    (tmp_path / "picture.png").rename(tmp_path / ".picture.png")
+    error = refusal(tmp_path)
+    assert "left out 1 hidden" in error.message
+    assert "level=byte" not in error.hint  # hidden files are left out there too
 
 
 def test_of_mixed_encodings_the_file_and_the_offset_are_named(tmp_path: Path) -> None:

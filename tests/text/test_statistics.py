@@ -82,3 +82,24 @@ def test_a_text_without_line_ends_has_no_lines(tmp_path: Path) -> None:
     assert lines_of(corpus) is not None
     plain = Corpus(corpus.train, corpus.train, Vocabulary("char", "ab"), "")
     assert lines_of(plain) is None
+
+
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_a_line_ends_with_its_document(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics_module, "_BLOCK", block)
+    file = tmp_path / "text.txt"
+    file.write_text((LINE + OTHER + "\n") * 20)
+    own = CorpusConfig.of(Choices(documents="\n\n"), (str(file),), None)
+    corpus = read_corpus(own, cache=False)
+    found, documents = lines_of(corpus), (corpus.train == corpus.vocabulary.end).sum() - 1
+    assert found is not None
+    assert (found.lines, found.longest) == (2 * documents, 31)
+    assert found.repeated_paragraphs > 0.8
+    lines = read_corpus(
+        CorpusConfig.of(Choices(documents="line", level="byte"), (str(file),), None), cache=False
+    )
+    of_lines = lines_of(lines)
+    assert of_lines is not None
+    assert of_lines.longest == 31

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import prose
 from networks import build, model_config, training_config
 
+import textgen
 from textgen.errors import CheckpointError
+from textgen.events import Planned, Stepped
 from textgen.inference.evaluation import validate
 from textgen.model.network import CharModel
+from textgen.store.checkpoint import read_header
+from textgen.store.contents import reread_corpus
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
 from textgen.training import judged
@@ -197,3 +204,21 @@ def test_documents_that_were_kept_aside_are_learned_whole() -> None:
     for step in range(40):
         assert (1 in trained._read().window[:, 0]) == (step >= 28)
         trained.advance()
+
+
+def test_a_run_that_was_extended_has_learned_it_still(tmp_path: Path) -> None:
+    """Where its first end lies far before the last part of the longer schedule."""
+    file = tmp_path / "text.txt"
+    file.write_text(prose(40_000))
+    shape = {"hidden": (8,), "embedding": 4, "batch_size": 16, "bptt": 16, "precision": "fp32"}
+    list(textgen.train(file, checkpoints=tmp_path, steps=100, **shape))
+    with closing(textgen.resume("text", checkpoints=tmp_path, steps=900)) as events:
+        for event in events:
+            if isinstance(event, Stepped) and event.step == 150:
+                break
+    with closing(textgen.resume("text", checkpoints=tmp_path, steps=300)) as events:
+        planned = next(events)
+    assert isinstance(planned, Planned)
+    corpus = reread_corpus(read_header(tmp_path / "text" / "last.safetensors"))
+    counts = [late_streams(planned.training, corpus, learned=learned) for learned in (False, True)]
+    assert counts[0] > counts[1] == planned.training.late

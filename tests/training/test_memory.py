@@ -24,3 +24,16 @@ def test_a_step_too_large_for_the_machine_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(memory, "memory", lambda device: 24 * 10**9)
     with pytest.raises(UsageError, match="steps of 1,000,000,000 characters"):
         check_memory(model_config(65), 10**9, torch.device("cpu"))
+
+
+def test_each_of_many_gpus_holds_its_part_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "memory", lambda device: 150 * 10**9)
+    model, gpu = model_config(65, hidden=(320, 320, 320)), torch.device("cuda")
+    with pytest.raises(UsageError, match="steps of 33,554,432 characters"):
+        check_memory(model, 4 * 65536 * 128, gpu)
+    launched = {"RANK": "0", "WORLD_SIZE": "8", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    check_memory(model, 4 * 65536 * 128, gpu)
+    with pytest.raises(UsageError, match="steps of 33,554,432 characters"):
+        check_memory(model, 4 * 65536 * 128, torch.device("cpu"))

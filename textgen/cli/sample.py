@@ -110,7 +110,7 @@ def sample(
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
             texts = (write(number=n) for n in _numbers(position, seed, draws))
-        wanted = islice(_wanted(texts, novelty, interrupts), num)
+        wanted = islice(_wanted(texts, novelty, interrupts, _numbers(position, seed, draws)), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
             text = heard.heard(drawn)
             if found == 1 and seed is None and position is None:
@@ -155,10 +155,13 @@ def _layout(model: TextModel, num: int, stream: IO[str]) -> tuple[str, bool]:
 
 
 def _wanted(
-    texts: Iterator[Writer | Iterator[str]], novelty: Novelty | None, interrupts: Interrupts
+    texts: Iterator[Writer | Iterator[str]],
+    novelty: Novelty | None,
+    interrupts: Interrupts,
+    numbers: range,
 ) -> Iterator[tuple[int, Writer | Iterator[str], Iterator[str]]]:
     """Number, writer and text of those that are new; novelty: None takes all, as they come."""
-    for number, pieces in enumerate(texts):
+    for number, pieces in zip(numbers, texts, strict=False):
         text = _until_stopped(pieces, interrupts)
         if novelty is not None:
             whole = "".join(text)

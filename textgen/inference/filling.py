@@ -19,6 +19,7 @@ from textgen.inference.evaluation import nats_of_each
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import prologue
 from textgen.model.network import State
+from textgen.text.vocabulary import knows
 
 TRIES = 32  # texts that each model writes
 JOINT = 24  # characters of the other text that must follow
@@ -54,7 +55,8 @@ def fill(
         *_cut(forward, left, right, options),
         *_cut(backward, right, left, options),
     }
-    texts = sorted(proposed)
+    both = [forward.vocabulary, backward.vocabulary]
+    texts = sorted(text for text in proposed if all(knows(v, text) for v in both))
     scores = (
         _nats(forward, left, [text + right[:JOINT] for text in texts]),
         _nats(backward, right, [left[-JOINT:] + text for text in texts]),

@@ -96,8 +96,9 @@ class TextModel:
             uniforms = Uniforms(random_seed() if seed is None else seed, number or 0)
         else:
             self.check_position(position)
-            number = position.number if number is None else number
             seed = position.seed if seed is None else seed
+            if number is None:
+                number = position.number if seed == position.seed else 0
             same = (seed, number) == (position.seed, position.number)
             uniforms = Uniforms(seed, number, position.place if same else 0)
         return writer(

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from textgen.bounds import Number
 from textgen.config import UNKNOWN, SamplingOptions, ServingOptions
-from textgen.errors import UsageError
+from textgen.errors import UsageError, readable
 from textgen.inference.batch import STREAMS
 
 MOST_STOPS, LONGEST_STOP = 8, 128
@@ -94,7 +94,8 @@ def parse(body: bytes, limits: ServingOptions) -> Completion:
 
 def _options(given: dict[str, Any], limits: ServingOptions) -> SamplingOptions:
     """How the texts are written; the defaults are those of OpenAI's interface."""
-    length = _number(given, "max_tokens", Number(0, limits.max_tokens, whole=True), 16)
+    few = min(16, limits.max_tokens)
+    length = _number(given, "max_tokens", Number(0, limits.max_tokens, whole=True), few)
     stops = _texts(given.pop("stop", None), "stop", empty=False)
     if len(stops) > MOST_STOPS or any(len(text) > LONGEST_STOP for text in stops):
         expected = f"up to {MOST_STOPS} texts of up to {LONGEST_STOP} characters"
@@ -112,7 +113,7 @@ def _options(given: dict[str, Any], limits: ServingOptions) -> SamplingOptions:
 
 
 def _refuse(param: str | None, message: str, code: str | None = None) -> NoReturn:
-    raise Refused(message, param=param, code=code)
+    raise Refused(message, param=param and readable(param), code=code)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -17,6 +17,8 @@ def published(record: Record, *, anonymous: bool) -> Record:
     anonymous: neither the names nor the digest of the text.
     """
     corpus = record.corpus
+    # a `last` is without the temperature that its evaluations were made with
+    known = not (record.kind == "last" and record.training.aside)
 
     def name(path: str) -> str:
         return UNNAMED if anonymous else readable(Path(path).name) or UNNAMED
@@ -31,7 +33,7 @@ def published(record: Record, *, anonymous: bool) -> Record:
         device="cpu",
         threads=1,
         chosen=(),
-        history=tuple(event for event in record.history if event.step == record.step),
+        history=tuple(e for e in record.history if known and e.step == record.step),
         ancestors=(),
     )
 

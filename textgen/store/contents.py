@@ -12,6 +12,7 @@ from textgen.config import CorpusConfig
 from textgen.errors import ChangedCorpus, CorpusError
 from textgen.store.archive import damaged
 from textgen.store.checkpoint import Header, read_arrays
+from textgen.store.record import Record
 from textgen.text.corpus import Corpus, read_corpus
 from textgen.text.vocabulary import Vocabulary
 
@@ -87,10 +88,10 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
     reading: `cache` and `progress` of `read_corpus`.
     Raises CorpusError if it cannot be read, ChangedCorpus if it is not the same.
     """
-    config = now or header.record.corpus
+    record = header.record
+    config = now or record.corpus
     try:
-        fingerprint = header.record.fingerprint
-        return read_corpus(config, read_vocabulary(header), fingerprint, **reading)
+        corpus = read_corpus(config, read_vocabulary(header), record.fingerprint, **reading)
     except ChangedCorpus:
         raise
     except CorpusError as error:
@@ -98,6 +99,18 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
         name = "val_file" if held_out else "files"
         hint = error.hint if now else f"if it moved, say where it is now: `{name}=FILE`"
         raise CorpusError(error.message, hint) from None
+    check_parts(corpus, record)
+    return corpus
+
+
+def check_parts(corpus: Corpus, record: Record) -> None:
+    """Raise ChangedCorpus if the text, the same as a whole, is cut elsewhere than in `record`."""
+    found = len(corpus.train), len(corpus.validation)
+    expected = record.train_characters, record.val_characters
+    if found != expected:
+        parts = "{:,} characters to train on and {:,} held out; expected {:,} and {:,}"
+        hint = "put each part back into its file; or train anew: textgen train --run NAME"
+        raise ChangedCorpus(f"the text is cut elsewhere: {parts.format(*found, *expected)}", hint)
 
 
 def moved(corpus: CorpusConfig, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:

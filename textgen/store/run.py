@@ -84,13 +84,13 @@ class Run:
     def check_identity(self, header: Header) -> None:
         """Raise RunError if a file beside this checkpoint is of another run.
 
-        A best of another run beside a last that was never validated is only left over: the run was
-        started over, and stopped before it was removed.
+        What is of another run beside a last that was never validated is only left over: the run was
+        started over, and stopped before that was removed.
         """
         for path in (path for path in self.checkpoints if path != header.path):
             with suppress(CheckpointError):
                 other = read_header(path).record
-                left_over = path == self.best and header.record.best is None
+                left_over = path != self.last and header.record.best is None
                 if other.identity != header.record.identity and not left_over:
                     raise RunError(
                         f"{header.path} and {path} are of different runs",
@@ -179,7 +179,8 @@ class Run:
         except CheckpointError:
             return []
         paths = {*before.files, before.val_file or ""}
-        paths -= {*record.corpus.files, record.corpus.val_file or ""}
+        for corpus in (record.corpus, *(ancestor.corpus for ancestor in record.ancestors)):
+            paths -= {*corpus.files, corpus.val_file or ""}
         here = self.folder.resolve()
         return [p for p in map(Path, paths) if p.parent == here and INPUT.fullmatch(p.name)]
 

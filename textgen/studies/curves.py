@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from textgen.errors import RunError
+from textgen.errors import RunError, readable
 from textgen.store.checkpoint import read_header
 from textgen.store.runs import find_file, find_run
 
@@ -58,4 +58,5 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
         what = f"{header.path} was not validated yet; expected one loss or more"
         raise RunError(what, "train on: textgen resume")
     file = Path(os.path.abspath(header.path))  # noqa: PTH100 (a link has its own name)
-    return Curve(file.stem if header.record.kind == "export" else file.parent.name, header.record)
+    name = file.stem if header.record.kind == "export" else file.parent.name
+    return Curve(readable(name), header.record)

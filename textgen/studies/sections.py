@@ -172,7 +172,9 @@ def _character(character: Character) -> str:
         others = [c for c in character.expected if c != character.text]
         told += f", likelier: {' '.join(map(_visible, others))}"
     # a line end that was not expected needs something to be seen by
-    text = "↵\n" if level and character.text == "\n" else character.text
+    text = character.text
+    if level and text.endswith("\n"):
+        text = f"{text[:-1]}↵\n"
     return f'<span{look} title="{printable(told)}">{printable(text)}</span>'
 
 

@@ -67,10 +67,10 @@ class Subject:
         Of documents whole ones, or the beginning of one. Raises CorpusError as `corpus` does.
         """
         ids, end = self.corpus.validation[: LEAD + PAGE], self.model.vocabulary.end
-        if end is not None:
-            last = np.flatnonzero(ids == end)[-1]
-            ids = ids[: last + 1] if last else ids
-        parts = predictions(self.network, [ids], end=end)
+        whole = np.flatnonzero(ids == end)[1:]  # the ends of documents after that before the first
+        if len(whole):
+            ids = ids[: whole[-1] + 1]
+        parts = predictions(self.network, [ids], end=end if len(whole) else None)
         if end is None:
             parts = _after(parts, max(0, min(LEAD, len(ids) - PAGE)))
         return [*characters(self.model.vocabulary, parts, self.model.backward)]

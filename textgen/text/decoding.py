@@ -151,7 +151,8 @@ class Reader:
                 place = taken + len(block) - len(error.object), lines + 1
                 raise _invalid(name, encoding, place, error) from None
             except UnicodeError as error:  # UTF-16 or UTF-32 without a mark
-                hint = f"name the byte order too, for example `encoding={encoding}-le`"
+                own = f"{codecs.lookup(encoding).name}-le"
+                hint = f"name the byte order too, for example `encoding={own}`"
                 raise CorpusError(f"{name}: {error}", hint) from None
             taken += len(block)
             lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
@@ -244,7 +245,8 @@ def _nothing(path: Path, left_out: list[str]) -> CorpusError:
     kind = "folder" if path.is_dir() else "archive"
     more = f", left out {', '.join(left_out)}" if left_out else ""
     found = f"{path} is {'an' if kind == 'archive' else 'a'} {kind} without text{more}"
-    hint = "`level=byte` models any file at all" if left_out else "name a file, or another folder"
+    binary = any(what.endswith(" binary") for what in left_out)
+    hint = "`level=byte` models any file at all" if binary else "name a file, or another folder"
     return CorpusError(f"{found}; expected a text file in it", hint)
 
 

@@ -86,7 +86,8 @@ def lines_of(corpus: Corpus) -> Lines | None:
     newline = ord("\n") if corpus.vocabulary.level == "byte" else _place(corpus.vocabulary, "\n")
     if newline is None:
         return None
-    ids = corpus.train[:EXAMINED]
+    ids, end = corpus.train[:EXAMINED], corpus.vocabulary.end
+    between = np.array([newline], ids.dtype).tobytes()
     lengths: list[NDArray] = []
     seen: dict[str, set[int]] = {"line": set(), "paragraph": set()}
     repeated = {"line": 0, "paragraph": 0}
@@ -105,15 +106,18 @@ def lines_of(corpus: Corpus) -> Lines | None:
     for begin in range(0, len(ids), _BLOCK):
         block = np.concatenate([rest, ids[begin : begin + _BLOCK]])
         release(ids)
-        *whole, rest = np.split(block, np.flatnonzero(block == newline) + 1)
+        ends = np.isin(block, [newline] if end is None else [newline, end])
+        *whole, rest = np.split(block, np.flatnonzero(ends) + 1)
+        if begin == 0 and end is not None:
+            del whole[:1]  # the end before the first document
         lengths.append(np.array([len(line) - 1 for line in whole], np.int64))
         for line in whole:
             raw = line[:-1].tobytes()
             compare("line", raw)
             if raw:
                 paragraph.append(raw)
-            else:
-                compare("paragraph", line.tobytes().join(paragraph))
+            if not raw or line[-1] == end:
+                compare("paragraph", between.join(paragraph))
                 paragraph.clear()
     found = np.concatenate(lengths)
     shares = {kind: repeated[kind] / max(1, compared[kind]) for kind in seen}

@@ -139,6 +139,11 @@ def name_character(character: str) -> str:
     return f"{character!r} ({name})"
 
 
+def knows(vocabulary: Vocabulary, text: str) -> bool:
+    """Whether it has all characters of the text."""
+    return not str(Unknown(vocabulary, symbols_of(text, vocabulary.level)))
+
+
 class Unknown:
     """The characters that a vocabulary lacks, of a text of `read` characters so far."""
 

@@ -6,6 +6,7 @@ import torch
 from textgen.config import TrainingConfig
 from textgen.errors import RankLost, TextgenError
 from textgen.model.network import CharModel
+from textgen.store.contents import check_parts
 from textgen.store.record import Record, from_json
 from textgen.text.corpus import read_corpus
 from textgen.text.vocabulary import Vocabulary
@@ -58,6 +59,7 @@ def _begun(record: Record, ranks: Ranks, cache: bool) -> tuple[Learner, Validati
     more = config.min_count > 1, config.documents is not None
     vocabulary = Vocabulary(config.level, record.vocabulary, *more)
     corpus = read_corpus(config, vocabulary, record.fingerprint, cache=cache)
+    check_parts(corpus, record)
     mixed = read_mixed(record.ancestors, record.training, vocabulary)
     network, device = CharModel(record.model), ranks.device(torch.device(record.device))
     learner = Learner.of(corpus, network, record.training, device, mixed, ranks=ranks)

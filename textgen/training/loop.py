@@ -28,7 +28,7 @@ from textgen.training.arrays import Arrays
 from textgen.training.pace import Decisions
 from textgen.training.planning import Plan, evaluation_worth
 from textgen.training.step import Learner
-from textgen.training.threads import Threads, threads_restored
+from textgen.training.threads import Threads
 from textgen.training.validation import Validation
 
 SAMPLE = 240  # characters of a sample shown while training
@@ -66,7 +66,7 @@ class Loop:
         not help SETBACKS times. RunError when the run's folder cannot be written at the beginning
         or at the end; in between that is a notice.
         """
-        with threads_restored(self.threads), self.run.locked():
+        with self.run.locked():
             self._begin_ranks()
             yield from self._train()
 

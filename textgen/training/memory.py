@@ -5,21 +5,25 @@ import torch
 from textgen.architecture import CELL, ModelConfig
 from textgen.errors import UsageError
 from textgen.model.device import memory
+from textgen.training.launch import launch
 
 COPIES = 5  # of the weights: themselves, gradients, two moments and the average
-_NUMBER = 4  # bytes
+_NUMBER, _HALF = 4, 2  # bytes
 
 
 def check_memory(model: ModelConfig, per_step: int, device: torch.device) -> None:
     """Raise UsageError if steps of `per_step` characters need more than all memory of `device`.
 
     The need is a lower bound: the copies of the weights, and what a step keeps of each character
-    for its backward pass.
+    for its backward pass. Of many ranks each has a GPU of its own; on CPUs they share one memory.
     """
+    number = _NUMBER
+    if device.type != "cpu":
+        per_step, number = -(-per_step // launch().size), _HALF
     gates = CELL[model.cell].gates
     of_weights = _NUMBER * COPIES * model.parameters
     kept = model.embedding + sum((gates + 2) * width for width in model.hidden)
-    of_step = _NUMBER * per_step * kept
+    of_step = number * per_step * kept
     there = memory(device)
     if there is None or of_weights + of_step <= there:
         return

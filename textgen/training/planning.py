@@ -22,7 +22,7 @@ from textgen.text.corpus import Corpus
 from textgen.training import speed
 from textgen.training.batching import DECAYING, fastest, first_trial, lengthened, peak
 from textgen.training.calibration import kept_aside
-from textgen.training.late import has_learned, late_streams
+from textgen.training.late import late_streams
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import READ_PER_PARAMETER, regularisation
 from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
@@ -113,12 +113,18 @@ def plan(
 
 
 def extended(
-    record: Record, budget: Choices, corpus: Corpus, device: torch.device, began: float
+    record: Record,
+    budget: Choices,
+    corpus: Corpus,
+    device: torch.device,
+    began: float,
+    *,
+    learned: bool,
 ) -> Plan:
     """The settings of a run that goes on: to its planned end, or for `budget` from where it is.
 
     The learning rate becomes that of a run of the whole length; dropout and decay that were not
-    chosen rise to what the planner would take for it, and are never lowered.
+    chosen rise to what the planner would take for it. learned: see `late_streams`.
     """
     model, training, size = record.model, record.training, len(corpus.train)
     training = replace(
@@ -161,7 +167,6 @@ def extended(
         else evaluation_interval(more, per_step, corpus, training.aside),
     )
     if training.late:
-        learned = has_learned(record.step, record.training)
         training = replace(training, late=late_streams(training, corpus, learned=learned))
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, notices, chosen=record.chosen, time=budget.time)

@@ -110,14 +110,16 @@ def resume(
     now = moved(record.corpus, *files) if any(files) else None
     corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
     corpus_config = now or record.corpus
-    planned = extended(record, choices, corpus, device, began)
+    # a temperature that was settled tells of an earlier segment too; a best has none
+    settled = any(kept.any() for kept in arrays.get("temperature", {}).values())
+    learned = settled or has_learned(record.step, record.training)
+    planned = extended(record, choices, corpus, device, began, learned=learned)
     if record.kind == "best":
         planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))
     mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     if record.kind == "best":
-        learned = has_learned(record.step, record.training)
         learner.restart(arrays["model"], record.step, learned=learned)
     else:
         if planned.training.precision != record.training.precision:

@@ -16,8 +16,9 @@ FIRST, LONGEST = 4, 64  # looks between two trials: twice as many after each one
 
 
 @contextmanager
-def threads_restored(number: int) -> Iterator[None]:
-    """Set torch's threads to `number` afterwards, for what the process does next."""
+def restored() -> Iterator[None]:
+    """Have as many of torch's threads afterwards as before, for what the process does next."""
+    number = torch.get_num_threads()
     try:
         yield
     finally:
