@@ -527,3 +527,9 @@ def test_a_saved_text_that_was_not_the_first_of_its_seed_goes_on(
     rest = run("sample", trained, "--load-state", tmp_path / "state", "--length", 50).out
     whole = "".join(model.generate("The ", length=100, seed=7, number=3))
     assert begun + rest.rstrip("\n") == whole.rstrip("\n")
+
+
+def test_the_terminal_folds_help_not_the_source() -> None:
+    for command in app.app.registered_commands:
+        assert command.help
+        assert all("\n" not in paragraph for paragraph in command.help.split("\n\n"))

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
@@ -64,6 +65,9 @@ app.command("rm")(rm.rm)
 app.command("clean")(clean.clean)
 app.command("stats")(stats.stats)
 app.command("cache")(cache.cache)
+for command in app.registered_commands:  # the terminal folds lines, not the docstring
+    _paragraphs = cleandoc(command.callback.__doc__ or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(part.split("\n")) for part in _paragraphs)
 
 
 def _version(asked: bool) -> None:
