@@ -56,6 +56,13 @@ def tar_of(members: dict[str, bytes]) -> bytes:
     return made.getvalue()
 
 
+def zip_of(path: Path, name: str) -> bytearray:
+    """A ZIP file of one member, and its bytes, to be damaged."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, DATA)
+    return bytearray(path.read_bytes())
+
+
 # Folders
 
 
@@ -230,9 +237,7 @@ def test_a_zip_file_whose_directory_cannot_be_read_is_named(
     tmp_path: Path, offset: int, value: int, how: str
 ) -> None:
     path = tmp_path / "texts.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("ï.txt", DATA)
-    data = bytearray(path.read_bytes())
+    data = zip_of(path, "ï.txt")
     data[data.index(b"PK\1\2") + offset] = value  # the name, or the version that is needed
     path.write_bytes(data)
     assert refusal(path).message.startswith(f"{path}{how}")
@@ -253,9 +258,7 @@ def test_a_member_that_cannot_be_unpacked_is_not_called_damaged(
     tmp_path: Path, offset: int, value: int, how: str
 ) -> None:
     path = tmp_path / "texts.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.txt", DATA)
-    data = bytearray(path.read_bytes())
+    data = zip_of(path, "a.txt")
     data[offset] = data[data.index(b"PK\1\2") + offset + 2] = value  # in both of its headers
     path.write_bytes(data)
     assert refusal(path).message.startswith(f"{path}:a.txt is {how}")
@@ -263,11 +266,8 @@ def test_a_member_that_cannot_be_unpacked_is_not_called_damaged(
 
 def test_a_damaged_member_of_a_zip_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "texts.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.txt", DATA)
-    path.write_bytes(
-        path.read_bytes().replace(b"naive", b"nbive").replace(b"One fox", b"One fux", 1)
-    )
+    data = zip_of(path, "a.txt")
+    path.write_bytes(data.replace(b"naive", b"nbive").replace(b"One fox", b"One fux", 1))
     assert refusal(path).message.startswith(f"{path}:a.txt is damaged after ")
 
 

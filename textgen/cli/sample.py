@@ -98,19 +98,19 @@ def sample(
     if side_by_side and keeps:
         raise UsageError(_KEEPS_NONE, "leave out --batch and --device")
     left_out = unique or novel
-    draws = min(MOST, TRIES * num) if left_out else num
+    numbers = _numbers(position, seed, min(MOST, TRIES * num) if left_out else num)
     found, between, headed = 0, *_layout(model, num, sys.stdout)
     heard = Copying(model if copied else None)
     with Interrupts() as interrupts, Output() as output:
         novelty = Novelty(model, unique=unique, novel=novel, given=prompt) if left_out else None
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
-            many = model.generate_many(prompt, options, num=draws, streams=streams)
+            many = model.generate_many(prompt, options, num=len(numbers), streams=streams)
             texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
-            texts = (write(number=n) for n in _numbers(position, seed, draws))
-        wanted = islice(_wanted(texts, novelty, interrupts, _numbers(position, seed, draws)), num)
+            texts = (write(number=n) for n in numbers)
+        wanted = islice(_wanted(texts, novelty, interrupts, numbers), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
             text = heard.heard(drawn)
             if found == 1 and seed is None and position is None:
@@ -134,7 +134,7 @@ def sample(
             if interrupts.signal is not None:
                 raise typer.Exit(interrupts.exit_code)
     if found < num:
-        note(f"note: of {draws:,} texts {found:,} were new; {num:,} were asked for")
+        note(f"note: of {len(numbers):,} texts {found:,} were new; {num:,} were asked for")
 
 
 def _numbers(position: Position | None, seed: int | None, draws: int) -> range:

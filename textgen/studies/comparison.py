@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from textgen.studies.study import Study, open_study
 from textgen.studies.variants import Variant, of_equal_size, variants_of
 from textgen.text.corpus import Corpus, Progress, read_corpus
 from textgen.training.planning import plan
-from textgen.training.start import begin, resume
+from textgen.training.start import again, begin
+from textgen.training.threads import restored
 
 SEEDS = whole(1, 1000, "3")  # how many each variant is trained with
 PLACES = 20  # of the text, at which its memory is measured
@@ -102,7 +103,7 @@ class Comparison:
 
         A variant that diverges is reported, and the others go on.
         """
-        trials, threads = self.trials(), torch.get_num_threads()
+        trials = self.trials()
         text = {"files": self.corpus.files, "val_file": self.corpus.val_file}
         study = open_study(self.path, {**self.settings, **text}, self.overwrite)
         for trial in trials:
@@ -115,10 +116,9 @@ class Comparison:
         for trial in trials:
             name = trial.run.name
             if name not in study.results:
-                torch.set_num_threads(threads)  # a plan may have taken fewer
                 try:
-                    yield from self._train(study, trial, progress)
-                    torch.set_num_threads(threads)
+                    with restored():
+                        yield from self._train(study, trial, progress)
                     study.results[name] = _measured(trial)
                 except Diverged as error:
                     study.results[name] = _result(trial, why=error.message)
@@ -145,8 +145,7 @@ class Comparison:
             record = _record(run, identity)
             if record.finished:
                 return
-            again = Choices(device=choices.device, cache=choices.cache)
-            loop = resume(run.last, ((), None), again, began, progress)
+            loop = again(run, choices, began, progress)
         else:
             if widths := study.hidden.get(trial.variant.label):
                 choices = replace(choices, hidden=widths, layers=len(widths))
@@ -156,20 +155,19 @@ class Comparison:
                 raise ChangedCorpus(what, "put the old text back; or start over: add `overwrite`")
             study.identities[run.name] = loop.identity
             study.save(self.path)
-        with closing(cast(Any, loop.events())) as events:
+        with closing(loop.events()) as events:
             for event in events:
                 yield Trained(run.name, event)
 
 
 def _planned(chosen: list[Choices], corpus: Corpus) -> list[ModelConfig]:
     """The networks that the planner takes, each as if it were the only one."""
-    threads = torch.get_num_threads()
     found: dict[Choices, ModelConfig] = {}
     for choices in map(_as_planned, chosen):
         if choices not in found:
-            torch.set_num_threads(threads)
             device = pick_device(choices.device)
-            found[choices] = plan(choices, corpus, device, time.monotonic()).model
+            with restored():
+                found[choices] = plan(choices, corpus, device, time.monotonic()).model
     return [found[_as_planned(choices)] for choices in chosen]
 
 

@@ -23,6 +23,7 @@ from textgen.studies.variants import width_for
 from textgen.training.first import first_network
 from textgen.training.speed import expected_threads
 from textgen.training.step import Learner
+from textgen.training.threads import restored
 
 SYMBOLS = 8
 CHANCE = 1 / SYMBOLS
@@ -66,9 +67,9 @@ def recall(
     Texts, first weights and masks depend on the seed alone; how many steps are done in `seconds` is
     a matter of the machine. progress: is called with the seconds spent so far.
     """
-    model, threads = network_of(cell), torch.get_num_threads()
-    torch.set_num_threads(expected_threads(model.hidden[0], STREAMS))
-    try:
+    model = network_of(cell)
+    with restored():
+        torch.set_num_threads(expected_threads(model.hidden[0], STREAMS))
         learner = _learner(model, seed)
         began = time.monotonic()
         while (spent := time.monotonic() - began) < seconds and learner.step < steps:
@@ -77,8 +78,6 @@ def recall(
                 progress(spent)
         with learner.judged() as network:
             accuracy = {distance: _accuracy(network, distance, seed) for distance in DISTANCES}
-    finally:
-        torch.set_num_threads(threads)
     shape = model.hidden[0], model.parameters
     return Recall(cell, *shape, accuracy, steps=learner.step, seconds=spent)
 

@@ -141,7 +141,7 @@ def name_character(character: str) -> str:
 
 def knows(vocabulary: Vocabulary, text: str) -> bool:
     """Whether it has all characters of the text."""
-    return not str(Unknown(vocabulary, symbols_of(text, vocabulary.level)))
+    return bool((vocabulary.lookup(symbols_of(text, vocabulary.level)) >= 0).all())
 
 
 class Unknown:

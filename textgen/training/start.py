@@ -78,7 +78,7 @@ def begin(
 
 
 def again(run: Run, choices: Choices, began: float, progress: Progress | None) -> Loop:
-    """A run as it was saved last, after one of its ranks was lost."""
+    """A run as it was saved last, with nothing asked for beyond what it was begun with."""
     on = Choices(device=choices.device, cache=choices.cache)
     return resume(run.newest, ((), None), on, began, progress)
 
