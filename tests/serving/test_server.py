@@ -84,6 +84,21 @@ def test_log_probabilities_are_those_of_scoring(client: openai.OpenAI, trained: 
     assert -sum(found.token_logprobs[1:]) / 13 == pytest.approx(scored.nats_per_char, abs=1e-5)
 
 
+def test_places_count_the_characters_that_are_skipped(client: openai.OpenAI) -> None:
+    asked = {"model": "tales", "max_tokens": 3, "echo": True, "logprobs": 0, "seed": 1}
+    skip = {"unknown": "skip"}
+    for stream in (False, True):
+        answer = client.completions.create(**asked, prompt="%The%", stream=stream, extra_body=skip)
+        choices = [choice for part in (answer if stream else [answer]) for choice in part.choices]
+        found = [choice.logprobs for choice in choices if choice.logprobs]
+        text = "".join(choice.text for choice in choices)
+        offsets = [place for part in found for place in part.text_offset or ()]
+        assert offsets == [1, 2, 3, 5, 6, 7]
+        assert [text[place] for place in offsets] == [
+            t for part in found for t in part.tokens or ()
+        ]
+
+
 def test_a_document_ends_by_itself(client: openai.OpenAI) -> None:
     answer = client.completions.create(model="words", prompt="", max_tokens=400, n=4, seed=1)
     assert {choice.finish_reason for choice in answer.choices} == {"stop"}

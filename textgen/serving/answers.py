@@ -42,8 +42,8 @@ class Answer:
         logprobs = None
         if self._asked.logprobs is not None:
             begin = self._offsets.get(number, 0 if self._asked.echo else len(prompt))
-            logprobs = _logprobs(piece.tokens, begin)
-            self._offsets[number] = begin + sum(len(token.text) for token in piece.tokens)
+            left_out = prompt if self._asked.options.unknown == "skip" else ""
+            logprobs, self._offsets[number] = _logprobs(piece.tokens, begin, left_out)
         end = piece.end
         return {"text": text, "index": number, "logprobs": logprobs, "finish_reason": end}
 
@@ -80,14 +80,21 @@ def joined(pieces: Sequence[Piece]) -> Piece:
     return Piece("".join(piece.text for piece in pieces), tokens, pieces[-1].end)
 
 
-def _logprobs(tokens: Sequence[Token], begin: int) -> dict[str, Any]:
+def _logprobs(tokens: Sequence[Token], begin: int, prompt: str) -> tuple[dict[str, Any], int]:
+    """The object of OpenAI's interface, and the offset after the last token.
+
+    prompt: characters that no token stands for may lie between those of this, which comes first.
+    """
     offsets = []
     for token in tokens:
+        while begin < len(prompt) and not prompt.startswith(token.text, begin):
+            begin += 1
         offsets.append(begin)
         begin += len(token.text)
-    return {
+    found = {
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.log_probability for token in tokens],
         "top_logprobs": [token.likeliest for token in tokens],
         "text_offset": offsets,
     }
+    return found, begin
