@@ -269,3 +269,20 @@ class TrainingConfig:
     def chars_per_step(self) -> int:
         """Characters that a step learns, on average."""
         return max(1, round(self.batch_size * self.bptt * (self.filled or 1)))
+
+    @property
+    def own_streams(self) -> int:
+        """How many streams read the run's own text; the others read the one that is mixed in."""
+        return own_streams(self.batch_size, self.keep_mixing)
+
+    def passes(self, steps: int, size: int) -> float:
+        """How often so many steps read the run's own text of `size` characters."""
+        own = self.own_streams / self.batch_size
+        return steps * self.chars_per_step * own / size
+
+
+def own_streams(count: int, keep_mixing: float) -> int:
+    """Of `count` streams those of a run's own text; one at least is mixed in, if any share is."""
+    if not keep_mixing or count == 1:
+        return count
+    return count - max(1, min(count - 1, round(keep_mixing * count)))

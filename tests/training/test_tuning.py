@@ -119,6 +119,22 @@ def test_some_streams_read_the_old_text() -> None:
     assert isinstance(streams_over(new, config), Streams)
 
 
+def test_passes_are_over_the_new_text_alone(trained: Path, other: Path, tmp_path: Path) -> None:
+    steps = []
+    for share in (0.0, 0.5):
+        events = tune(other, trained, tmp_path / str(share), epochs=2, keep_mixing=share)
+        last = [event for event in events if isinstance(event, Evaluated)][-1]
+        assert last.passes == pytest.approx(2, rel=0.1)
+        steps.append(last.step)
+    assert steps[1] == pytest.approx(2 * steps[0], abs=1)
+
+
+def test_a_single_stream_reads_the_new_text() -> None:
+    config = training_config(steps=9, batch_size=1, bptt=4, block=8, keep_mixing=0.5)
+    assert config.own_streams == 1
+    assert config.passes(5, 10) == 2.0
+
+
 def test_a_mixed_run_resumes_exactly_while_the_old_text_is_there(
     trained: Path, other: Path, tmp_path: Path
 ) -> None:

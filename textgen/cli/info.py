@@ -124,7 +124,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     same = len({*model.hidden}) == 1
     shape = f"{model.layers} x {model.hidden[0]}" if same else f"{model.hidden}"
     skip = "" if any(model.skips) else ", no skips"
-    passes = training.steps * training.chars_per_step / size
+    passes = training.passes(training.steps, size)
     chars = f"{size:,} for training, {run.val_characters:,} for validation"
     drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"
     steps = f"{training.steps:,} of {training.batch_size} x {training.bptt} characters"

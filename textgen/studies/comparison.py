@@ -206,7 +206,7 @@ def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str 
         parameters=record.model.parameters,
         lr=record.training.lr,
         precision=record.training.precision,
-        passes=record.step * record.training.chars_per_step / record.train_characters,
+        passes=record.training.passes(record.step, record.train_characters),
         seconds=record.seconds,
         curve=tuple(points),
         memory=memory,

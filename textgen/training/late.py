@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from textgen.config import TrainingConfig
 from textgen.text.corpus import Corpus
-from textgen.training.mixed import own_streams, some_streams
+from textgen.training.mixed import some_streams
 from textgen.training.schedule import progress
 from textgen.training.streams import Chunk
 
@@ -25,12 +25,12 @@ def late_streams(config: TrainingConfig, corpus: Corpus, *, learned: bool = Fals
     learned: whether they have begun to before the schedule's current segment.
     """
     aside = len(corpus.parted(config.aside)[1])
-    streams = own_streams(config)
     left = config.steps - config.segment_start
     steps, late = (left, left) if learned else (config.steps, min(left, LAST * config.steps))
     read = config.chars_per_step / config.batch_size  # by a stream in a step
-    passes = steps * streams * read / len(corpus.train)
-    return min(math.ceil(max(1.0, passes) * aside / (late * read)), streams // MOST)
+    passes = config.passes(steps, len(corpus.train))
+    most = config.own_streams // MOST
+    return min(math.ceil(max(1.0, passes) * aside / (late * read)), most)
 
 
 def is_late(step: int, config: TrainingConfig) -> bool:

@@ -237,7 +237,7 @@ class Loop:
         event = Evaluated(
             step=learner.step,
             characters=learner.step * config.chars_per_step,
-            passes=learner.step * config.chars_per_step / len(self.corpus.train),
+            passes=config.passes(learner.step, len(self.corpus.train)),
             train_nats=train_nats,
             val_nats=val_nats,
             lr=learner.lr,

@@ -18,7 +18,7 @@ class MixedStreams:
         self, ids: NDArray, mixed: NDArray, config: TrainingConfig, end: int | None
     ) -> None:
         size = config.batch_size
-        self._size, self._own = size, own_streams(config)
+        self._size, self._own = size, config.own_streams
         self._parts = [
             some_streams(part, streams, config, end)
             for part, streams in ((ids, self._own), (mixed, size - self._own))
@@ -31,14 +31,6 @@ class MixedStreams:
         parts = zip(self._parts, ends - [[0], [self._own]], strict=True)
         windows, fresh = zip(*(of.chunk(step, slice(*some)) for of, some in parts), strict=True)
         return Chunk(np.concatenate(windows, axis=1), np.concatenate(fresh))
-
-
-def own_streams(config: TrainingConfig) -> int:
-    """How many streams read the run's own text."""
-    size = config.batch_size
-    if not config.keep_mixing:
-        return size
-    return size - max(1, min(size - 1, round(config.keep_mixing * size)))
 
 
 def streams_over(

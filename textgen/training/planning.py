@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from textgen.architecture import ModelConfig
-from textgen.config import DEFAULT_TIME, Choices, TrainingConfig
+from textgen.config import DEFAULT_TIME, Choices, TrainingConfig, own_streams
 from textgen.errors import DeviceError
 from textgen.inference.parts import PARTS, WARM_UP
 from textgen.model.device import check_precision, prepare_device
@@ -81,9 +81,10 @@ def plan(
     shape, trial, rate, said = settle(shape_of, first, choices)
 
     size, per_step = trial.size, trial.chars_per_step
-    steps = steps_of(choices, per_step, size, rate, began)
+    whole = size * trial.batch_size / own_streams(trial.batch_size, choices.keep_mixing)
+    steps = steps_of(choices, per_step, whole, rate, began)
     shares, tuning = (trial.batch_size / usual[0], trial.bptt / usual[1]), base is not None
-    counts = shape.parameters, steps * per_step, size
+    counts = shape.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
     aside = kept_aside(size, shape.vocabulary_size)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus, aside))
@@ -142,12 +143,12 @@ def extended(
         notices = (f"{error.message}; going on in fp32",)
     if budget.budget is None:
         return Plan(model, training, None, notices, chosen=record.chosen, time=None)
-    rate, per_step = None, training.chars_per_step
-    if budget.time is not None:
-        rate = measure(model, speed.trial_of(training, size, device))
-    more = steps_of(budget, per_step, size, rate, began)
+    timed = budget.time is not None
+    rate = measure(model, speed.trial_of(training, size, device)) if timed else None
+    per_step, whole = training.chars_per_step, size * training.batch_size / training.own_streams
+    more = steps_of(budget, per_step, whole, rate, began)
     steps = record.step + more
-    counts = model.parameters, steps * per_step, size
+    counts = model.parameters, training.passes(steps, size), size
     planned = regularisation(*counts, tuning=bool(record.ancestors))
     names = ("dropout", "weight_drop", "weight_decay")
     now = (model.dropout, model.weight_drop, training.weight_decay)
@@ -155,7 +156,6 @@ def extended(
         before if name in record.chosen else max(before, then)
         for name, before, then in zip(names, now, planned, strict=True)
     )
-    chosen = "eval_every" in record.chosen
     training = replace(
         training,
         steps=steps,
@@ -163,7 +163,7 @@ def extended(
         segment_progress=record.step / steps,
         weight_decay=decay if training.optimizer in DECAYING else training.weight_decay,
         eval_every=training.eval_every
-        if chosen
+        if "eval_every" in record.chosen
         else evaluation_interval(more, per_step, corpus, training.aside),
     )
     if training.late:
@@ -271,7 +271,7 @@ def _learnable(model: ModelConfig) -> int:
     return replace(model, vocabulary_size=0).parameters
 
 
-def steps_of(budget: Choices, per_step: int, size: int, rate: float | None, began: float) -> int:
+def steps_of(budget: Choices, per_step: int, size: float, rate: float | None, began: float) -> int:
     """How many steps the budget pays for; `size`: characters of a pass, `rate`: per second."""
     if budget.time is not None and rate is not None:
         left = budget.time - (time.monotonic() - began)

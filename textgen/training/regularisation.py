@@ -18,15 +18,15 @@ REGULARISATION = (  # up to so many passes: dropout, weight-drop, weight decay
 
 
 def regularisation(
-    parameters: int, characters: int, size: int, *, tuning: bool = False
+    parameters: int, passes: float, size: int, *, tuning: bool = False
 ) -> tuple[float, float, float]:
     """Dropout, weight-drop and weight decay: the more often a text is read, the more.
 
-    characters: read in all, of a text of `size`; tuning: whether the weights are there already: no
+    passes: over a text of `size` characters; tuning: whether the weights are there already: no
     weight-drop then. A model that is small for its text learns less of it by heart, so what counts
     is the geometric mean of the passes and of what they would be if its size followed from the
     time. The decay is AdamW's (Loshchilov & Hutter 2019).
     """
-    count = math.sqrt(characters / size * READ_PER_PARAMETER * parameters / size)
+    count = math.sqrt(passes * READ_PER_PARAMETER * parameters / size)
     dropout, weight_drop, decay = next(rest for most, *rest in REGULARISATION if count <= most)
     return dropout, 0.0 if tuning else weight_drop, decay
