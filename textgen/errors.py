@@ -47,6 +47,9 @@ class TextgenError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        return self.message
+
 
 class UsageError(TextgenError):
     """A value that no run could accept: out of range, or contradicting another."""

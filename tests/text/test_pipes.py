@@ -96,10 +96,21 @@ def test_a_dry_run_leaves_no_copy(pipe: Path, tmp_path: Path) -> None:
 def test_a_text_that_is_refused_leaves_no_copy(pipe: Path, tmp_path: Path) -> None:
     writer = fill(pipe, "short")
     checkpoints = tmp_path / "checkpoints"
-    with pytest.raises(CorpusError, match="5 characters"):
+    with pytest.raises(CorpusError, match="5 characters") as refused:
         list(textgen.train(pipe, checkpoints=checkpoints, steps=2))
+    assert refused.value.message.startswith(f"{pipe} has 5 characters")  # the copy is gone
     writer.join()
     assert list(checkpoints.iterdir()) == []
+
+
+def test_an_error_about_what_came_by_stdin_names_stdin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipes, "special", lambda path: "a pipe")
+    monkeypatch.setattr(pipes.sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\xff" * 99)))
+    with pytest.raises(CorpusError, match=r"^stdin, line 1, byte offset 1: 0xFF is not"):
+        list(textgen.train("-", checkpoints="runs", steps=2))
 
 
 def test_where_no_copy_can_be_made_it_is_said(
@@ -116,7 +127,7 @@ def test_where_no_copy_can_be_made_it_is_said(
     ):
         raise AssertionError
     writer.join()
-    assert not list((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_place_of_a_character_counts_from_the_beginning_of_a_pipe(pipe: Path) -> None:

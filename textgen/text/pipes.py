@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from textgen.errors import CorpusError
+from textgen.errors import CorpusError, TextgenError, readable
 from textgen.text.sources import STDIN, special
 
 
@@ -16,22 +16,28 @@ from textgen.text.sources import STDIN, special
 def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
     """`paths` with a copy in `folder` in the place of each pipe.
 
-    The copies are removed if an error is raised within. Raises CorpusError if one cannot be made.
+    If an error is raised within, the copies are removed, and it names the pipe in place of its
+    copy. Raises CorpusError if one cannot be made.
     """
-    made: list[Path] = []
+    made: dict[Path, Path] = {}  # the pipe of each copy
+    piped = [path for path in paths if special(path) == "a pipe"]
     try:
         now = []
         for path in paths:
-            if special(path) == "a pipe":
-                path = _copy(path, folder)
-                made.append(path)
+            if path in piped:
+                copy = _copy(path, folder)
+                made[copy] = path
+                path = copy
             now.append(path)
         yield now
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
+    except BaseException as error:
+        for copy, pipe in made.items():
+            copy.unlink(missing_ok=True)
+            if isinstance(error, TextgenError):
+                named = "stdin" if str(pipe) == STDIN else str(pipe)
+                error.message = error.message.replace(readable(str(copy.absolute())), named)
         with suppress(OSError):  # it holds a run
-            if made:
+            if piped:
                 folder.rmdir()
         raise
 
