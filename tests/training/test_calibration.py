@@ -10,7 +10,7 @@ from textgen.inference.evaluation import validate
 from textgen.model.network import CharModel
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training.calibration import ASIDE, SURE, kept_aside, sharpness
+from textgen.training.calibration import ASIDE, SURE, further, kept_aside, sharpness
 from textgen.training.ranks import Alone
 from textgen.training.step import Learner
 
@@ -36,6 +36,13 @@ def test_the_temperature_that_targets_were_drawn_at_is_found(temperature: float)
     z, targets = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     losses = [float(cross_entropy(z * found * by, targets)) for by in (0.99, 1.0, 1.01)]
     assert losses[1] == min(losses)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "used"), [(0.9, 0.966), (1.0, 1.04), (1.2, 1.182), (1.6, 1.445)]
+)
+def test_further_on_a_temperature_is_nearer_to_the_usual_one(fitted: float, used: float) -> None:
+    assert 1 / further(1 / fitted) == pytest.approx(used, abs=5e-4)
 
 
 def test_nothing_is_fitted_where_nothing_can_be() -> None:

@@ -15,7 +15,7 @@ from textgen.config import TrainingConfig
 from textgen.inference.parts import predictions
 from textgen.model.device import autocast
 from textgen.model.network import CharModel
-from textgen.training.calibration import FITTED, sharpen, sharpness
+from textgen.training.calibration import FITTED, further, sharpen, sharpness
 
 
 class Judged:
@@ -54,6 +54,15 @@ class Judged:
             for name, tensor in self._average.items():
                 tensor.copy_(weights[name])
 
+    def restart(self, weights: Mapping[str, Tensor], step: int, *, learned: bool) -> None:
+        """Go on from weights that are those judged after `step` steps, with their temperature.
+
+        learned: whether they have learned what was kept aside; none is fitted then.
+        """
+        self.take_up(weights)
+        self._fitted = step, 1.0
+        self.settled = 1.0 if learned else None
+
     @contextmanager
     def applied(self, step: int) -> Iterator[None]:
         """Within, the network has the weights that are judged after `step` steps."""
@@ -80,7 +89,7 @@ class Judged:
         if self._aside is not None and self._fitted[0] != step:
             precision = partial(autocast, self._precision, self._network.head.weight.device)
             found = predictions(self._network, self._aside, precision, FITTED, self._end)
-            self._fitted = step, sharpness(found)
+            self._fitted = step, further(sharpness(found))
         return self._fitted[1]
 
     def _copied(self) -> dict[str, Tensor]:

@@ -285,8 +285,7 @@ class Learner:
         """
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         self.network.load_state_dict(tensors)
-        self._judged.take_up(tensors)
-        self._judged.settled = 1.0 if learned else None
+        self._judged.restart(tensors, step, learned=learned)
         self.step = step
 
 
