@@ -203,3 +203,14 @@ def test_chosen_are_those_given_of_what_the_planner_decides_on() -> None:
 
 def test_a_step_reads_a_chunk_of_every_stream() -> None:
     assert training_config(1, batch_size=3, bptt=7).chars_per_step == 21
+
+
+def test_a_validation_file_leaves_no_share_to_choose() -> None:
+    with pytest.raises(UsageError, match="`val_file` and `val_fraction` are both given"):
+        Choices(val_file="held.txt", val_fraction=0.3)
+    assert Choices(val_file="held.txt").val_file == "held.txt"
+
+
+def test_a_number_that_is_a_text_is_shown_as_one() -> None:
+    with pytest.raises(UsageError, match="`steps` is '3'; expected a whole number"):
+        Choices(steps="3")

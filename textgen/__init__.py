@@ -104,7 +104,7 @@ def resume(
     run: str | Path | None = None,
     *,
     checkpoints: str | Path = "checkpoints",
-    files: tuple[str | Path, ...] = (),
+    files: str | Path | tuple[str | Path, ...] = (),
     val_file: str | Path | None = None,
     progress: Callable[[Reading], None] | None = None,
     **choices: Any,
@@ -137,7 +137,8 @@ def resume(
         return follower.follow(cache=chosen.cache)
     with threads.restored(), ranks.join().led() as leader:
         found = find_source(None if run is None else str(run), Path(checkpoints))
-        now = tuple(map(_absolute, files)), _absolute(val_file) if val_file else None
+        moved = (files,) if isinstance(files, str | Path) else files
+        now = tuple(map(_absolute, moved)), _absolute(val_file) if val_file else None
         if leader.resumes:  # what was asked for is in the checkpoint by now
             chosen = replace(chosen, time=None, epochs=None, steps=None)
         yield from start.resume(found, now, chosen, began, progress).events()

@@ -43,7 +43,8 @@ class Number:
 def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) >= 10**_SHOWN:
         return "a number of more than 40 digits"
-    text = str(value).encode("utf-8", "backslashreplace").decode()
+    shown = repr(value) if isinstance(value, str) else str(value)
+    text = shown.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

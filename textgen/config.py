@@ -91,6 +91,9 @@ class Choices:
                 f"{' and '.join(given)} are both given; expected one budget", f"keep {given[0]}"
             )
         check(self, Choices)
+        if self.val_file is not None and self.val_fraction != Choices.val_fraction:
+            what = "`val_file` and `val_fraction` are both given; expected one"
+            raise UsageError(what, "leave out `val_fraction`")
         if self.layers and self.hidden and len(self.hidden) not in (1, self.layers):
             raise UsageError(
                 f"`layers` is {self.layers}, `hidden` names {len(self.hidden)} widths; expected"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import prose, train
 
+import textgen
 from textgen.cli.app import app
-from textgen.errors import UsageError
+from textgen.errors import CorpusError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,53 @@ def test_what_makes_no_sense_is_refused(
         run(capsys, text, *both, "--labels", text)
     with pytest.raises(UsageError, match="two runs or more, each once"):
         run(capsys, text, "-c", "low", "--checkpoints", runs)
+
+
+def test_the_order_of_the_models_makes_no_difference(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(runs / "low.txt", runs, run="bytes", steps=5, level="byte")
+    text, labels = tmp_path / "text", tmp_path / "labels"
+    text.write_bytes(b"the fox said\r\nold wise tail\r\n")
+    labels.write_bytes(b"low\r\nbytes\r\n")
+    for more in ([], ["--lines"]):
+        found = []
+        for names in (["low", "bytes"], ["bytes", "low"]):
+            which = [word for name in names for word in ("-c", name)]
+            rows = run(capsys, text, *which, "--checkpoints", runs, "--json", *more)
+            found.append([json.loads(row)["bits"] for row in rows])
+        assert found[0] == found[1]
+    which = ["-c", "bytes", "-c", "low", "--checkpoints", runs]
+    assert run(capsys, text, *which, "--lines", "--labels", labels)[-1].endswith("of 2 lines")
+
+
+def test_a_text_of_documents_is_one_of_documents(
+    runs: Path, lines: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = lines.parent / "words.txt"
+    row = run(capsys, words, "-c", lines, "-c", runs / "low", "--json")[0]
+    found = json.loads(row)
+    whole = textgen.load(lines).score(words)
+    assert found["run"] == str(lines)
+    expected = whole.bits_per_char * whole.characters
+    assert found["bits"][str(lines)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_empty_text_is_nobodys(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").touch()
+    for more in ([], ["--lines"]):
+        with pytest.raises(CorpusError, match="is empty"):
+            run(capsys, tmp_path / "text", "-c", "low", "-c", "high", "--checkpoints", runs, *more)
+
+
+def test_lines_that_are_read_as_more_by_another_model_are_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(runs / "low.txt", runs, run="kept", steps=1, newlines="keep")
+    (tmp_path / "text").write_bytes(b"the fox\rsaid\n")
+    which = ["-c", "low", "-c", "kept", "--checkpoints", runs]
+    with pytest.raises(CorpusError, match="has 2 lines as low reads it, 1 as kept does"):
+        run(capsys, tmp_path / "text", *which, "--lines")
+    assert len(run(capsys, tmp_path / "text", *which)) == 1

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import textgen
 from textgen.cli.app import app
 from textgen.errors import RunError
+from textgen.events import Finished
 from textgen.store.lock import Lock
 
 Call = Callable[..., str]
@@ -53,3 +55,14 @@ def test_a_run_that_is_being_trained_is_left_alone(call: Call) -> None:
 def test_an_unknown_run_is_refused(call: Call, name: str) -> None:
     with pytest.raises(RunError):
         call(name)
+
+
+def test_what_was_cleaned_is_resumed_from_best(call: Call) -> None:
+    call("one")
+    with pytest.raises(RunError, match="is finished") as finished:
+        next(textgen.resume("one"))
+    assert finished.value.hint == "extend it: textgen resume one --steps 60"
+    planned = next(events := textgen.resume("one", steps=2))
+    assert "it holds weights alone" in planned.notices[-1]
+    assert isinstance(list(events)[-1], Finished)
+    assert Path("checkpoints/one/last.safetensors").exists()

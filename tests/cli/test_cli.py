@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import prose
+from conftest import prose, train
 
 import textgen
 from textgen.cli import app, parse, terminal
@@ -129,6 +129,16 @@ def test_a_prompt_can_be_piped_in(trained: Path) -> None:
     done = subprocess.run([sys.executable, *arguments], input=b"The king ", capture_output=True)
     expected = textgen.load(trained).generate("The king ", length=20, seed=1)
     assert done.stdout.decode() == "The king " + "".join(expected)
+
+
+def test_what_is_piped_in_stands_after_a_text_that_is_written_backward(
+    corpus: Path, tmp_path: Path
+) -> None:
+    train(corpus, tmp_path, run="back", steps=5, backward=True)
+    arguments = ["-m", "textgen", "sample", tmp_path / "back", "--seed", "1", "--length", "20"]
+    done = subprocess.run([sys.executable, *arguments], input=b" the king", capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().rstrip("\n").endswith(" the king")
 
 
 def test_ctrl_c_ends_an_endless_text_and_keeps_its_state(trained: Path, tmp_path: Path) -> None:
@@ -434,6 +444,10 @@ def test_a_model_that_reads_backward_writes_what_comes_before(
     )
     assert filled.code == 0, filled.err
     assert len(filled.out.splitlines()) >= 2
+    few = run(
+        "fill", "The", " fox", "-c", "tales", "-b", "back", *where, "--length", 1, "--num", 99
+    )
+    assert f"proposed {len(few.out.splitlines())} different texts, not 99" in few.err
     assert run("fill", "The", "moon.", "-c", "tales", "-b", "tales", *where).code == 2
 
 

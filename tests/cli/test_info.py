@@ -116,3 +116,34 @@ def test_a_suggested_command_can_be_typed(
     assert run(monkeypatch, "resume", *words[2:]) == 1
     suggested = capsys.readouterr().err.splitlines()[-1].removeprefix("hint: extend it: ")
     assert run(monkeypatch, *shlex.split(suggested)[1:]) == 0
+
+
+@pytest.mark.parametrize("shape", [{"hidden": (12,), "layers": 1}, {"hidden": (12,), "layers": 2}])
+def test_the_command_line_makes_as_many_layers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shape: dict[str, object],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text(prose(3000))
+    list(textgen.train("a.txt", checkpoints="runs", steps=2, embedding=6, **shape))
+    assert run(monkeypatch, "info", "a", "--checkpoints", "runs", "--command") == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert "--checkpoints=runs" in words
+    assert run(monkeypatch, *words[1:], "--run=b", "--batch-size=4") == 0
+    first, again = (read_header(tmp_path / f"runs/{n}/last.safetensors") for n in "ab")
+    assert again.record.model == first.record.model
+
+
+def test_the_command_line_of_an_export_names_its_file(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    textgen.load(trained).export(tmp_path / "shared.safetensors")
+    assert run(monkeypatch, "info", tmp_path / "shared.safetensors", "--command") == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert "--run=shared" in words
+    assert not any(word.startswith("--checkpoints") for word in words)

@@ -86,3 +86,13 @@ def test_recall_is_a_table_by_distance_and_cell(
 def test_recall_and_runs_are_asked_for_one_at_a_time(words: list[str]) -> None:
     with pytest.raises(UsageError, match="is given"):
         app(["memory", *words], standalone_mode=False)
+
+
+def test_the_unknown_mode_is_checked_with_recall_too() -> None:
+    with pytest.raises(UsageError, match="`unknown` is 'bla'"):
+        app(["memory", "--recall", "--unknown", "bla"], standalone_mode=False)
+
+
+def test_a_share_that_is_nothing_has_no_sign() -> None:
+    none = Memory(3.0, 1.0, np.full(1024, -1e-6), np.ones(1024), np.ones(1024), 9)
+    assert not any("-0.0%" in line for line in lines_of(none))

@@ -27,7 +27,25 @@ def test_the_parts_of_a_duration_add_up(units: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1h30", "90 s", " 90s", "90s\n", "1.s", ".5s", "1,5m", "+3m", "1H", "3min", "1e2", "0"]
+    "text",
+    [
+        "1h30",
+        "90 s",
+        " 90s",
+        "90s\n",
+        "1.s",
+        ".5s",
+        "1,5m",
+        "+3m",
+        "1H",
+        "3min",
+        "1e2",
+        "0",
+        "1h1h",
+        "5s3m",
+        "1m2h",
+        "",
+    ],
 )
 def test_a_duration_that_cannot_be_told_is_named_with_one_that_can(text: str) -> None:
     with pytest.raises(UsageError) as caught:

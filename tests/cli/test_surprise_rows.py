@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import prose
+from conftest import prose, train
 from rich.cells import cell_len
 
 from textgen.cli.app import app
 from textgen.cli.surprise import line_rows, shown
-from textgen.errors import UsageError
+from textgen.errors import CorpusError, UsageError
 from textgen.inference.surprise import Character, Line
 
 ODD = Character("Q", 9.4, ("e", "Q", "\n"))
@@ -137,3 +137,23 @@ def test_documents_are_shown_line_by_line(
     assert "foxking␊" in run(capsys, "eval", path, "-c", lines, "--show")
     with pytest.raises(UsageError, match="is of documents"):
         app(["eval", str(path), "-c", str(lines), "--fast"], standalone_mode=False)
+
+
+def test_what_is_held_out_is_named_and_bytes_are_called_bytes(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held_out = tmp_path / "held.txt"
+    held_out.write_text("é " + prose(500), "utf-8")
+    train(corpus, tmp_path, run="a", steps=1, level="byte", val_file=held_out)
+    first = run(capsys, "eval", "-c", tmp_path / "a").splitlines()[0]
+    assert "bits/byte" in first
+    assert first.endswith(f"502 bytes  val part of {held_out}")
+    learned = run(capsys, "eval", "-c", tmp_path / "a", "--split", "train").splitlines()[0]
+    assert learned.endswith(f"train part of {corpus}")
+
+
+@pytest.mark.parametrize("flag", ["--lines", "--show"])
+def test_an_empty_text_has_no_rows(trained: Path, tmp_path: Path, flag: str) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(CorpusError, match=r"a.txt is empty; expected a text"):
+        app(["eval", str(tmp_path / "a.txt"), "-c", str(trained), flag], standalone_mode=False)

@@ -9,7 +9,7 @@ from conftest import prose, train
 
 import textgen
 from textgen.inference import evaluation, parts
-from textgen.inference.classification import UNKNOWN_BITS, bits, lines_of
+from textgen.inference.classification import UNKNOWN_BITS, bits, documents_of, lines_of
 from textgen.inference.evaluation import evaluate
 
 TEXTS = ["The fox said never.\n", "", "tail", "moon bread\nold wise saw\n"]
@@ -57,3 +57,16 @@ def test_a_line_is_a_document_to_a_model_of_documents(lines: Path) -> None:
     result = model.score("oldfox\n")
     assert bits(model, [text])[0] == pytest.approx(result.bits_per_char * 7, rel=1e-5)
     assert result.characters == 7
+
+
+def test_a_text_is_cut_as_the_corpus_was(trained: Path, lines: Path, tmp_path: Path) -> None:
+    model, text = textgen.load(lines), "oldfox\n\nfoxking\nfox"
+    assert documents_of(model, text) == ["oldfox", "foxking", "fox"]
+    whole = model.score(text)
+    found = bits(model, documents_of(model, text)).sum()
+    assert found == pytest.approx(whole.bits_per_char * whole.characters, rel=1e-5)
+    assert documents_of(textgen.load(trained), text) == [text]
+    file = tmp_path / "a.txt"
+    file.write_text("é one%%two\n%%" * 40, "utf-8")
+    train(file, tmp_path, steps=1, documents="%%", level="byte")
+    assert documents_of(textgen.load(tmp_path / "a"), "é%%\nb%%%%c\n") == ["é", "\nb", "c\n"]

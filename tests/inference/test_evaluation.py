@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ from conftest import prose
 from networks import build
 
 from textgen.inference import evaluation, parts
-from textgen.inference.evaluation import evaluate, nats, validate
+from textgen.inference.evaluation import Evaluation, evaluate, nats, validate
 
 
 @pytest.fixture
@@ -158,3 +159,8 @@ def test_documents_are_sampled_whole_and_evenly() -> None:
     assert all(len({*text.tolist()} - {END}) == 1 for text in found)
     assert len({int(text[-1]) for text in found}) == 19
     assert np.array_equal(evaluation.sampled(joined(texts), END, most=10**6), joined(texts))
+
+
+def test_a_perplexity_is_a_number_whatever_a_text_costs() -> None:
+    assert Evaluation(math.log(7), 1).perplexity == pytest.approx(7)
+    assert 1e300 < Evaluation(1e5, 1).perplexity < math.inf

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import SMALL, prose
@@ -77,3 +79,14 @@ def test_what_only_one_model_knows_is_not_proposed(
 ) -> None:
     monkeypatch.setattr(filling, "_cut", lambda *_: ["fox", "f🦊x"])
     assert [found.text for found in filling.fill("a ", " b", *models, OPTIONS)] == ["fox"]
+
+
+def test_what_a_model_never_saw_is_told_of_the_text_it_stands_in(
+    models: tuple[TextModel, TextModel],
+) -> None:
+    options = SamplingOptions(length=5, seed=1)
+    with pytest.raises(UnknownCharacters, match=r"^the text after has .* at character 3"):
+        fill("The fox", " a\t", *models, options)
+    skipping = replace(options, unknown="skip")
+    found = fill("The\t fox ", "\tsaid", *models, skipping)
+    assert [f.text for f in found] == [f.text for f in fill("The fox ", "said", *models, skipping)]

@@ -50,3 +50,12 @@ def test_a_corpus_that_is_gone_or_not_cut_is_refused(
         Novelty(textgen.load(tmp_path / "a"), unique=False, novel=True, given="")
     with pytest.raises(UsageError, match="not cut into documents"):
         Novelty(textgen.load(trained), unique=False, novel=True, given="")
+
+
+def test_a_document_with_a_character_that_reads_as_unknown_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("\n".join(a + b for a in WORDS for b in WORDS) + "\nfoxΩking")
+    train(file, tmp_path, steps=1, documents="line", min_count=2)
+    model = textgen.load(tmp_path / "words")
+    found = [Novelty(model, unique=False, novel=True, given=g) for g in ("foxΩ", "Ω", "foxΩfox")]
+    assert [novelty.is_new("king") for novelty in found] == [False, True, True]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 
 from textgen.config import SamplingOptions
 from textgen.errors import UsageError
-from textgen.inference.sampling import Sampler, Uniforms, log_probability
+from textgen.inference.sampling import Sampler, Uniforms, draw_rows, log_probability
 
 DRAWS = 100_000
 LOGITS = np.random.default_rng(0).normal(0, 2, 30).astype(np.float32)
@@ -130,3 +132,19 @@ def test_what_is_never_to_be_drawn_is_not(temperature: float) -> None:
     many = torch.from_numpy(logits)[None].expand(50, 4)
     assert {*sampler.draw_many(many, torch.from_numpy(uniforms)).tolist()} == drawn
     assert logits[1] == 9
+
+
+@pytest.mark.parametrize("temperature", [1e39, 1e300, 1e308])
+def test_at_any_temperature_a_character_is_drawn(temperature: float) -> None:
+    torch.set_flush_denormal(True)  # as while a server writes
+    try:
+        sampler = Sampler(SamplingOptions(temperature=temperature), never=1)
+        logits = np.array([1.0, 9.0, 0.5, 0.0], np.float32)
+        uniforms = np.linspace(0, 0.999, 60)
+        evenly = {0: 20, 2: 20, 3: 20}
+        assert Counter(sampler.draw(logits, u) for u in uniforms) == evenly
+        many = torch.from_numpy(logits)[None].expand(60, 4)
+        assert Counter(sampler.draw_many(many, torch.from_numpy(uniforms)).tolist()) == evenly
+        assert Counter(draw_rows([sampler] * 60, many.numpy(), uniforms)) == evenly
+    finally:
+        torch.set_flush_denormal(False)

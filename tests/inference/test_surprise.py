@@ -114,3 +114,23 @@ def test_a_line_ends_after_a_byte_that_is_no_utf8() -> None:
     characters = [Character(c, 2.0, ()) for c in ("a", "\udce9\n", "b")]
     assert [line.text for line in lines(characters)] == ["a\udce9", "b"]
     assert [len(row) for row in in_rows((c.text, None) for c in characters)] == [2, 1]
+
+
+def test_a_document_that_is_cut_has_its_own_characters_alone() -> None:
+    vocabulary = Vocabulary("char", "\nab", has_end=True)
+    network = constant([0.25, 0.125, 0.125, 0.5])
+    cut = np.array([1, 2, 0, 3])[::-1]  # read backward, from its end; its beginning is missing
+    found = [*characters(vocabulary, predictions(network, [cut]), True)]
+    assert "".join(c.text for c in found) == "ab\n"
+    assert [c.bits for c in found] == pytest.approx([3, 3, 2])
+
+
+def test_what_was_not_predicted_is_not_in_a_mean() -> None:
+    network = constant([0.25, 0.25, 0.5])
+    found = [
+        *characters(Vocabulary("char", "\nab"), predictions(network, [np.array([1, 2, 0, 1])]))
+    ]
+    told = [(number, round(bits, 6), *rest) for number, bits, *rest in lines(found)]
+    assert told == [(1, 1.5, 2, "ab"), (2, 2.0, 1, "a")]
+    one = [*characters(Vocabulary("char", "\nab"), predictions(network, [np.array([1, 2])]))]
+    assert [(line.characters, round(line.bits_per_char, 6)) for line in lines(one)] == [(1, 1.0)]

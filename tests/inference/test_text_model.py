@@ -11,7 +11,7 @@ from conftest import train
 
 import textgen
 from textgen.config import SamplingOptions
-from textgen.errors import CheckpointError, UnknownCharacters, UsageError
+from textgen.errors import CheckpointError, CorpusError, UnknownCharacters, UsageError
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position
 
@@ -200,3 +200,13 @@ def test_a_text_is_cut_into_documents_to_be_scored(lines: Path, tmp_path: Path) 
             model.score(text)
     assert model.score("FOX\n\u00e9", unknown="replace") == model.score("fox\ne")
     assert model.score("\u00e9fox", unknown="skip") == model.score("fox")
+
+
+def test_an_empty_file_is_refused_whichever_way_it_is_read(
+    trained: Path, corpus: Path, tmp_path: Path
+) -> None:
+    train(corpus, tmp_path, run="back", steps=1, backward=True)
+    (tmp_path / "empty.txt").touch()
+    for folder in (trained, tmp_path / "back"):
+        with pytest.raises(CorpusError, match=r"empty.txt has no character after its first one"):
+            textgen.load(folder).score(tmp_path / "empty.txt")

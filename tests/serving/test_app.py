@@ -17,11 +17,13 @@ from typing import Any
 
 import httpx
 import pytest
+from conftest import train
 
 import textgen
 from textgen.config import ServingOptions
 from textgen.errors import RunError, UsageError
 from textgen.serving import completions, models, server
+from textgen.serving.engine import Engine
 
 KEY = "a key"
 JSON = "Content-Type: application/json"
@@ -254,3 +256,57 @@ def test_a_model_that_reads_backward_writes_what_comes_before(corpus: Path, tmp_
         assert text.endswith("the end.")
         refused = httpx.post(f"{url}/v1/completions", json=asked | {"logprobs": 1})
         assert error_of(refused)["param"] == "logprobs"
+
+
+def test_a_model_of_bytes_counts_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("日本語の文。\n" * 100, "utf-8")
+    train(tmp_path / "a.txt", tmp_path, steps=30, level="byte", lr=0.02)
+    asked = {"prompt": "日本", "max_tokens": 50, "seed": 1}
+    with serving(tmp_path / "a") as (url, _):
+        answer = httpx.post(f"{url}/v1/completions", json=asked, timeout=60)
+    counts = {"prompt_tokens": 6, "completion_tokens": 50, "total_tokens": 56}
+    assert answer.json()["usage"] == counts
+
+
+def test_a_text_that_fails_is_not_told_to_be_late(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, write = [], Engine.write
+
+    def failing(engine: Engine, seconds: float) -> None:
+        calls.append(seconds)
+        if len(calls) > 1:
+            raise ValueError("for a test")
+        write(engine, seconds)
+
+    monkeypatch.setattr(Engine, "write", failing)
+    with serving(trained, max_tokens=10**9) as (url, _):
+        asked = {"stream": True, "max_tokens": 10**9}
+        body = httpx.post(f"{url}/v1/completions", json=asked, timeout=60).text
+    assert '"message": "the server could not write this text"' in body
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(
+    trained: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    textgen.load(trained).export(path)
+    served = models.Models([str(path)], tmp_path).first
+    before, errors = served.loaded, [OSError(24, "Too many open files")]
+    textgen.load(lines).export(tmp_path / "other.safetensors")
+    os.replace(tmp_path / "other.safetensors", path)
+
+    def loaded(path: Path) -> models.Loaded:
+        if errors:
+            raise errors.pop()
+        return models.Loaded.__new__(models.Loaded)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "Loaded", loaded)
+        served.look()
+        served.look()
+        assert served.loaded is before  # not at once
+    monkeypatch.setattr(models, "AGAIN", 0.0)
+    served.again = 0.0
+    served.look()
+    assert served.loaded is not before

@@ -73,7 +73,7 @@ def test_every_field_arrives() -> None:
         ({"n": 1.5}, "n", "a whole number"),
         ({"max_tokens": 10**30}, "max_tokens", "between 0 and 8,192"),
         ({"temperature": "hot"}, "temperature", "a finite number"),
-        ({"temperature": "\ud800"}, "temperature", r"is \\ud800; expected a finite number"),
+        ({"temperature": "\ud800"}, "temperature", r"is '\\ud800'; expected a finite number"),
         ({"temperature": True}, "temperature", "a finite number"),
         ({"top_p": 1.1}, "top_p", "between 0 and 1"),
         ({"seed": -1}, "seed", "between 0"),

@@ -84,19 +84,30 @@ def test_log_probabilities_are_those_of_scoring(client: openai.OpenAI, trained: 
     assert -sum(found.token_logprobs[1:]) / 13 == pytest.approx(scored.nats_per_char, abs=1e-5)
 
 
-def test_places_count_the_characters_that_are_skipped(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "unknown", "places"),
+    [
+        ("%The%", "skip", [1, 2, 3]),
+        ("%Thé", "replace", [0, 1, 2, 3]),
+        ("oﬀo", "replace", [0, 1, 1, 2]),
+    ],
+)
+def test_places_are_those_of_the_prompt_as_it_was_given(
+    client: openai.OpenAI, prompt: str, unknown: str, places: list[int]
+) -> None:
     asked = {"model": "tales", "max_tokens": 3, "echo": True, "logprobs": 0, "seed": 1}
-    skip = {"unknown": "skip"}
+    asked |= {"prompt": prompt, "extra_body": {"unknown": unknown}}
     for stream in (False, True):
-        answer = client.completions.create(**asked, prompt="%The%", stream=stream, extra_body=skip)
+        answer = client.completions.create(**asked, stream=stream)
         choices = [choice for part in (answer if stream else [answer]) for choice in part.choices]
         found = [choice.logprobs for choice in choices if choice.logprobs]
         text = "".join(choice.text for choice in choices)
+        assert text.startswith(prompt)
+        end = len(prompt)
         offsets = [place for part in found for place in part.text_offset or ()]
-        assert offsets == [1, 2, 3, 5, 6, 7]
-        assert [text[place] for place in offsets] == [
-            t for part in found for t in part.tokens or ()
-        ]
+        assert offsets == [*places, end, end + 1, end + 2]
+        written = [token for part in found for token in part.tokens or ()][-3:]
+        assert written == [*text[end:]]
 
 
 def test_a_document_ends_by_itself(client: openai.OpenAI) -> None:

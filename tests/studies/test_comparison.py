@@ -13,6 +13,7 @@ from textgen.errors import ChangedCorpus, RunError, UsageError
 from textgen.events import Evaluated, Finished, Stepped
 from textgen.inference.text_model import TextModel
 from textgen.store.checkpoint import read_arrays, read_header
+from textgen.studies import comparison
 from textgen.studies.comparison import Begun, Comparison, Report, Trained
 from textgen.studies.figures import Result, Table
 
@@ -210,3 +211,13 @@ def test_the_number_of_seeds_is_checked(text: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`seeds` is 0"):
         list(textgen.compare(text, checkpoints=tmp_path, seeds=0, **CELLS))
     assert Comparison("a", tmp_path, None, CELLS, seeds=1).path == tmp_path / "a.compare.json"  # type: ignore[arg-type]
+
+
+def test_of_a_long_curve_a_part_is_kept(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "POINTS", 4)
+    how = {**CELLS, "cell": ["rnn", "gru"], "eval_every": 1}
+    for result in results(list(textgen.compare(text, checkpoints=tmp_path, **how))).values():
+        history = read_header(tmp_path / result.run / "last.safetensors").record.history
+        assert [point.nats for point in result.curve] == [e.val_nats for e in history[5::8]]

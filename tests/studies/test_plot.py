@@ -122,3 +122,13 @@ def test_a_run_without_a_loss_and_a_machine_without_matplotlib(
     with pytest.raises(TextgenError, match="matplotlib, which is not installed") as caught:
         plot(trained, "-o", tmp_path / "a.svg")
     assert "textgen-lstm[plot]" in caught.value.hint
+
+
+def test_a_picture_that_mentions_plots_is_not_replaced(trained: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.svg"
+    mine.write_text("<svg><!-- notes on textgen plot --></svg>")
+    with pytest.raises(RunError, match="it is no plot"):
+        plot(trained, "-o", mine)
+    for name in ("a.svg", "a.png"):
+        plot(trained, "-o", tmp_path / name)
+        plot(trained, "-o", tmp_path / name)

@@ -110,3 +110,13 @@ def test_the_byte_order_that_is_hinted_at_is_of_the_same_encoding(
     with pytest.raises(CorpusError) as caught:
         Reader(encoding=encoding).text(file)
     assert f"`encoding={encoding}-le`" in caught.value.hint
+
+
+@pytest.mark.parametrize("raw", [b"abc\xffdef", b"abc\0def"])
+def test_a_hint_names_no_setting_where_a_model_has_them(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(raw)
+    for fixed in (False, True):
+        with pytest.raises(CorpusError) as caught:
+            Reader(fixed=fixed).text(tmp_path / "a.txt")
+        assert ("`level=byte`" in caught.value.hint) != fixed
+        assert ("the model reads utf-8" in caught.value.hint) == fixed

@@ -103,3 +103,10 @@ def test_a_line_ends_with_its_document(
     of_lines = lines_of(lines)
     assert of_lines is not None
     assert of_lines.longest == 31
+
+
+def test_the_last_line_counts_where_nothing_ends_it(tmp_path: Path) -> None:
+    found = lines_of(corpus_of(tmp_path, LINE * 2 + "short\n" + 3 * LINE[:-1]))
+    assert found is not None
+    assert (found.lines, found.longest) == (4, 90)
+    assert found.repeated_lines == pytest.approx(30 / (2 * 30 + 90))

@@ -222,3 +222,11 @@ def test_the_end_symbol_stays_where_unknown_characters_are_replaced(has_unknown:
     assert ids[0] == ids[-1] == vocabulary.end
     assert vocabulary.decode(ids) == ("\ufffd\ufffd" if has_unknown else "ae")
     assert vocabulary.encode_symbols(symbols, "skip").tolist() == [vocabulary.end] * 2
+
+
+@pytest.mark.parametrize("unknown", ["error", "skip"])
+def test_at_level_byte_half_a_character_is_refused(unknown: str) -> None:
+    with pytest.raises(
+        UnknownCharacters, match=r"^the prompt has half of a character at character 3"
+    ):
+        BYTES.encode("ab\ud800c", unknown, "the prompt")

@@ -11,7 +11,7 @@ import pytest
 from conftest import SMALL
 
 import textgen
-from textgen.errors import CheckpointError, RunError, UsageError
+from textgen.errors import CheckpointError, CorpusError, RunError, UsageError
 from textgen.events import Finished, Planned, Sampled, Saved, Stepped
 from textgen.store.checkpoint import read_arrays, read_header
 
@@ -171,3 +171,41 @@ def test_repeatable_bits_can_be_asked_for_and_are_kept(run: Path) -> None:
     command = [sys.executable, "-c", DETERMINISTIC, str(run.parent)]
     subprocess.run(command, check=True)
     assert read_header(run / "last.safetensors").record.training.deterministic
+
+
+def test_it_is_told_what_going_back_gives_up(run: Path) -> None:
+    for path in ("previous", "best"):
+        planned = next(events := textgen.resume(run / f"{path}.safetensors"))
+        step = {"previous": 29, "best": 20}[path]
+        found = [notice for notice in planned.notices if "given up" in notice]
+        lost = f"what was learned in the {30 - step} steps after it is given up"
+        assert found == [f"going back to step {step} of 30: {lost}"]
+        events.close()
+        break
+    assert not any("given up" in notice for notice in next(textgen.resume(run)).notices)
+
+
+def test_a_validation_file_of_a_run_without_one_is_refused(run: Path, corpus: Path) -> None:
+    with pytest.raises(UsageError, match="holds out a part of its own text") as caught:
+        next(textgen.resume(run, val_file=corpus))
+    assert caught.value.hint == "leave out `val_file`"
+
+
+def test_each_part_that_moved_is_asked_for(tmp_path: Path, corpus: Path) -> None:
+    files = {name: tmp_path / f"{name}.txt" for name in ("own", "held")}
+    for file in files.values():
+        shutil.copy(corpus, file)
+    events = textgen.train(files["own"], val_file=files["held"], checkpoints=tmp_path, **RUN)
+    next(events)
+    next(events)
+    events.close()
+    moved = {name: file.rename(tmp_path / f"moved_{name}.txt") for name, file in files.items()}
+    for given, other in (
+        ({"files": moved["own"]}, "val_file"),
+        ({"val_file": moved["held"]}, "files"),
+    ):
+        with pytest.raises(CorpusError, match="no such file") as caught:
+            next(textgen.resume("own", checkpoints=tmp_path, **given))
+        assert caught.value.hint == f"if it moved, say where it is now: `{other}=FILE`"
+    both = {"files": str(moved["own"]), "val_file": moved["held"]}
+    assert isinstance(next(textgen.resume("own", checkpoints=tmp_path, **both)), Planned)

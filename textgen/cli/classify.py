@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +13,10 @@ from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.surprise import fitted
 from textgen.cli.terminal import visible
-from textgen.errors import UsageError, quoted
+from textgen.errors import CorpusError, UsageError, quoted
+
+if TYPE_CHECKING:
+    from textgen.inference.text_model import TextModel
 
 FILE = typer.Argument(help="The text, or with --lines the lines; -: stdin.", show_default=False)
 RUNS = typer.Option(
@@ -37,7 +41,7 @@ def classify(
     """
     import numpy as np
 
-    from textgen.inference.classification import bits, lines_of
+    from textgen.inference.classification import bits, documents_of, lines_of
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
 
@@ -47,12 +51,14 @@ def classify(
     if labels is not None and not lines:
         raise UsageError("--labels is given without --lines; expected both", "add --lines")
     models = [TextModel(find_checkpoint(run, checkpoints)) for run in checkpoint]
-    text = models[0].reader().text(file)
-    shown = text.removesuffix("\n").split("\n") if lines else [str(file)]
+    texts = _read(file, models, checkpoint, lines)
+    shown = _lines(texts[0]) if lines else [str(file)]
     expected = None
     if labels is not None:
-        expected = _labels(models[0].reader().text(labels), labels, checkpoint, len(shown))
-    costs = np.array([bits(m, lines_of(m, text) if lines else [text]) for m in models])
+        expected = _labels(labels, checkpoint, len(shown))
+    cut = lines_of if lines else documents_of
+    found = [bits(m, cut(m, text)) for m, text in zip(models, texts, strict=True)]
+    costs = np.array(found if lines else [[of_each.sum()] for of_each in found])
     best = costs.argmin(axis=0)
     first, second, *_ = np.sort(costs, axis=0)
     wide = max(map(len, checkpoint))
@@ -71,8 +77,31 @@ def classify(
         )
 
 
-def _labels(text: str, path: Path, runs: list[str], count: int) -> list[str]:
-    names = text.removesuffix("\n").split("\n")
+def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -> list[str]:
+    """The text as each model reads texts."""
+    from textgen.text.pipes import kept
+
+    with TemporaryDirectory() as folder, kept([file], Path(folder)) as (path,):
+        texts = [model.reader().text(path) for model in models]
+        for text, run in zip(texts, runs, strict=True):
+            if not text:
+                raise CorpusError(f"{path} is empty; expected a text", "name another file")
+            found, expected = len(_lines(text)), len(_lines(texts[0]))
+            if by_line and found != expected:
+                as_read = f"{expected:,} lines as {runs[0]} reads it, {found:,} as {run} does"
+                hint = "name runs that were trained with the same --newlines and --encoding"
+                raise CorpusError(f"{path} has {as_read}", hint)
+    return texts
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n")
+
+
+def _labels(path: Path, runs: list[str], count: int) -> list[str]:
+    from textgen.text.decoding import Reader
+
+    names = _lines(Reader().text(path))
     for number, name in enumerate(names, 1):
         if name not in runs:
             what = f"line {number} of {path} is {name!r}; expected {', '.join(runs)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,13 +16,13 @@ from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
 from textgen.cli.terminal import looking, note, spelling, visible
 from textgen.config import UNKNOWN, SamplingOptions
-from textgen.errors import UsageError
+from textgen.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
-    from textgen.inference.surprise import Judgement
+    from textgen.inference.surprise import Character, Judgement
     from textgen.inference.text_model import TextModel
 
 FILES = typer.Argument(help="Texts to score; none: the run's own text.", show_default=False)
@@ -39,6 +40,7 @@ TOP = option("Only so many lines, the most surprising first.", SURPRISE)
 FAST = typer.Option(
     "--fast", help="Read many parts of a text side by side, each warmed up for as long as it takes."
 )
+UNITS = {"char": ("char", "characters"), "byte": ("byte", "bytes")}  # by a model's level
 SPLIT = typer.Option(help="Which part of the run's text: train or val.", show_default="val")
 
 
@@ -66,7 +68,6 @@ def evaluate(
     from rich.progress import Progress
 
     from textgen.cli.surprise import line_rows, shown
-    from textgen.inference.surprise import characters, predictions
     from textgen.inference.surprise import lines as by_line
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
@@ -90,13 +91,7 @@ def evaluate(
         for name, text in texts:
             total = _looked_through(model, text, unknown, bar)
             if show or lines:
-                parts = predictions(
-                    model.network(),
-                    model.blocks(text, unknown),
-                    end=model.vocabulary.end,
-                    fast=fast,
-                )
-                of = characters(model.vocabulary, parts, model.backward)
+                of = _characters(model, text, unknown, name, fast=fast)
                 for row in line_rows(by_line(of), top, json) if lines else shown(of):
                     print(row)
                 continue
@@ -107,11 +102,32 @@ def evaluate(
             header, figures = model.header, {"text": name, **vars(result)}
             figures |= {"bits_per_char": result.bits_per_char, "perplexity": result.perplexity}
             figures |= {"step": header.record.step, "checkpoint": str(header.path)}
-            units = f"{result.nats_per_char:.4f} nats/char  {result.bits_per_char:.4f} bits/char"
-            line = f"{units}  {result.characters:,} characters  {visible(name)}"
-            print(jsonlib.dumps(figures) if json else f"{line}\n{_more(result)}", flush=True)
+            shown_as = f"{_measured(result, model)}  {visible(name)}\n{_more(result)}"
+            print(jsonlib.dumps(figures) if json else shown_as, flush=True)
             if fast:
                 note(_warmed_up(result))
+
+
+def _characters(
+    model: TextModel, text: Path | NDArray, unknown: str, name: str, *, fast: bool
+) -> Iterator[Character]:
+    """What each character of a text cost. Raises CorpusError for a text without any."""
+    from textgen.inference.surprise import characters, predictions
+
+    blocks, end = model.blocks(text, unknown), model.vocabulary.end
+    parts = predictions(model.network(), blocks, end=end, fast=fast)
+    of = characters(model.vocabulary, parts, model.backward)
+    first = next(of, None)
+    if first is None:
+        raise CorpusError(f"{name} is empty; expected a text", "name another text")
+    yield first
+    yield from of
+
+
+def _measured(result: Judgement, model: TextModel) -> str:
+    unit, counted = UNITS[model.vocabulary.level]
+    units = f"{result.nats_per_char:.4f} nats/{unit}  {result.bits_per_char:.4f} bits/{unit}"
+    return f"{units}  {result.characters:,} {counted}"
 
 
 def _warmed_up(result: Judgement) -> str:
@@ -170,5 +186,7 @@ def own_text(model: TextModel, split: str, command: str = "eval") -> tuple[str, 
     typed = f"textgen {command} {'' if command == 'inspect' else '-c '}RUN"
     with spelling(files=typed, val_file=typed):
         corpus = reread_corpus(model.header)
-    name = f"{split} part of {', '.join(model.header.record.corpus.files)}"
+    config = model.header.record.corpus
+    own = [config.val_file] if split == "val" and config.val_file else config.files
+    name = f"{split} part of {', '.join(own)}"
     return name, corpus.train if split == "train" else corpus.validation

@@ -11,6 +11,7 @@ import typer
 from textgen.bounds import Number
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
+from textgen.cli.surprise import fitted
 from textgen.cli.terminal import Output, note, spelling, visible
 from textgen.config import SamplingOptions
 from textgen.errors import UnknownCharacters
@@ -76,4 +77,6 @@ def fill(
         for filling in found[:num]:
             facts = vars(filling) | {"nats_per_char": filling.nats_per_char, "seed": options.seed}
             line = f"{filling.nats_per_char:.3f}  {visible(left + filling.text + right)}"
-            output.write((jsonlib.dumps(facts) if json else line) + "\n")
+            output.write((jsonlib.dumps(facts) if json else fitted(line)) + "\n")
+    if len(found) < num:
+        note(f"note: the models proposed {len(found)} different texts, not {num}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as jsonlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
 from textgen.store.runs import find_file, find_run
 
-SHAPE = ("cell", "hidden", "embedding", "skip")
+SHAPE = ("cell", "hidden", "layers", "embedding", "skip")
 COMMAND = typer.Option("--command", help="The command line that trains it again.")
 
 
@@ -31,7 +32,7 @@ def info(
     if command:
         if record.training.segment_start:
             note("note: its steps were extended or fitted to a clock; this is one schedule of them")
-        print(command_line(record, header.path.parent.name))
+        print(command_line(record, header.path))
     elif json:
         print(jsonlib.dumps(facts(header)))
     else:
@@ -55,13 +56,19 @@ def facts(header: Header) -> dict[str, Any]:
     }
 
 
-def command_line(record: Record, run: str) -> str:
-    """The `textgen train` that would train the run again, with every setting."""
+def command_line(record: Record, path: Path) -> str:
+    """The `textgen train` that would train the run at `path` again, with every setting."""
     settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
+    if len(record.model.hidden) == 1:  # else there are as many layers as widths
+        settings["layers"] = 1
     settings["device"] = record.device
     if record.corpus.val_file is not None:
         del settings["val_fraction"]
-    words = ["textgen", "train", *record.corpus.files, f"--run={run}"]
+    export, folder = record.kind == "export", path.parent.parent
+    words = ["textgen", "train", *record.corpus.files]
+    words.append(f"--run={path.stem if export else path.parent.name}")
+    if not export and folder != Path("checkpoints"):
+        words.append(f"--checkpoints={folder}")
     if record.ancestors:  # the shape comes from there
         words.append(f"--from={record.ancestors[-1].run}")
         settings = {n: v for n, v in settings.items() if n not in SHAPE}

@@ -61,6 +61,7 @@ def memory(
     made text: how often it repeats one of eight symbols so many characters
     after that stood, with as many parameters and seconds as the others
     """
+    OneOf(UNKNOWN).check("unknown", unknown)
     if recall:
         if given := [str(file)] if file else checkpoint:
             what = f"--recall is given, and {given[0]}; expected no run and no text"
@@ -80,7 +81,6 @@ def memory(
     from textgen.model.device import prepare_device
     from textgen.store.runs import find_checkpoint
 
-    OneOf(UNKNOWN).check("unknown", unknown)
     prepare_device(torch.device("cpu"))
     for number, run in enumerate(checkpoint or [None]):
         model = TextModel(find_checkpoint(run, checkpoints))
@@ -113,7 +113,7 @@ def lines_of(found: Memory) -> list[str]:
     """A table and two sentences, within 80 columns."""
     rows = [HEADINGS]
     for k in (2**n for n in range(found.longest.bit_length())):
-        share = "" if found.full >= found.chance else f"{found.beyond(k):.1%}"
+        share = "" if found.full >= found.chance else f"{found.beyond(k):z.1%}"
         figures = f"{found.nats(k):.4f}", f"{found.error[k - 1]:.4f}", share
         rows.append((f"{k:,}", *figures, f"{found.gradient[k - 1]:.1e}"))
     rows.append(("all", f"{found.full:.4f}", "", "", ""))

@@ -12,7 +12,8 @@ from textgen.config import Choices, SamplingOptions, ServingOptions
 from textgen.errors import UsageError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}  # seconds
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[hms])+|\d+(?:\.\d+)?", re.ASCII)
+_AMOUNT = r"\d+(?:\.\d+)?"
+_DURATION = re.compile(rf"(?=.)(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?|{_AMOUNT}", re.ASCII)
 
 
 def option(text: str, panel: str, *flags: str, **more: Any) -> Any:
@@ -52,7 +53,7 @@ def duration(name: str, text: str | None) -> float | None:
     if text is None:
         return None
     if _DURATION.fullmatch(text):
-        parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", text)
+        parts = re.findall(rf"({_AMOUNT})([hms]?)", text)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
         if 0 < seconds < float("inf"):
             return seconds

@@ -204,7 +204,7 @@ def _given(
     if not options.length:
         what = "`length` is 0, and a text that is written backward is shown when it is whole"
         raise UsageError(what, "try `length=500`")
-    return before or ""
+    return piped_in() if before is None else before
 
 
 def _facts(

@@ -114,8 +114,9 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("documents", f"{documents['documents']:,}, {lengths}, {repeated}"))
     if lines:
         lengths = f"{lines['lines']:,}, median {lines['median']}, longest {lines['longest']:,}"
-        of = "" if lines["examined"] == facts["train_characters"] else " at the beginning"
-        rows.append(("lines", f"{lengths} characters{of}"))
+        whole = lines["examined"] == facts["train_characters"]
+        of = "of the part" if whole else "at the beginning of the part"
+        rows.append(("lines", f"{lengths} characters, {of} to train on"))
         repeated = f"{lines['repeated_lines']:.1%} of lines"
         repeated += f", {lines['repeated_paragraphs']:.1%} of paragraphs"
         rows.append(("repeated", f"{repeated} (of 20 characters or more)"))

@@ -21,8 +21,10 @@ _SHADES = ((12.0, 203), (8.0, 209), (5.0, 222), (3.0, 229))
 
 def shown(characters: Iterable[Character]) -> Iterator[str]:
     """Rows of 80 columns: bits per character, the text, and below it what was expected instead."""
+    from textgen.inference.surprise import mean_bits
+
     for row in in_rows((character.text, character) for character in characters):
-        mean = sum(character.bits for _, character in row) / len(row)
+        mean, _ = mean_bits([character for _, character in row])
         yield headed(mean, ((text, _shade(character.bits)) for text, character in row))
         caught = [character for _, character in row if character.bits >= CAUGHT]
         if caught:

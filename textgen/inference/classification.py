@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from textgen.inference.evaluation import nats_of_each
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import first_id
+from textgen.text.cutting import Cutter
+from textgen.text.decoding import text_of
+from textgen.text.vocabulary import END, symbols_of
 
 UNKNOWN_BITS = math.log2(0x110000)  # of a character the model never saw: any code point, evenly
 
@@ -17,7 +20,7 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
     """The bits that each text costs, (n,); characters the model never saw cost 20 bits each.
 
     Texts begin after a line end, or with a model that reads backward end before one; of a model of
-    documents each is a document, its end symbol too.
+    documents each is a document, its end symbol too: see `documents_of`.
     """
     turn = -1 if model.backward else 1
     first = first_id(model.vocabulary)
@@ -30,6 +33,19 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
         closed = [] if model.vocabulary.end is None else [model.vocabulary.end]
         ids.append(np.array([first, *known, *closed], np.int64))
     return found + nats_of_each(model.network(), ids) / math.log(2)
+
+
+def documents_of(model: TextModel, text: str) -> list[str]:
+    """A text cut as the model's corpus was: into documents, or as it is."""
+    documents, level = model.header.record.corpus.documents, model.vocabulary.level
+    if documents is None:
+        return [text]
+    blocks = Cutter(documents, level).cut(iter([symbols_of(text, level)]))
+    symbols = np.concatenate([np.zeros(0, np.uint32), *blocks])
+    parts = np.split(symbols, np.flatnonzero(symbols == END))
+    as_read = symbols_of("", level).dtype
+    raw = [text_of(part[1:].astype(as_read)) for part in parts if len(part) > 1]
+    return [document.decode("utf-8", "surrogateescape") for document in raw]
 
 
 def lines_of(model: TextModel, text: str) -> list[str]:

@@ -4,6 +4,7 @@ Of a text cut into documents each begins from zero state, and its end symbol cou
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """Per character."""
-        return math.exp(self.nats_per_char)
+        """Per character; beyond what a float can be, the largest."""
+        return math.exp(min(self.nats_per_char, math.log(sys.float_info.max)))
 
 
 def nats(network: CharModel, blocks: Iterable[NDArray]) -> Iterator[NDArray[np.float32]]:

@@ -8,6 +8,7 @@ follows the left text and is followed by the right one, the backward model the s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -50,6 +51,8 @@ def fill(
         if model.backward != (reads == "backward"):
             what = f"`{name}` is {model.header.path}, which does not read {reads}"
             raise UsageError(what, "train one of each: textgen train, textgen train --backward")
+        for text, where in ((left, "the text before"), (right, "the text after")):
+            model.vocabulary.encode(text, options.unknown, where)
     Number(1, 1000, whole=True, example="60").check("length", options.length)
     proposed = {
         *_cut(forward, left, right, options),
@@ -58,8 +61,8 @@ def fill(
     both = [forward.vocabulary, backward.vocabulary]
     texts = sorted(text for text in proposed if all(knows(v, text) for v in both))
     scores = (
-        _nats(forward, left, [text + right[:JOINT] for text in texts]),
-        _nats(backward, right, [left[-JOINT:] + text for text in texts]),
+        _nats(forward, left, [text + right[:JOINT] for text in texts], options.unknown),
+        _nats(backward, right, [left[-JOINT:] + text for text in texts], options.unknown),
     )
     found = [Filling(*each) for each in zip(texts, *scores, strict=True)]
     return sorted(found, key=lambda filling: filling.nats_per_char)
@@ -75,14 +78,14 @@ def _cut(model: TextModel, own: str, other: str, options: SamplingOptions) -> li
     texts = sorted(pieces)
     met = other[-JOINT:] if model.backward else other[:JOINT]
     joined = [met + text if model.backward else text + met for text in texts]
-    nats = np.array(_nats(model, own, joined))
+    nats = np.array(_nats(model, own, joined, options.unknown))
     return [texts[i] for i in np.argsort(nats)[:KEPT]]
 
 
-def _nats(model: TextModel, given: str, texts: list[str]) -> list[float]:
+def _nats(model: TextModel, given: str, texts: list[str], unknown: str = "error") -> list[float]:
     """-ln p per character of each text, after `given` (before it, for a backward model)."""
     turn = -1 if model.backward else 1
-    encode = model.vocabulary.encode
+    encode = partial(model.vocabulary.encode, unknown=unknown)
     network = model.network()
     first = encode(given)[::turn].astype(np.int64)
     first = np.array([*prologue(model.vocabulary, first), *first])

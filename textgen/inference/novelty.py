@@ -32,7 +32,8 @@ class Novelty:
         if not len(self._known):
             return True
         whole = text + self._given if self._backward else self._given + text
-        ids = self._vocabulary.encode(whole, "skip")[:: -1 if self._backward else 1]
+        as_read = "skip" if self._vocabulary.unknown is None else "replace"
+        ids = self._vocabulary.encode(whole, as_read)[:: -1 if self._backward else 1]
         ids = np.array([self._vocabulary.end, *ids, self._vocabulary.end])
         digest = digests(ids, Places(np.array([0]), np.array([len(ids) - 1])))
         return bool(

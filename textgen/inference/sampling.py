@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DRAWS = 256  # uniform numbers made at a time
-GREEDY = 1e-6  # a temperature below it leaves only the likeliest
+GREEDY = 1e-6  # a temperature below it leaves only the likeliest,
+EVEN = 1e30  # and above it all are as likely; 1 / temperature must not be rounded to 0
 _BELOW_ONE = 1 - 2**-50  # the largest draw, so that none is rounded up to the whole
 
 
@@ -81,9 +82,9 @@ class Sampler:
         self.never = never
         values = ((filter, getattr(options, name)) for name, filter in FILTERS.items())
         self._filters = [(filter, value) for filter, value in values if value != filter.off]
-        self._temperature = options.temperature
+        self._temperature = min(options.temperature, EVEN)
         self.greedy = options.temperature < GREEDY
-        self.coldness = 1.0 if self.greedy else 1.0 / options.temperature
+        self.coldness = 1.0 if self.greedy else 1.0 / self._temperature
 
     def distribution(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """What the next character is drawn from: probabilities (V,) for logits (V,)."""

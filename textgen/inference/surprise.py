@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,12 +96,19 @@ def judge(
 class Character(NamedTuple):
     """A character, or what stands for bytes that are none; bits: what it cost, 0 for the first.
 
-    expected: the likeliest characters in its place, the likeliest first, itself perhaps among them.
+    expected: the likeliest characters in its place, the likeliest first, itself perhaps among them;
+    none of the first, which was not predicted.
     """
 
     text: str
     bits: float
     expected: tuple[str, ...]
+
+
+def mean_bits(of: Sequence[Character]) -> tuple[float, int]:
+    """Bits per character of those that were predicted, 0 of none, and how many these are."""
+    count = sum(bool(character.expected or character.bits) for character in of)
+    return sum(character.bits for character in of) / max(1, count), count
 
 
 ENDED = "\n"  # what the end of a document reads as
@@ -153,19 +160,31 @@ def _in_reading_order(parts: Iterable[Predicted], backward: bool) -> Iterator[_C
 
 
 def _documents_ended(costs: Iterator[_Cost], end: int | None, backward: bool) -> Iterator[_Cost]:
-    """Without the end symbol before the first document, and each document's own after it."""
+    """Without the end symbol before the first document, and each document's own after it.
+
+    The last document in the order of reading may be cut: then it has none.
+    """
     if end is None:
         yield from costs
         return
-    own = next(costs, None)  # read backward, what stands before a document is its end
+    own = first = next(costs, None)  # read backward, what stands before a document is its end
+    if backward and first and first[0] != end:
+        yield first
+        own = None
     for cost in costs:
-        if cost[0] == end and backward and own:
-            cost, own = own, cost
-        yield cost
+        if cost[0] != end or not backward:
+            yield cost
+            continue
+        if own:
+            yield own
+        own = cost
 
 
 class Line(NamedTuple):
-    """A line of a text, from number 1, its line end left out; bits: per character, line end too."""
+    """A line of a text, from number 1, its line end left out.
+
+    bits_per_char: of its characters that were predicted, line end too; characters: how many.
+    """
 
     number: int
     bits_per_char: float
@@ -175,12 +194,11 @@ class Line(NamedTuple):
 
 def lines(of: Iterable[Character]) -> Iterator[Line]:
     """The lines of a text as they end."""
-    number, bits, texts = 1, 0.0, list[str]()
+    number, line = 1, list[Character]()
     for character in of:
-        bits += character.bits
-        texts.append(character.text)
+        line.append(character)
         if character.text.endswith("\n"):  # bytes that are no UTF-8 may stand before it
-            yield Line(number, bits / len(texts), len(texts), "".join(texts)[:-1])
-            number, bits, texts = number + 1, 0.0, []
-    if texts:
-        yield Line(number, bits / len(texts), len(texts), "".join(texts))
+            yield Line(number, *mean_bits(line), "".join(c.text for c in line)[:-1])
+            number, line = number + 1, []
+    if line:
+        yield Line(number, *mean_bits(line), "".join(c.text for c in line))

@@ -215,7 +215,7 @@ class TextModel:
 
         blocks = self.blocks(text, unknown)
         result = evaluate(self.network(), blocks, progress, self.vocabulary.end)
-        _check_scored(result)
+        _check_scored(result, text)
         return result
 
     def judge(
@@ -235,7 +235,7 @@ class TextModel:
 
         blocks, end = self.blocks(text, unknown), self.vocabulary.end
         result = judge(self.network(), blocks, progress, end=end, fast=fast)
-        _check_scored(result)
+        _check_scored(result, text)
         return result
 
     def blocks(self, text: str | Path | NDArray, unknown: str = "error") -> Iterable[NDArray]:
@@ -247,7 +247,9 @@ class TextModel:
             blocks = [text_ids(text, self.reader(), self.vocabulary, unknown)]
         else:
             return [text]
-        return [np.concatenate([*blocks])[::-1]] if self.backward else blocks
+        if self.backward:
+            return [np.concatenate([np.zeros(0, self.vocabulary.dtype), *blocks])[::-1]]
+        return blocks
 
     def export(
         self, path: str | Path, *, precision: str | None = None, anonymous: bool = False
@@ -259,7 +261,7 @@ class TextModel:
 
     def reader(self) -> Reader:
         """Reads files as the model's corpus was read."""
-        return Reader.of(self.header.record.corpus)
+        return replace(Reader.of(self.header.record.corpus), fixed=True)
 
     def network(self) -> CharModel:
         """The model as a torch module, on the CPU, in evaluation mode."""
@@ -272,7 +274,7 @@ class TextModel:
         return network.eval()
 
 
-def _check_scored(result: Evaluation) -> None:
+def _check_scored(result: Evaluation, text: str | Path | NDArray) -> None:
     if not result.characters:
-        found = "the text has no character after its first one"
-        raise CorpusError(f"{found}; expected 2 or more", "name a longer text")
+        found = f"{text if isinstance(text, Path) else 'the text'} has no character after its first"
+        raise CorpusError(f"{found} one; expected 2 or more", "name a longer text")

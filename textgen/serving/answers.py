@@ -11,12 +11,13 @@ from typing import Any
 from textgen.serving.models import Loaded
 from textgen.serving.requests import Completion
 from textgen.serving.text import Piece, Token
+from textgen.text.vocabulary import Vocabulary
 
 
 class Answer:
-    """What a request came to so far. prompt: the characters read, of all prompts together."""
+    """What a request came to so far."""
 
-    def __init__(self, asked: Completion, name: str, loaded: Loaded, prompt: int) -> None:
+    def __init__(self, asked: Completion, name: str, loaded: Loaded) -> None:
         self._asked = asked
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
@@ -25,32 +26,43 @@ class Answer:
             "model": name,
             "system_fingerprint": loaded.version,
         }
-        self._prompt = prompt
+        vocabulary, unknown = loaded.model.vocabulary, asked.options.unknown
+        self._places = [_places(prompt, vocabulary, unknown) for prompt in asked.prompts]
         self._backward = loaded.model.backward
-        self.written = 0  # characters
-        self._offsets: dict[int, int] = {}
+        self.written = 0  # characters, or bytes of a model of bytes
+        self._reached: dict[int, tuple[int, int]] = {}  # of each text: its tokens, where it ends
 
     def choice(self, number: int, piece: Piece, *, begins: bool) -> dict[str, Any]:
         """What of text `number` is in `piece`; begins: whether it is the text's first."""
         prompt = self._asked.prompts[number // self._asked.n]
         text = piece.text
-        self.written += len(text)
+        self.written += piece.written
         if self._asked.echo and begins and not self._backward:
             text = prompt + text
         if self._asked.echo and piece.end and self._backward:
             text += prompt
         logprobs = None
         if self._asked.logprobs is not None:
-            begin = self._offsets.get(number, 0 if self._asked.echo else len(prompt))
-            left_out = prompt if self._asked.options.unknown == "skip" else ""
-            logprobs, self._offsets[number] = _logprobs(piece.tokens, begin, left_out)
+            logprobs = _logprobs(piece.tokens, self._offsets(number, piece.tokens))
         end = piece.end
         return {"text": text, "index": number, "logprobs": logprobs, "finish_reason": end}
 
+    def _offsets(self, number: int, tokens: Sequence[Token]) -> list[int]:
+        """Where the next tokens of text `number` begin in it, its prompt counted."""
+        place = number // self._asked.n
+        given = self._places[place] if self._asked.echo else []
+        told, end = self._reached.get(number, (0, len(self._asked.prompts[place])))
+        found = given[told : told + len(tokens)]
+        for token in tokens[len(found) :]:
+            found.append(end)
+            end += len(token.text)
+        self._reached[number] = told + len(tokens), end
+        return found
+
     def usage(self) -> dict[str, int]:
-        total = self._prompt + self.written
-        counts = {"prompt_tokens": self._prompt, "completion_tokens": self.written}
-        return {**counts, "total_tokens": total}
+        prompt = sum(map(len, self._places))
+        counts = {"prompt_tokens": prompt, "completion_tokens": self.written}
+        return {**counts, "total_tokens": prompt + self.written}
 
     def whole(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The one answer to a request that is not streamed."""
@@ -77,24 +89,20 @@ def sse(facts: dict[str, Any]) -> bytes:
 def joined(pieces: Sequence[Piece]) -> Piece:
     """All pieces of a text as one."""
     tokens = tuple(token for piece in pieces for token in piece.tokens)
-    return Piece("".join(piece.text for piece in pieces), tokens, pieces[-1].end)
+    written = sum(piece.written for piece in pieces)
+    return Piece("".join(piece.text for piece in pieces), written, tokens, pieces[-1].end)
 
 
-def _logprobs(tokens: Sequence[Token], begin: int, prompt: str) -> tuple[dict[str, Any], int]:
-    """The object of OpenAI's interface, and the offset after the last token.
+def _places(prompt: str, vocabulary: Vocabulary, unknown: str) -> list[int]:
+    """For each id that a prompt is read as, the place of its character; see `Vocabulary.encode`."""
+    counts = {c: len(vocabulary.encode(c, unknown)) for c in {*prompt}}
+    return [place for place, c in enumerate(prompt) for _ in range(counts[c])]
 
-    prompt: characters that no token stands for may lie between those of this, which comes first.
-    """
-    offsets = []
-    for token in tokens:
-        while begin < len(prompt) and not prompt.startswith(token.text, begin):
-            begin += 1
-        offsets.append(begin)
-        begin += len(token.text)
-    found = {
+
+def _logprobs(tokens: Sequence[Token], offsets: list[int]) -> dict[str, Any]:
+    return {
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.log_probability for token in tokens],
         "top_logprobs": [token.likeliest for token in tokens],
         "text_offset": offsets,
     }
-    return found, begin

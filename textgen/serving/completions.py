@@ -48,8 +48,7 @@ class Completions:
         loaded = served.loaded
         pieces: Pieces = asyncio.Queue()
         texts = self._texts(asked, loaded, _into(pieces))
-        prompt = sum(len(text.ahead) + 1 for text in texts[:: asked.n])
-        answer = Answer(asked, served.name, loaded, prompt)
+        answer = Answer(asked, served.name, loaded)
         note = {"model": served.name, "texts": len(texts)}
         if self._limits.log_prompts:
             note["prompt"] = json.dumps(asked.prompts)
@@ -133,7 +132,8 @@ class Completions:
         while True:
             number, piece = item
             if piece.end in (OVERDUE, FAILED):
-                what = "the server could not write this text in time"
+                late = " in time" if piece.end == OVERDUE else ""
+                what = f"the server could not write this text{late}"
                 error = Refused(what, status=503, kind="server_error")
                 yield sse(error.body)
                 piece = replace(piece, end="length")

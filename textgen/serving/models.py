@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,8 @@ from textgen.serving.engine import Engine
 from textgen.sharing.page import page_file
 from textgen.store.runs import checkpoint_at, find_checkpoint
 
-LOOK = 1.0  # seconds between two looks at the files
+LOOK = 1.0  # seconds between two looks at the files,
+AGAIN = 60.0  # and between two tries of one that could not be loaded
 LOG = logging.getLogger("textgen.serving")
 _READING = threading.Lock()  # one thread at a time moves about in a file
 
@@ -51,7 +53,8 @@ class Served:
     name: str
     source: Path
     loaded: Loaded
-    refused: tuple[int, ...] = ()  # stamp of a file that could not be loaded
+    refused: tuple[int, ...] = ()  # stamp of a file that could not be loaded,
+    again: float = 0.0  # and when, on `time.monotonic`, that is tried again
     said: str = ""  # why not, or why there is none
 
     def look(self) -> None:
@@ -59,9 +62,10 @@ class Served:
         try:
             path = checkpoint_at(self.source)
             stamp = _stamp(path)
-            if stamp in (self.loaded.stamp, self.refused):
+            now = time.monotonic()
+            if stamp == self.loaded.stamp or (stamp == self.refused and now < self.again):
                 return
-            self.refused = stamp
+            self.refused, self.again = stamp, now + AGAIN
             self.loaded = Loaded(path)
         except (TextgenError, OSError) as error:
             if str(error) != self.said:  # once, not at each look
@@ -105,7 +109,10 @@ class Models:
         torch.set_flush_denormal(True)  # of each thread by itself
         while not self._closed.wait(LOOK):
             for served in self.served.values():
-                served.look()
+                try:
+                    served.look()
+                except Exception:
+                    LOG.exception("%s stays as it is", served.name)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

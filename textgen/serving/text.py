@@ -36,9 +36,13 @@ class Token:
 
 @dataclass(frozen=True)
 class Piece:
-    """What was written since the last piece; end: how the text ended, or None."""
+    """What was written since the last piece; end: how the text ended, or None.
+
+    written: its characters, or bytes of a model of bytes.
+    """
 
     text: str
+    written: int = 0
     tokens: tuple[Token, ...] = ()
     end: str | None = None
 
@@ -90,6 +94,7 @@ class Text:
         self._unscored = len(ids) - given
         self._tokens: list[Token] = []
         self._told = 0  # tokens handed out, of the prompt and of what was written
+        self._counted = 0  # of what was written: handed out
         self._length = options.length
         self.end: str | None = None
         if given and self._unscored == 0:  # nothing was read before the first of them
@@ -134,7 +139,9 @@ class Text:
             text = in_reading_order(text, self._level)
         self._held.clear()
         self._sent = now
-        self.deliver(Piece(_plain(text), self._due_tokens(), self.end))
+        written = self._growing.written - self._counted
+        self._counted = self._growing.written
+        self.deliver(Piece(_plain(text), written, self._due_tokens(), self.end))
 
     def _due_tokens(self) -> tuple[Token, ...]:
         if self._scores is None:

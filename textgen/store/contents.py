@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
-from textgen.errors import ChangedCorpus, CorpusError
+from textgen.errors import ChangedCorpus, CorpusError, UsageError
 from textgen.store.archive import damaged
 from textgen.store.checkpoint import Header, read_arrays
 from textgen.store.record import Record
@@ -97,7 +97,8 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
     except CorpusError as error:
         held_out = config.val_file and config.val_file in error.message
         name = "val_file" if held_out else "files"
-        hint = error.hint if now else f"if it moved, say where it is now: `{name}=FILE`"
+        named = getattr(config, name) != getattr(record.corpus, name)  # the place it moved to
+        hint = error.hint if named else f"if it moved, say where it is now: `{name}=FILE`"
         raise CorpusError(error.message, hint) from None
     check_parts(corpus, record)
     return corpus
@@ -114,5 +115,11 @@ def check_parts(corpus: Corpus, record: Record) -> None:
 
 
 def moved(corpus: CorpusConfig, files: tuple[str, ...], val_file: str | None) -> CorpusConfig:
-    """`corpus` with the new places of its files, where given."""
+    """`corpus` with the new places of its files, where given.
+
+    Raises UsageError for a validation file of a corpus that has none.
+    """
+    if val_file and not corpus.val_file:
+        what = f"`val_file` is {val_file}, and the run holds out a part of its own text"
+        raise UsageError(what, "leave out `val_file`")
     return replace(corpus, files=files or corpus.files, val_file=val_file or corpus.val_file)

@@ -96,10 +96,14 @@ def checkpoint_at(path: Path) -> Path:
 
 
 def find_source(name: str | None, checkpoints: Path) -> Path:
-    """The file to resume from: a run's last, or the file named, one of those in a run's folder."""
+    """The file to resume from: a run's last, or the file named, one of those in a run's folder.
+
+    Where best alone is left, as `clean` leaves a run, it is best.
+    """
     path = find_file(name, checkpoints)
     if path is None:
-        return find_run(name, checkpoints).last
+        run = find_run(name, checkpoints)
+        return run.best if run.newest == run.best else run.last
     if not os.path.lexists(path):
         raise missing(path)
     if path not in Run(path.parent).checkpoints:

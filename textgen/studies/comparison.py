@@ -36,6 +36,7 @@ from textgen.training.start import again, begin
 from textgen.training.threads import restored
 
 SEEDS = whole(1, 1000, "3")  # how many each variant is trained with
+POINTS = 1000  # of a curve that are kept, about
 PLACES = 20  # of the text, at which its memory is measured
 UNPLANNED = ("dropout", "weight_drop", "lr", "schedule", "warmup", "clip", "weight_decay")
 SAMPLE = SamplingOptions(temperature=0.7, length=150)
@@ -196,7 +197,8 @@ def _measured(trial: Trial) -> Result:
 def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str = "") -> Result:
     """why: it diverged, if it did."""
     record = read_header(trial.run.last).record
-    points = [Point(e.characters, e.seconds, e.val_nats) for e in record.history]
+    kept = record.history[::-1][:: -(-len(record.history) // POINTS) or 1][::-1]  # the last is one
+    points = [Point(e.characters, e.seconds, e.val_nats) for e in kept]
     return Result(
         run=trial.run.name,
         variant=trial.variant.label,

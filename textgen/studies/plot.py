@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # where a picture says what made it: the name of the field, by the ending of the file
 MADE_WITH = {".svg": "Creator", ".png": "Software"}
 _MAKER = "textgen plot"
+_MARKS = (f"<dc:title>{_MAKER} ".encode(), f"Software\0{_MAKER} ".encode())  # in the file
 _SEARCHED = 2000  # bytes at a picture's begin that hold its maker
 _WIDTH, _HEIGHT = 4.6, 3.4  # inches of a panel
 _DPI = 120  # of a PNG
@@ -44,7 +45,7 @@ def output(path: Path) -> Output:
 
 def is_plot(path: Path) -> bool:
     """Whether a file was made by `draw`. Raises OSError."""
-    return begins_with(path, _MAKER.encode(), _SEARCHED)
+    return any(begins_with(path, mark, _SEARCHED) for mark in _MARKS)
 
 
 def draw(curves: Sequence[Curve], axes: Sequence[str], form: str) -> bytes:

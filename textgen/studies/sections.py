@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from textgen.errors import CorpusError
+from textgen.inference.surprise import mean_bits
 from textgen.studies.chart import Line, Scale, chart
 from textgen.studies.subject import SEED, WRITTEN, Subject
 
@@ -151,13 +152,13 @@ def novelty(subject: Subject) -> str:
 def surprise(subject: Subject) -> str:
     """A held-out page, shaded by what its characters cost."""
     page = subject.held_out_page()
-    bits = sum(character.bits for character in page) / max(1, len(page))
+    bits, count = mean_bits(page)
     steps = "".join(
         f'<li><span class="s{n}">{least} bits</span></li>' for n, least in enumerate(SHADES, 1)
     )
     shown = "".join(_character(character) for character in page)
     return (
-        f'<p class="faint">{len(page):,} characters of the held-out text at {bits:.2f} bits each.'
+        f'<p class="faint">{count:,} characters of the held-out text at {bits:.2f} bits each.'
         " Point at one to see what it cost.</p>"
         f'<ul class="key">{steps}</ul><div class="text" dir="auto">{shown}</div>'
     )

@@ -36,7 +36,8 @@ class Reader:
 
     encoding: with utf-8, a byte-order mark of UTF-16 or UTF-32 decides for its file; newlines: lf
     or keep; normalize: none, nfc or nfkc; progress: called with the number of bytes read from disk;
-    cutter: of texts into documents; digest: SHA-256 of the bytes of all texts, unpacked.
+    cutter: of texts into documents; digest: SHA-256 of the bytes of all texts, unpacked; fixed:
+    whether all that is a trained model's, so that nobody can choose it.
     """
 
     level: str = "char"
@@ -46,6 +47,7 @@ class Reader:
     progress: Callable[[int], None] | None = None
     cutter: Cutter | None = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    fixed: bool = False
     _changed: dict[str, list[str]] = field(default_factory=dict)  # names by what was changed
     _skipped: list[str] = field(default_factory=list)
 
@@ -121,7 +123,15 @@ class Reader:
             except UnicodeEncodeError as error:  # some encodings can write it
                 half = f"U+{ord(text[error.start]):04X}, which is half of a character"
                 what = f"{name} holds {half} in {self.encoding}; expected whole characters"
-                raise CorpusError(what, "mend the text, or `level=byte` models its bytes") from None
+                hint = "mend the text, or `level=byte` models its bytes"
+                raise self._refused(CorpusError(what, hint)) from None
+
+    def _refused(self, error: CorpusError) -> CorpusError:
+        """The error, with a hint that can be followed where no other way to read can be chosen."""
+        if self.fixed:
+            reads = f"the model reads {self.encoding}: convert the text, for example with iconv"
+            error.hint = f"{reads}; or name a model of bytes"
+        return error
 
     def _blocks(self, first: bytes, stream: Stream) -> Iterator[bytes]:
         block = first
@@ -142,18 +152,18 @@ class Reader:
         begun = marked = final = False
         while not final:
             if not _wide(encoding) and 0 in block:
-                raise _is_binary(name, taken + block.find(0))
+                raise self._refused(_is_binary(name, taken + block.find(0)))
             following = next(blocks, b"")
             final = not following
             try:
                 text = decoder.decode(block, final)
             except UnicodeDecodeError as error:
                 place = taken + len(block) - len(error.object), lines + 1
-                raise _invalid(name, encoding, place, error) from None
+                raise self._refused(_invalid(name, encoding, place, error)) from None
             except UnicodeError as error:  # UTF-16 or UTF-32 without a mark
                 own = f"{codecs.lookup(encoding).name}-le"
                 hint = f"name the byte order too, for example `encoding={own}`"
-                raise CorpusError(f"{name}: {error}", hint) from None
+                raise self._refused(CorpusError(f"{name}: {error}", hint)) from None
             taken += len(block)
             lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
             if text and not begun:

@@ -119,6 +119,12 @@ def lines_of(corpus: Corpus) -> Lines | None:
             if not raw or line[-1] == end:
                 compare("paragraph", between.join(paragraph))
                 paragraph.clear()
+    if len(rest):  # the last line, which nothing ends
+        lengths.append(np.array([len(rest)], np.int64))
+        compare("line", rest.tobytes())
+        paragraph.append(rest.tobytes())
+    if paragraph:
+        compare("paragraph", between.join(paragraph))
     found = np.concatenate(lengths)
     shares = {kind: repeated[kind] / max(1, compared[kind]) for kind in seen}
     median = int(np.median(found)) if len(found) else 0

@@ -79,7 +79,12 @@ class Vocabulary:
             vocabulary without one the nearest known form (the other case, the letter without its
             accents, else a space, else nothing).
         """
-        codes = symbols_of(text, self.level)
+        try:
+            codes = symbols_of(text, self.level)
+        except UnicodeEncodeError as error:
+            half = f"half of a character at character {error.start + 1}"
+            hint = "leave it out"
+            raise UnknownCharacters(f"{what} has {half}; expected Unicode text", hint) from None
         if self.level == "byte":
             return codes.astype(self.dtype)
         if unknown == "error":

@@ -1,6 +1,7 @@
 """A training run begun, or taken up where it was saved."""
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -98,9 +99,10 @@ def resume(
     run.check_identity(header)
     record = header.record
     if choices.budget is None and record.finished:
+        typed = run.typed if source == run.newest else quoted(source)
         raise RunError(
             f"run {run.name!r} is finished: it did all of its {record.training.steps:,} steps",
-            f"extend it: textgen resume {run.typed} --steps {record.training.steps}",
+            f"extend it: textgen resume {typed} --steps {record.training.steps}",
         )
     device = join().device(_same_device(choices.device, record.device))
     threads = torch.get_num_threads()
@@ -114,6 +116,7 @@ def resume(
     settled = any(kept.any() for kept in arrays.get("temperature", {}).values())
     learned = settled or has_learned(record.step, record.training)
     planned = extended(record, choices, corpus, device, began, learned=learned)
+    planned = replace(planned, notices=(*planned.notices, *_given_up(run, header)))
     if record.kind == "best":
         planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))
     mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
@@ -167,6 +170,15 @@ def _others(run: Run, source: Path, damaged: Header | None) -> str:
                 lost = f", which loses {done - step:,} of {done:,} steps" if done > step else ""
                 return f"go on from step {step:,}{lost}{anew[path]}: textgen resume {quoted(path)}"
     return ""
+
+
+def _given_up(run: Run, header: Header) -> Iterator[str]:
+    """What a run that goes on from `header` loses of what it learned later, if anything."""
+    with suppress(CheckpointError):
+        later, step = read_header(run.last).record, header.record.step
+        if later.identity == header.record.identity and later.step > step:
+            what = f"what was learned in the {later.step - step:,} steps after it is given up"
+            yield f"going back to step {step:,} of {later.step:,}: {what}"
 
 
 def _same_device(name: str, trained_on: str) -> torch.device:
