@@ -117,6 +117,13 @@ def test_the_plan_says_what_will_be_done_in_lines_of_80_columns() -> None:
         assert len(f"{name:<6} {lines[name]}") <= 80
 
 
+def test_what_is_kept_aside_has_a_line_of_its_own() -> None:
+    training = replace(PLAN.training, aside=8192, late=2, weight_decay=0.25)
+    lines = dict(plan_lines(replace(PLAN, training=training)))
+    assert lines["aside"] == "8,192 characters, for a temperature; learned last"
+    assert all(len(f"{name:<6} {line}") <= 80 for name, line in lines.items())
+
+
 def test_the_plan_tells_widths_that_differ_and_skips_that_are_not_there() -> None:
     def model_line(hidden: tuple[int, ...], skip: bool) -> str:
         return dict(plan_lines(replace(PLAN, model=model_config(9, "rnn", hidden, skip=skip))))[

@@ -26,7 +26,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def test_info_shows_every_setting_of_the_run(trained: Path) -> None:
     header = read_header(trained / "last.safetensors")
-    shown = " ".join(value for _, value in info._rows(header))
+    rows = info._rows(header)
+    assert all(len(f"{n:<6} {row}") <= 80 for n, row in rows if n not in ("file", "text"))
+    shown = " ".join(value for _, value in rows)
     record = header.record
     settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
     for name in (

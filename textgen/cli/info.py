@@ -88,13 +88,10 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     cut, share = corpus.documents is not None, f"{corpus.val_fraction:g}"
     held_out = corpus.val_file or (f"{share} of the documents" if cut else f"the last {share}")
     way = "backward" if corpus.backward else "forward"
-    how = f"newlines {corpus.newlines}, normalize {corpus.normalize}, min-count {corpus.min_count}"
-    how += f", documents {corpus.documents}" if cut else ""
-    how += ", duplicates left out" if corpus.dedupe else ""
-    how += f", read {way}"
-    data = (
-        f"level {corpus.level}, {corpus.encoding}, {how}, held out {held_out}, seed {training.seed}"
-    )
+    data = f"level {corpus.level}, {corpus.encoding}, newlines {corpus.newlines}"
+    data += f", normalize {corpus.normalize}, min-count {corpus.min_count}"
+    documents = f"documents {corpus.documents}, " if cut else ""
+    documents += "duplicates left out, " if corpus.dedupe else ""
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
     saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
     bits = ", deterministic" if training.deterministic else ""
@@ -105,7 +102,9 @@ def _rows(header: Header) -> list[tuple[str, str]]:
         ("sha256", record.fingerprint),
         *_came_from(record),
         *settings_lines(record),
-        ("data", f"{data}; validated every {training.eval_every:,} steps, {saves}"),
+        ("data", data),
+        ("", f"{documents}read {way}, held out {held_out}, seed {training.seed}"),
+        ("", f"validated every {training.eval_every:,} steps, {saves}"),
         ("on", f"{record.device} in {training.precision}, {record.threads} threads{bits}"),
         ("done", f"{record.step:,} of {training.steps:,} in {clock(record.seconds)}"),
         ("loss", at_best or "not validated yet"),
@@ -141,13 +140,14 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     rate = f"{training.optimizer} {training.lr:g}, {training.schedule}"
     rate += "" if training.schedule == "constant" else f" to {training.floor:g} of it"
     average = f", average {training.average:g}" if training.average else ""
-    aside = f", temperature by {training.aside:,} characters" if training.aside else ""
-    aside += ", learned last" if training.late else ""
+    aside = f"{training.aside:,} characters, for a temperature"
+    aside += "; learned last" if training.late else ""
     parameters = f"{short(model.parameters)} parameters"
     return [
         ("chars", f"{chars}, {model.vocabulary_size} distinct"),
         ("model", f"{model.cell} {shape}, embedding {model.embedding}{skip}, {parameters}"),
-        ("drop", f"{drop}, decay {training.weight_decay:g}{aside}"),
+        ("drop", f"{drop}, decay {training.weight_decay:g}"),
+        *([("aside", aside)] if training.aside else []),
         ("steps", f"{steps}, {passes:.3g} passes over the text"),
         ("rate", f"{rate}, warm-up {training.warmup}, clip {training.clip:g}{average}"),
     ]
