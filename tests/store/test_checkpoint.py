@@ -456,3 +456,11 @@ def test_no_module_can_load_a_pickle() -> None:
                 assert (node.value.id, node.attr) not in {("torch", "load"), ("np", "load")}, module
             elif isinstance(node, ast.keyword):
                 assert node.arg != "allow_pickle", module
+
+
+def test_a_checkpoint_has_the_name_of_its_run_wherever_it_is_named_from(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    for path in (trained / "best.safetensors", Path("best.safetensors")):
+        assert read_header(path).name == "tales"

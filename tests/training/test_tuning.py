@@ -172,8 +172,8 @@ def test_info_shows_where_the_weights_came_from(trained: Path, other: Path, tmp_
     tune(other, tmp_path / "other", tmp_path, steps=2, run="third")
     header = read_header(tmp_path / "third" / "last.safetensors")
     assert ("from", "other at step 2, before that tales at step 60") in info._rows(header)
-    assert "--from=other" in info.command_line(header.record, header.path)
-    assert "--hidden" not in info.command_line(header.record, header.path)
+    assert "--from=other" in info.command_line(header)
+    assert "--hidden" not in info.command_line(header)
 
 
 def test_a_base_gives_its_end_symbol_to_a_text_of_documents(

@@ -41,7 +41,7 @@ def classify(
     """
     import numpy as np
 
-    from textgen.inference.classification import bits, documents_of, lines_of
+    from textgen.inference.classification import bits, documents_of, lines_of, split_lines
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
 
@@ -52,7 +52,7 @@ def classify(
         raise UsageError("--labels is given without --lines; expected both", "add --lines")
     models = [TextModel(find_checkpoint(run, checkpoints)) for run in checkpoint]
     texts = _read(file, models, checkpoint, lines)
-    shown = _lines(texts[0]) if lines else [str(file)]
+    shown = split_lines(texts[0]) if lines else [str(file)]
     expected = None
     if labels is not None:
         expected = _labels(labels, checkpoint, len(shown))
@@ -79,6 +79,7 @@ def classify(
 
 def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -> list[str]:
     """The text as each model reads texts."""
+    from textgen.inference.classification import split_lines
     from textgen.text.pipes import kept
 
     with TemporaryDirectory() as folder, kept([file], Path(folder)) as (path,):
@@ -86,7 +87,7 @@ def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -
         for text, run in zip(texts, runs, strict=True):
             if not text:
                 raise CorpusError(f"{path} is empty; expected a text", "name another file")
-            found, expected = len(_lines(text)), len(_lines(texts[0]))
+            found, expected = len(split_lines(text)), len(split_lines(texts[0]))
             if by_line and found != expected:
                 as_read = f"{expected:,} lines as {runs[0]} reads it, {found:,} as {run} does"
                 hint = "name runs that were trained with the same --newlines and --encoding"
@@ -94,14 +95,11 @@ def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -
     return texts
 
 
-def _lines(text: str) -> list[str]:
-    return text.removesuffix("\n").split("\n")
-
-
 def _labels(path: Path, runs: list[str], count: int) -> list[str]:
+    from textgen.inference.classification import split_lines
     from textgen.text.decoding import Reader
 
-    names = _lines(Reader().text(path))
+    names = split_lines(Reader().text(path))
     for number, name in enumerate(names, 1):
         if name not in runs:
             what = f"line {number} of {path} is {name!r}; expected {', '.join(runs)}"

@@ -32,7 +32,7 @@ def info(
     if command:
         if record.training.segment_start:
             note("note: its steps were extended or fitted to a clock; this is one schedule of them")
-        print(command_line(record, header.path))
+        print(command_line(header))
     elif json:
         print(jsonlib.dumps(facts(header)))
     else:
@@ -56,18 +56,17 @@ def facts(header: Header) -> dict[str, Any]:
     }
 
 
-def command_line(record: Record, path: Path) -> str:
-    """The `textgen train` that would train the run at `path` again, with every setting."""
+def command_line(header: Header) -> str:
+    """The `textgen train` that would train the run again, with every setting."""
+    record, folder = header.record, header.path.parent.parent
     settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
     if len(record.model.hidden) == 1:  # else there are as many layers as widths
         settings["layers"] = 1
     settings["device"] = record.device
     if record.corpus.val_file is not None:
         del settings["val_fraction"]
-    export, folder = record.kind == "export", path.parent.parent
-    words = ["textgen", "train", *record.corpus.files]
-    words.append(f"--run={path.stem if export else path.parent.name}")
-    if not export and folder != Path("checkpoints"):
+    words = ["textgen", "train", *record.corpus.files, f"--run={header.name}"]
+    if record.kind != "export" and folder != Path("checkpoints"):
         words.append(f"--checkpoints={folder}")
     if record.ancestors:  # the shape comes from there
         words.append(f"--from={record.ancestors[-1].run}")

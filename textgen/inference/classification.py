@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from textgen.inference.evaluation import nats_of_each
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import first_id
-from textgen.text.cutting import Cutter
 from textgen.text.decoding import text_of
 from textgen.text.vocabulary import END, symbols_of
 
@@ -37,20 +36,23 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
 
 def documents_of(model: TextModel, text: str) -> list[str]:
     """A text cut as the model's corpus was: into documents, or as it is."""
-    documents, level = model.header.record.corpus.documents, model.vocabulary.level
-    if documents is None:
+    cutter, symbols = model.reader().cutter, symbols_of(text, model.vocabulary.level)
+    if cutter is None:
         return [text]
-    blocks = Cutter(documents, level).cut(iter([symbols_of(text, level)]))
-    symbols = np.concatenate([np.zeros(0, np.uint32), *blocks])
-    parts = np.split(symbols, np.flatnonzero(symbols == END))
-    as_read = symbols_of("", level).dtype
-    raw = [text_of(part[1:].astype(as_read)) for part in parts if len(part) > 1]
+    cut = np.concatenate([*cutter.cut(iter([symbols]))])
+    parts = np.split(cut, np.flatnonzero(cut == END))
+    raw = [text_of(part[1:].astype(symbols.dtype)) for part in parts if len(part) > 1]
     return [document.decode("utf-8", "surrogateescape") for document in raw]
 
 
 def lines_of(model: TextModel, text: str) -> list[str]:
     """The lines of a text, each with the line end that closes it in the order of reading."""
-    lines = text.removesuffix("\n").split("\n")
+    lines = split_lines(text)
     if model.vocabulary.end is not None:
         return lines
     return [f"\n{line}" if model.backward else f"{line}\n" for line in lines]
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text without their line ends."""
+    return text.removesuffix("\n").split("\n")

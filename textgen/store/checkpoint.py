@@ -6,6 +6,7 @@ under a temporary name, flushed to disk and renamed, so a reader sees the old on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,12 @@ class Header:
     @property
     def path(self) -> Path:
         return self.archive.path
+
+    @property
+    def name(self) -> str:
+        """That of its run: of the folder, or an export's own."""
+        file = Path(os.path.abspath(self.path))  # noqa: PTH100 (a link has its own name)
+        return file.stem if self.record.kind == "export" else file.parent.name
 
     @property
     def bytes(self) -> int:

@@ -4,6 +4,7 @@ The same text, split, streams and seed; networks of as many parameters, unless t
 chosen; each setting that is not compared as the planner takes it for the variant.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -197,7 +198,9 @@ def _measured(trial: Trial) -> Result:
 def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str = "") -> Result:
     """why: it diverged, if it did."""
     record = read_header(trial.run.last).record
-    kept = record.history[::-1][:: -(-len(record.history) // POINTS) or 1][::-1]  # the last is one
+    count = len(record.history)
+    apart = max(1, math.ceil(count / POINTS))
+    kept = record.history[(count - 1) % apart :: apart]  # the last is one
     points = [Point(e.characters, e.seconds, e.val_nats) for e in kept]
     return Result(
         run=trial.run.name,

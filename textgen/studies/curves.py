@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,6 +56,4 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
     if not header.record.history:
         what = f"{header.path} was not validated yet; expected one loss or more"
         raise RunError(what, "train on: textgen resume")
-    file = Path(os.path.abspath(header.path))  # noqa: PTH100 (a link has its own name)
-    name = file.stem if header.record.kind == "export" else file.parent.name
-    return Curve(readable(name), header.record)
+    return Curve(readable(header.name), header.record)

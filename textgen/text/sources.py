@@ -92,7 +92,7 @@ class Sources:
         with _File(path, None) as packed:
             try:
                 archive = zipfile.ZipFile(path)
-            except NotImplementedError as error:
+            except NotImplementedError as error:  # how zipfile says so
                 raise _sealed(str(path), "made for a later version of unzip") from error
             except (zipfile.BadZipFile, UnicodeError, OSError) as error:
                 raise _damaged(str(path), 0, error) from None

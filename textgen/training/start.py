@@ -116,9 +116,8 @@ def resume(
     settled = any(kept.any() for kept in arrays.get("temperature", {}).values())
     learned = settled or has_learned(record.step, record.training)
     planned = extended(record, choices, corpus, device, began, learned=learned)
-    planned = replace(planned, notices=(*planned.notices, *_given_up(run, header)))
-    if record.kind == "best":
-        planned = replace(planned, notices=(*planned.notices, f"{source}: {_WEIGHTS_ALONE}"))
+    anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
+    planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
     mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
@@ -174,6 +173,8 @@ def _others(run: Run, source: Path, damaged: Header | None) -> str:
 
 def _given_up(run: Run, header: Header) -> Iterator[str]:
     """What a run that goes on from `header` loses of what it learned later, if anything."""
+    if header.path == run.last:
+        return
     with suppress(CheckpointError):
         later, step = read_header(run.last).record, header.record.step
         if later.identity == header.record.identity and later.step > step:

@@ -82,7 +82,7 @@ def ancestors(base: Header) -> tuple[Ancestor, ...]:
     """The runs that weights of `base` came from, the first one first, and itself."""
     record = base.record
     own = Ancestor(
-        run=base.path.stem if record.kind == "export" else base.path.parent.name,
+        run=base.name,
         identity=record.identity,
         step=record.step,
         corpus=record.corpus,
