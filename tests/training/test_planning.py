@@ -33,7 +33,7 @@ def corpus(size: int) -> Corpus:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that spends 30 ps per weight and character, half of that in bf16."""
 
-    def measure(model: ModelConfig, trial: Trial) -> float:
+    def measure(model: ModelConfig, trial: Trial, *_: float) -> float:
         picoseconds = 30 if trial.precision == "fp32" else 15
         return 1e12 / (picoseconds * sum(8 * h * h for h in model.hidden))
 
@@ -268,10 +268,29 @@ def test_in_a_long_run_chunks_are_twice_as_long() -> None:
     assert step_of(corpus(4000), epochs=999) == (64, 32, 0.018)  # a step is no more than a pass
 
 
+def test_how_much_faster_longer_chunks_are_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So each measurement is of the usual ones."""
+    tried = []
+
+    def measure(model: ModelConfig, trial: Trial, *_: float) -> float:
+        tried.append(trial.bptt)
+        return 1e6
+
+    monkeypatch.setattr(speed, "measure", measure)
+    rates = []
+    for optimizer, bptt in (("adamw", 32), ("soap", 64)):
+        choices = Choices(time=60, hidden=(8,), optimizer=optimizer)
+        decided = plan(choices, corpus(10**6), CPU, time.monotonic())
+        assert decided.training.bptt == bptt
+        rates.append(decided.chars_per_second)
+    assert rates[1] == pytest.approx(1.15 * rates[0])
+    assert set(tried) == {32}
+
+
 def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A make-believe one, which takes as long for 1,024 streams as for one, and holds 600."""
 
-    def measure(model: ModelConfig, trial: Trial) -> float:
+    def measure(model: ModelConfig, trial: Trial, *_: float) -> float:
         if trial.batch_size > 600 * trial.accumulate:
             raise OutOfMemory("too little memory")
         weights = sum(8 * h * h for h in model.hidden)

@@ -39,10 +39,10 @@ class Clock:
         return torch.zeros(())
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> float:
+def measured(monkeypatch: pytest.MonkeyPatch, clock: Clock, least: float = 0.0) -> float:
     monkeypatch.setattr(speed, "time", clock)
     monkeypatch.setattr(speed.Learner, "advance", lambda self: clock.step())
-    return measure(MODEL, TRIAL)
+    return measure(MODEL, TRIAL, least)
 
 
 @pytest.fixture
@@ -111,6 +111,16 @@ def test_measuring_takes_a_few_steps_and_never_long(monkeypatch: pytest.MonkeyPa
         assert clock.now - 50 <= max(0.6, 3 * seconds)
 
 
+def test_what_is_too_slow_is_given_up_after_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, steps in ((0.019, 5), (0.021, 2)):
+        clock = Clock(seconds)
+        assert measured(monkeypatch, clock, 64 / 0.02) == pytest.approx(64 / seconds)
+        assert abs(clock.steps - steps) <= (1 if steps > 2 else 0)
+    clock = Clock(1e-9, 1e-9, 0.5)  # the first step is no measure of what follows
+    assert measured(monkeypatch, clock, 64 / 0.02) > 64 / 0.02
+    assert clock.steps > 2
+
+
 @pytest.mark.parametrize("vocabulary", [8, 5000])
 def test_the_cost_of_any_shape_follows_from_a_few_networks(
     monkeypatch: pytest.MonkeyPatch, vocabulary: int
@@ -124,7 +134,7 @@ def test_the_cost_of_any_shape_follows_from_a_few_networks(
             below = width
         return total + 1e-10 * max(0, model.vocabulary_size - speed.FEW) * (128 + below)
 
-    def pretended(model: ModelConfig, _: Trial) -> float:
+    def pretended(model: ModelConfig, *_: object) -> float:
         tried.append(model)
         return 1 / seconds(model)
 

@@ -20,7 +20,7 @@ from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import DECAYING, fastest, first_trial, lengthened, peak
+from textgen.training.batching import DECAYING, FASTER, fastest, first_trial, lengthened, peak
 from textgen.training.calibration import kept_aside
 from textgen.training.late import late_streams
 from textgen.training.memory import check_memory
@@ -238,7 +238,7 @@ def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     trial, cost = replace(trial, precision=precision), costs[precision]
     while trial.device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
         torch.set_num_threads(threads // 2)
-        halved = layer_seconds(tried, trial)
+        halved = layer_seconds(tried, trial, most=cost)
         if halved > cost / 1.1:
             torch.set_num_threads(threads)
             break
@@ -259,10 +259,9 @@ def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     if gpu:
         first = replace(first, precision=precision)
         return model, *fastest(model, first, chosen=choices.batch_size is not None)
-    longer, times = lengthened(choices, model, trial, seconds / costs_of(model)), 1.0
-    if longer != trial:
-        times = cost / layer_seconds(tried, longer)
-        model = suited(times)
+    longer = lengthened(choices, model, trial, seconds / costs_of(model))
+    times = 1.0 if longer == trial else FASTER
+    model = suited(times)
     return model, longer, times / costs_of(model), []
 
 

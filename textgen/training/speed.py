@@ -1,5 +1,6 @@
 """How fast training is: measured for a budget of time, else expected from sizes alone."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -50,10 +51,11 @@ def trial_of(config: TrainingConfig, size: int, device: torch.device) -> Trial:
     return Trial(**{name: getattr(config, name) for name in names}, size=size, device=device)
 
 
-def measure(model: ModelConfig, trial: Trial) -> float:
+def measure(model: ModelConfig, trial: Trial, least: float = 0.0) -> float:
     """Characters per second of training, by the fastest of a few steps on random characters.
 
-    Many processes are taken to be as fast as one with its share of the streams.
+    Many processes are taken to be as fast as one with its share of the streams. Below `least` it
+    does not matter how slow they are: two steps will do.
 
     Whatever else runs on the machine can make a step slower, never faster.
     """
@@ -66,6 +68,7 @@ def measure(model: ModelConfig, trial: Trial) -> float:
     random = np.random.default_rng(0).random(min(trial.size, 1 << 16))
     ids = (model.vocabulary_size**random).astype(np.int64) - 1  # some often, most seldom (Zipf)
     learner = Learner(CharModel(model), config, ids, trial.device)
+    characters = trial.batch_size * trial.bptt * (trial.filled or 1)
     seconds: list[float] = []
     first = EAGER + 1 if trial.device.type == "cuda" else 0  # the steps before one is replayed
     begin = time.perf_counter()
@@ -75,11 +78,12 @@ def measure(model: ModelConfig, trial: Trial) -> float:
             float(learner.advance())  # reading the loss waits for the device
             seconds.append(time.perf_counter() - started)
             spent = time.perf_counter() - begin
-            if spent > 1 and len(seconds) >= first + 2:
+            settled = spent > 1 or characters < least * min(seconds[1:], default=0.0)
+            if settled and len(seconds) >= first + 2:
                 break
     finally:
         learner.release()
-    return trial.batch_size * trial.bptt * (trial.filled or 1) / min(seconds[1:])
+    return characters / min(seconds[1:])
 
 
 def layer_of(model: ModelConfig, share: int = 1) -> ModelConfig:
@@ -92,9 +96,11 @@ def layer_of(model: ModelConfig, share: int = 1) -> ModelConfig:
     return replace(model, vocabulary_size=few, hidden=(width,), embedding=width)
 
 
-def layer_seconds(model: ModelConfig, trial: Trial, share: int = 1) -> float:
-    """Seconds per character of `layer_of` a model."""
-    return 1 / measure(layer_of(model, share), trial)
+def layer_seconds(
+    model: ModelConfig, trial: Trial, share: int = 1, most: float = math.inf
+) -> float:
+    """Seconds per character of `layer_of` a model; above `most` a rough figure."""
+    return 1 / measure(layer_of(model, share), trial, 1 / most)
 
 
 def measured_cost(
