@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -149,3 +150,29 @@ def test_the_command_line_of_an_export_names_its_file(
     words = shlex.split(capsys.readouterr().out)
     assert "--run=shared" in words
     assert not any(word.startswith("--checkpoints") for word in words)
+    assert run(monkeypatch, "info", tmp_path / "shared.safetensors", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "shared"
+
+
+@pytest.mark.parametrize(
+    ("within", "named", "folder"),
+    [
+        ("runs/a", "last.safetensors", ".."),
+        ("runs", "a/last.safetensors", "."),
+        (".", "runs/a", "runs"),
+        ("runs/a", "../a", ".."),
+    ],
+)
+def test_the_command_line_names_the_folder_from_where_it_is_typed(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    within: str,
+    named: str,
+    folder: str,
+) -> None:
+    shutil.copytree(trained, tmp_path / "runs/a")
+    monkeypatch.chdir(tmp_path / within)
+    assert run(monkeypatch, "info", named, "--command") == 0
+    assert f"--checkpoints={folder}" in shlex.split(capsys.readouterr().out)

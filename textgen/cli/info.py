@@ -45,7 +45,7 @@ def facts(header: Header) -> dict[str, Any]:
     record = header.record
     best = record.best
     return {
-        "run": header.path.parent.name,
+        "run": header.name,
         "file": str(header.path),
         "bytes": header.bytes,
         "parameters": record.model.parameters,
@@ -58,7 +58,7 @@ def facts(header: Header) -> dict[str, Any]:
 
 def command_line(header: Header) -> str:
     """The `textgen train` that would train the run again, with every setting."""
-    record, folder = header.record, header.path.parent.parent
+    record, folder = header.record, header.folder
     settings = {**vars(record.corpus), **vars(record.model), **vars(record.training)}
     if len(record.model.hidden) == 1:  # else there are as many layers as widths
         settings["layers"] = 1

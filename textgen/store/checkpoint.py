@@ -42,6 +42,13 @@ class Header:
         return file.stem if self.record.kind == "export" else file.parent.name
 
     @property
+    def folder(self) -> Path:
+        """Where its run's folder lies, absolute or relative as the file was named."""
+        if self.path.is_absolute():
+            return self.path.parent.parent
+        return Path(os.path.relpath(self.path.parent / ".."))
+
+    @property
     def bytes(self) -> int:
         return self.archive.bytes
 
