@@ -16,7 +16,7 @@ from textgen.config import DEFAULT_TIME, Choices
 from textgen.errors import OutOfMemory, UsageError
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training import batching, planning, speed
+from textgen.training import batching, fitting, planning, speed
 from textgen.training.batching import first_trial
 from textgen.training.planning import plan
 from textgen.training.speed import Trial, measure
@@ -99,6 +99,23 @@ def test_a_temperature_is_fitted_on_text_that_is_learned_in_the_end(
     assert (training.aside, training.late) == (aside, late)
 
 
+@pytest.mark.parametrize(("streams", "aside"), [(7, 0), (8, 8192)])
+def test_nothing_is_kept_aside_that_no_stream_would_learn(streams: int, aside: int) -> None:
+    choices = Choices(steps=3000, batch_size=streams)
+    training = plan(choices, corpus(10**6), CPU, time.monotonic()).training
+    assert (training.aside, training.late > 0) == (aside, aside > 0)
+
+
+def test_chunks_are_longer_only_where_the_time_that_is_left_pays_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speed, "measure", lambda *_: 2e5)
+    choices = Choices(time=8, hidden=(8,), layers=1)
+    for spent, bptt in ((0, 64), (4, 32)):
+        began = time.monotonic() - spent
+        assert plan(choices, corpus(10**6), CPU, began).training.bptt == bptt
+
+
 @pytest.mark.usefixtures("machine")
 def test_epochs_are_passes_over_the_training_text() -> None:
     training = plan(
@@ -110,7 +127,7 @@ def test_epochs_are_passes_over_the_training_text() -> None:
 @pytest.mark.usefixtures("machine")
 def test_the_faster_precision_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     for candidates, taken in ((("fp32", "bf16"), "bf16"), (("fp32",), "fp32")):
-        monkeypatch.setattr(planning, "precisions", lambda _, c=candidates: c)
+        monkeypatch.setattr(fitting, "precisions", lambda _, c=candidates: c)
         decided = plan(Choices(time=60), corpus(9999), CPU, time.monotonic())
         assert decided.training.precision == taken
 
@@ -298,8 +315,8 @@ def test_on_a_gpu_the_number_of_streams_is_measured_too(monkeypatch: pytest.Monk
 
     for module in (speed, batching):
         monkeypatch.setattr(module, "measure", measure)
-    for name in ("check_memory", "prepare_device"):
-        monkeypatch.setattr(planning, name, lambda *_: None)
+    monkeypatch.setattr(fitting, "check_memory", lambda *_: None)
+    monkeypatch.setattr(planning, "prepare_device", lambda *_: None)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     gpu = torch.device("cuda")
     decided = plan(Choices(time=60), corpus(10**8), gpu, time.monotonic())

@@ -5,9 +5,7 @@ The numbers come from the measurements in docs/trials.md.
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -20,22 +18,17 @@ from textgen.model.device import check_precision, prepare_device
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import DECAYING, FASTER, fastest, first_trial, lengthened, peak
+from textgen.training.batching import DECAYING, first_trial, peak
 from textgen.training.calibration import kept_aside
-from textgen.training.late import late_streams
+from textgen.training.fitting import TRAINING_SHARE, settled
+from textgen.training.late import MOST, late_streams
 from textgen.training.memory import check_memory
-from textgen.training.regularisation import READ_PER_PARAMETER, regularisation
-from textgen.training.speed import Trial, layer_seconds, measure, measured_cost, precisions
+from textgen.training.regularisation import regularisation
+from textgen.training.speed import measure
 from textgen.training.streams import BLOCK
 
 EVALUATED = 1 << 14  # characters of the held-out text that a validation during training scores
-TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
-WIDTH = 256  # the widest where nothing is measured
-TRIED = 192  # the width where measuring begins
-WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
-DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they are worth having
 FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate had to end near 0
-PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 
 Value = TypeVar("Value")
 
@@ -71,14 +64,9 @@ def plan(
     if choices.precision != "auto":
         check_precision(choices.precision, device)
     first, usual, notices = first_trial(choices, corpus, device)
-    settle = _expected if choices.time is None else _measured
-    shape_of: Shape = partial(_shape, choices, len(corpus.vocabulary))
     if base is not None:
-        choices, shape_of = replace(choices, hidden=base.hidden), partial(_same, base)
-    check_memory(
-        shape_of(1, min(WIDTHS)), first.batch_size * first.bptt // first.accumulate, device
-    )
-    shape, trial, rate, said = settle(shape_of, first, choices)
+        choices = replace(choices, hidden=base.hidden)
+    shape, trial, rate, said = settled(choices, first, len(corpus.vocabulary), began, base)
 
     size, per_step = trial.size, trial.chars_per_step
     whole = size * trial.batch_size / own_streams(trial.batch_size, choices.keep_mixing)
@@ -86,7 +74,8 @@ def plan(
     shares, tuning = (trial.batch_size / usual[0], trial.bptt / usual[1]), base is not None
     counts = shape.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
-    aside = kept_aside(size, shape.vocabulary_size)
+    few = own_streams(trial.batch_size, choices.keep_mixing) < MOST  # so that none would learn it
+    aside = 0 if few else kept_aside(size, shape.vocabulary_size)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus, aside))
     training = TrainingConfig.of(
         choices,
@@ -174,100 +163,6 @@ def extended(
 
 def _or(chosen: Value | None, planned: Value) -> Value:
     return planned if chosen is None else chosen
-
-
-# The network without dropout, of so many layers and of such a width where none were chosen.
-Shape = Callable[[int, int], ModelConfig]
-
-
-def _same(base: ModelConfig, *_: int) -> ModelConfig:
-    return base
-
-
-def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
-    hidden = choices.hidden or (width,)
-    if len(hidden) == 1:
-        hidden *= choices.layers or layers
-    embedding = _or(choices.embedding, 128)
-    return ModelConfig(
-        vocabulary_size, choices.cell, hidden, embedding, choices.skip, dropout=0.0, weight_drop=0.0
-    )
-
-
-def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
-    """The widest layers that fit, and as many of them as are worth having at that width."""
-    for layers, least in DEPTHS:
-        shapes = [shape(layers, width) for width in WIDTHS]
-        widest = max(filter(fits, shapes), key=lambda s: s.hidden, default=shapes[0])
-        chosen = shapes[0] == shapes[-1] or widest.layers != layers
-        if chosen or widest.hidden[0] >= least:
-            break
-    return widest
-
-
-# Shape, batch and precision, characters per second if measured, and what to report.
-Settled = tuple[ModelConfig, Trial, float | None, list[str]]
-
-
-def _expected(shape: Shape, trial: Trial, choices: Choices) -> Settled:
-    """By sizes alone, and torch's threads set by them."""
-    most = PARAMETERS_PER_CHARACTER * trial.size
-    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _learnable(s) <= most)
-    width, precision = max(model.hidden), trial.precision
-    if trial.device.type == "cpu":
-        torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
-    if precision == "auto":
-        precision = speed.expected_precision(width, trial.device)
-    trial = lengthened(choices, model, trial, (choices.epochs or 0) * trial.size)
-    return model, replace(trial, precision=precision), None, []
-
-
-def _measured(shape: Shape, trial: Trial, choices: Choices) -> Settled:
-    """By measuring, and torch's threads too.
-
-    On a GPU the number of streams as well: that which suits the single layer decides on the width,
-    and then that which suits the network is taken. On a CPU more of them gain next to nothing.
-    """
-    tried, first, gpu = shape(DEPTHS[0][0], TRIED), trial, trial.device.type == "cuda"
-    candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
-    if gpu:
-        trial = replace(trial, precision=candidates[0])
-        trial, *_ = fastest(speed.layer_of(tried), trial, chosen=choices.batch_size is not None)
-    costs = {p: layer_seconds(tried, replace(trial, precision=p)) for p in candidates}
-    precision = min(costs, key=lambda p: costs[p] * (1.0 if p == candidates[0] else 1.1))
-    trial, cost = replace(trial, precision=precision), costs[precision]
-    while trial.device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
-        torch.set_num_threads(threads // 2)
-        halved = layer_seconds(tried, trial, most=cost)
-        if halved > cost / 1.1:
-            torch.set_num_threads(threads)
-            break
-        cost = halved
-    costs_of = measured_cost(tried, trial, cost)
-    seconds = TRAINING_SHARE * (choices.time or 0.0)
-
-    def suited(times: float) -> ModelConfig:
-        """The shape, where characters are read so many times as fast as was measured."""
-
-        def fits(model: ModelConfig) -> bool:
-            enough = READ_PER_PARAMETER * _learnable(model) <= times * seconds / costs_of(model)
-            return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
-
-        return _deepest(shape, fits) if choices.hidden is None else tried
-
-    model = suited(1.0)
-    if gpu:
-        first = replace(first, precision=precision)
-        return model, *fastest(model, first, chosen=choices.batch_size is not None)
-    longer = lengthened(choices, model, trial, seconds / costs_of(model))
-    times = 1.0 if longer == trial else FASTER
-    model = suited(times)
-    return model, longer, times / costs_of(model), []
-
-
-def _learnable(model: ModelConfig) -> int:
-    """Parameters without the characters' own rows in embedding and head: most are for rare ones."""
-    return replace(model, vocabulary_size=0).parameters
 
 
 def steps_of(budget: Choices, per_step: int, size: float, rate: float | None, began: float) -> int:

@@ -1,0 +1,135 @@
+"""The network's shape, and how its steps are done: measured for a budget of time, else by sizes.
+
+The numbers come from the measurements in docs/trials.md.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from textgen.architecture import ModelConfig
+from textgen.config import Choices
+from textgen.training import speed
+from textgen.training.batching import FASTER, fastest, lengthened
+from textgen.training.memory import check_memory
+from textgen.training.regularisation import READ_PER_PARAMETER
+from textgen.training.speed import Trial, layer_seconds, measured_cost, precisions
+
+TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves and the end
+WIDTH = 256  # the widest where nothing is measured
+TRIED = 192  # the width where measuring begins
+WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
+DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they are worth having
+PARAMETERS_PER_CHARACTER = 5  # of the text, at most
+
+# The network without dropout, of so many layers and of such a width where none were chosen.
+Shape = Callable[[int, int], ModelConfig]
+# Shape, batch and precision, characters per second if measured, and what to report.
+Settled = tuple[ModelConfig, Trial, float | None, list[str]]
+
+
+def settled(
+    choices: Choices,
+    trial: Trial,
+    vocabulary_size: int,
+    began: float,
+    base: ModelConfig | None = None,
+) -> Settled:
+    """By `choices`, and for what they leave open as they have a budget of time or not.
+
+    trial: the usual steps; began, base: see `plan`. Raises UsageError or OutOfMemory for what the
+    memory does not hold.
+    """
+    shape: Shape = partial(_shape, choices, vocabulary_size) if base is None else lambda *_: base
+    characters = trial.batch_size * trial.bptt // trial.accumulate
+    check_memory(shape(1, min(WIDTHS)), characters, trial.device)
+    if choices.time is None:
+        return _expected(shape, trial, choices)
+    return _measured(shape, trial, choices, began)
+
+
+def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
+    hidden = choices.hidden or (width,)
+    if len(hidden) == 1:
+        hidden *= choices.layers or layers
+    embedding = 128 if choices.embedding is None else choices.embedding
+    return ModelConfig(
+        vocabulary_size, choices.cell, hidden, embedding, choices.skip, dropout=0.0, weight_drop=0.0
+    )
+
+
+def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
+    """The widest layers that fit, and as many of them as are worth having at that width."""
+    for layers, least in DEPTHS:
+        shapes = [shape(layers, width) for width in WIDTHS]
+        widest = max(filter(fits, shapes), key=lambda s: s.hidden, default=shapes[0])
+        chosen = shapes[0] == shapes[-1] or widest.layers != layers
+        if chosen or widest.hidden[0] >= least:
+            break
+    return widest
+
+
+def _expected(shape: Shape, trial: Trial, choices: Choices) -> Settled:
+    """By sizes alone, and torch's threads set by them."""
+    most = PARAMETERS_PER_CHARACTER * trial.size
+    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _learnable(s) <= most)
+    width, precision = max(model.hidden), trial.precision
+    if trial.device.type == "cpu":
+        torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
+    if precision == "auto":
+        precision = speed.expected_precision(width, trial.device)
+    trial = lengthened(choices, model, trial, (choices.epochs or 0) * trial.size)
+    return model, replace(trial, precision=precision), None, []
+
+
+def _measured(shape: Shape, trial: Trial, choices: Choices, began: float) -> Settled:
+    """By measuring, and torch's threads too.
+
+    On a GPU the number of streams as well: that which suits the single layer decides on the width,
+    and then that which suits the network is taken. On a CPU more of them gain next to nothing.
+    began: see `plan`.
+    """
+    tried, first, gpu = shape(DEPTHS[0][0], TRIED), trial, trial.device.type == "cuda"
+    candidates = precisions(trial.device) if trial.precision == "auto" else (trial.precision,)
+    if gpu:
+        trial = replace(trial, precision=candidates[0])
+        trial, *_ = fastest(speed.layer_of(tried), trial, chosen=choices.batch_size is not None)
+    costs = {p: layer_seconds(tried, replace(trial, precision=p)) for p in candidates}
+    precision = min(costs, key=lambda p: costs[p] * (1.0 if p == candidates[0] else 1.1))
+    trial, cost = replace(trial, precision=precision), costs[precision]
+    while trial.device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
+        torch.set_num_threads(threads // 2)
+        halved = layer_seconds(tried, trial, most=cost)
+        if halved > cost / 1.1:
+            torch.set_num_threads(threads)
+            break
+        cost = halved
+    costs_of = measured_cost(tried, trial, cost)
+    seconds = TRAINING_SHARE * (choices.time or 0.0)
+
+    def suited(times: float) -> ModelConfig:
+        """The shape, where characters are read so many times as fast as was measured."""
+
+        def fits(model: ModelConfig) -> bool:
+            enough = READ_PER_PARAMETER * _learnable(model) <= times * seconds / costs_of(model)
+            return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
+
+        return _deepest(shape, fits) if choices.hidden is None else tried
+
+    model = suited(1.0)
+    if gpu:
+        first = replace(first, precision=precision)
+        return model, *fastest(model, first, chosen=choices.batch_size is not None)
+    left = seconds - TRAINING_SHARE * (time.monotonic() - began)
+    longer = lengthened(choices, model, trial, left / costs_of(model))
+    times = 1.0 if longer == trial else FASTER
+    model = suited(times)
+    return model, longer, times / costs_of(model), []
+
+
+def _learnable(model: ModelConfig) -> int:
+    """Parameters without the characters' own rows in embedding and head: most are for rare ones."""
+    return replace(model, vocabulary_size=0).parameters
