@@ -153,7 +153,7 @@ def serve(
     """Answer requests for text, in the form of OpenAI's completions, until SIGTERM or SIGINT.
 
     Running texts then have ten seconds to end. A run that is trained further, or anew, is loaded
-    again when it is saved.
+    again when what it writes from is saved.
 
     runs: names, folders or checkpoint files (the latest run, if none is named); ready: is called
         with the server's address once it listens.

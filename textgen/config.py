@@ -160,6 +160,11 @@ class ServingOptions:
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             what = "`api_key` holds characters that a header cannot carry; expected printable ASCII"
             raise UsageError(what, 'try `api_key="$(openssl rand -hex 16)"`')
+        if self.api_key is not None and self.api_key != self.api_key.strip():
+            what = (
+                "`api_key` begins or ends with a space, which a header loses; expected none there"
+            )
+            raise UsageError(what, 'try `api_key="$(openssl rand -hex 16)"`')
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,33 @@ def test_undo_takes_a_turn_back_and_does_not_write_the_same_again(session: Sessi
         session.command("/undo")
 
 
+def test_after_the_largest_seed_comes_0(session: Session, turn) -> None:
+    turn("The fox ")
+    session.command(f"/seed {2**63 - 1}")
+    assert session.command("/undo").endswith("; seed 0")
+    assert session.position is None
+
+
+def test_the_help_fits_80_columns(session: Session) -> None:
+    assert all(len(line) < 80 for line in session.command("/help").splitlines())
+
+
+def test_what_is_said_at_the_start_is_the_models_name(
+    trained: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    textgen.load(trained).export(tmp_path / "mine.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("The fox\r\n"))
+    play("mine.safetensors")
+    out, err = capfd.readouterr()
+    assert err.startswith("mine: type")
+    assert "error" not in err
+    assert out.startswith("The fox")
+
+
 def test_seed_begins_its_draws_anew(session: Session, turn) -> None:
     turn("The fox ")
     session.command("/seed 9")
@@ -116,7 +143,7 @@ def test_commands_that_make_no_sense_say_so_and_change_nothing(session: Session,
     assert (session.options, session.position) == before
 
 
-@pytest.mark.parametrize("line", ["/length 0", "/length x", "/seed -1", "/save", "/undo"])
+@pytest.mark.parametrize("line", ["/length 0", "/length x", "/seed -1", "/save", "/load", "/undo"])
 def test_so_do_those_that_lack_what_they_need(session: Session, line: str) -> None:
     with pytest.raises(UsageError):
         session.command(line)
@@ -149,6 +176,7 @@ def test_after_whatever_goes_wrong_the_next_turn_is_taken(
     out, err = capfd.readouterr()
     assert out.startswith("The")  # and five characters, of which one may be a newline
     assert "\nThe fox" in out
+    assert "hint: /load FILE" in err
     found = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(found) == 12
     assert [line for line in found if "unexpected" in line] == [

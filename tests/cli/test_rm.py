@@ -72,6 +72,26 @@ def test_it_removes_nothing_where_nobody_can_be_asked(
     assert left() == {"one", "two"}
 
 
+def test_ctrl_d_is_no_and_the_answer_has_its_own_line(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.StringIO("")
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    code, said = call("rm", "one")
+    assert code == 1
+    assert said.endswith(" [y/N] \nnothing is removed\n")
+
+
+def test_of_a_link_to_a_run_both_go(call: Call) -> None:
+    Path("checkpoints/alias").symlink_to("one")
+    code, said = call("rm", "alias", "--yes")
+    assert code == 0
+    assert "other files" not in said
+    assert left() == {"two"}
+    assert not Path("checkpoints/alias").is_symlink()
+
+
 def test_nothing_is_removed_if_one_of_the_runs_cannot_be(call: Call) -> None:
     assert call("rm", "one", "thre", "--yes")[0] == 1
     lock = Lock(Path("checkpoints/two"))

@@ -133,6 +133,13 @@ def test_a_prompt_is_read_from_wherever_it_comes(shell: Shell) -> None:
         assert written(shell, line) == expected, line
 
 
+def test_a_prompt_from_a_pipe_is_read_as_one_from_a_file(shell: Shell) -> None:
+    expected = written(shell, f"{SAMPLE} -p $'The fox\\nran'")
+    text = "\\xef\\xbb\\xbfThe fox\\r\\nran"
+    for end in ("-f file", "-f - < file", "< file", "-f /dev/stdin < file"):
+        assert written(shell, f"printf '{text}' > file; {SAMPLE} {end}") == expected, end
+
+
 def test_a_loop_keeps_the_lines_that_it_reads(shell: Shell) -> None:
     loop = f"while read x; do echo $x; {SAMPLE} --no-echo; echo; done < names"
     out = written(shell, f"printf 'one\\ntwo\\n' > names; {loop}")

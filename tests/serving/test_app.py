@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -10,14 +11,16 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from conftest import train
+from starlette.requests import ClientDisconnect
 
 import textgen
 from textgen.config import ServingOptions
@@ -169,6 +172,54 @@ def test_slow_senders_are_hung_up_on(guarded: str) -> None:
 def test_a_truncated_body_is_refused(guarded: str) -> None:
     status, error = raw(guarded, request(b'{"prompt": "The', JSON, length=40), end=True)
     assert (status, error["message"]) == (400, "the body ends before its length")
+
+
+def test_the_log_tells_what_the_client_got(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "textgen.serving")
+    chunked = request(b"", JSON).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with serving(trained) as (url, _):
+        assert raw(url, request(b"{", JSON, length=50), end=True)[0] == 400
+        assert raw(url, chunked + b"zz\r\n")[0] == 400
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(request(b'{"max_tokens": 3000}', JSON))
+            connection.shutdown(socket.SHUT_WR)  # as if it went away: nothing comes any more
+            assert connection.recv(99) == b""
+    lines = [record.getMessage().split() for record in caplog.records]
+    assert [line[3] for line in lines if line[1] == "POST"] == ["400", "400", "499"]
+
+
+def test_a_client_that_does_not_read_has_gone_away() -> None:
+    async def stuck(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def events() -> AsyncIterator[bytes]:
+        yield b"data: 1"
+
+    async def never() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    stream = completions.Stream(events(), [], {}, SimpleNamespace(written=0), 0.05)
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(asyncio.wait_for(stream(scope, never, stuck), 20))
+
+
+def test_the_page_is_that_of_the_model_that_writes(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    textgen.load(trained).export(path)
+    with serving(path) as (url, _):
+        path.write_bytes(b"")
+        assert httpx.get(url).status_code == 200
+        assert httpx.post(f"{url}/v1/completions", json={}, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize("key", [" a", "a ", "\u00e9"])
+def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match="api_key"):
+        ServingOptions(api_key=key)
 
 
 def test_what_is_no_http_gets_an_error_object(guarded: str) -> None:

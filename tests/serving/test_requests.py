@@ -81,6 +81,7 @@ def test_every_field_arrives() -> None:
         ({"stop": ["a"] * 9}, "stop", "up to 8 texts"),
         ({"stream": 1}, "stream", "a number; expected true or false"),
         ({"stream_options": [1]}, "stream_options", "an array; expected an object"),
+        ({"stream_options": {"x": 1}}, "stream_options.x", "unrecognized request argument"),
         ({"logprobs": 6}, "logprobs", "between 0 and 5"),
         ({"presence_penalty": 0.5}, "presence_penalty", "not supported"),
         ({"best_of": 3}, "best_of", "between 1 and 1"),

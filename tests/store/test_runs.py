@@ -72,13 +72,14 @@ def test_a_name_that_is_nearly_right_is_suggested(checkpoints: Path) -> None:
     with pytest.raises(RunError) as caught:
         find_run("tune", checkpoints)
     assert "did you mean tunes" in caught.value.hint
+    assert f"textgen ls --checkpoints {checkpoints} shows" in caught.value.hint
 
 
 def test_without_runs_the_hint_says_how_to_begin_one(tmp_path: Path) -> None:
     for name in (None, "plays"):
         with pytest.raises(RunError) as caught:
             find_run(name, tmp_path)
-        assert "textgen train" in caught.value.hint
+        assert f"textgen train corpus.txt --checkpoints {tmp_path}" in caught.value.hint
 
 
 def test_a_missing_checkpoint_file_is_named(checkpoints: Path) -> None:

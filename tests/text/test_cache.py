@@ -250,7 +250,7 @@ def test_the_entry_used_longest_ago_goes_first(
 
 def test_clear_leaves_nothing(file: Path, folder: Path) -> None:
     read(file)
-    (folder / ".new-abandoned").mkdir()
+    (folder / f".new-{'0a' * 8}").mkdir()
     assert Cache().clear() > len(TEXT)
     assert list(folder.iterdir()) == []
 
@@ -312,6 +312,9 @@ def test_clear_leaves_what_is_no_entry(folder: Path) -> None:
     mine.write_text("1")
     (folder / ("b" * 64)).write_text("2")
     (folder / ("x" * 64)).mkdir()
+    (folder / ".new-photos").mkdir()
+    (folder / "at-work").symlink_to(folder / "unplugged")
+    (folder / f"at-{'c' * 64}").write_text("no link")
     before = sorted(folder.iterdir())
     assert Cache().entries() == []
     assert Cache().clear() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import sys
 from dataclasses import fields, replace
 from typing import Annotated, Any
 
@@ -11,11 +12,14 @@ import typer
 from textgen.bounds import Number
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
+from textgen.cli.shading import WIDTH
 from textgen.cli.surprise import fitted
-from textgen.cli.terminal import Output, note, spelling, visible
+from textgen.cli.terminal import Output, looking, note, spelling, visible
 from textgen.config import SamplingOptions
 from textgen.errors import UnknownCharacters
 
+ROOM = WIDTH - len("0.000  ")  # columns of a row,
+SEEN = 10  # and those that each of the texts around gets at least
 CHOICE, MODELS = "How characters are chosen", "Models"
 DEFAULT = SamplingOptions()
 LEFT = typer.Argument(help="The text before.", show_default=False)
@@ -76,7 +80,21 @@ def fill(
     with Output() as output:
         for filling in found[:num]:
             facts = vars(filling) | {"nats_per_char": filling.nats_per_char, "seed": options.seed}
-            line = f"{filling.nats_per_char:.3f}  {visible(left + filling.text + right)}"
+            line = f"{filling.nats_per_char:.3f}  {_between(left, filling.text, right)}"
             output.write((jsonlib.dumps(facts) if json else fitted(line)) + "\n")
     if len(found) < num:
         note(f"note: the models proposed {len(found)} different texts, not {num}")
+
+
+def _between(left: str, text: str, right: str) -> str:
+    """The three in a row; on a terminal less of the first, where the second would not be seen."""
+    before, middle, after = map(visible, (left, text, right))
+    if looking(sys.stdout):
+        from rich.cells import cell_len
+
+        room = max(SEEN, ROOM - cell_len(middle) - min(SEEN, cell_len(after)))
+        if cell_len(before) > room:
+            while cell_len(before) >= room:
+                before = before[1:]
+            before = "…" + before
+    return before + middle + after

@@ -46,7 +46,8 @@ def memory(
 ) -> None:
     """Measure how many characters back a model remembers.
 
-    Each line but the last is of a state that has seen only so many characters:
+    Each line but the last is of a state that has seen only so many characters, or up to an eighth
+    more:
 
     nats/char  what it costs to predict the next one, averaged over the text
 

@@ -5,8 +5,9 @@ import sys
 import typer
 
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
+from textgen.cli.stdio import as_read
 from textgen.cli.terminal import Output, coloured, note, report_exception, spelling
-from textgen.errors import UsageError
+from textgen.errors import UsageError, quoted
 
 
 def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
@@ -21,12 +22,12 @@ def play(run: RunName = None, checkpoints: Checkpoints = CHECKPOINTS) -> None:
     session = Session(TextModel(find_checkpoint(run, checkpoints)))
     if session.model.backward:
         what = f"{session.model.header.path} reads backward, and play goes on forward"
-        raise UsageError(what, "textgen sample --before TEXT")
-    note(f"{session.model.header.path.parent.name}: type and it goes on; /help, Ctrl-D leaves")
-    prompt = _prompt()
+        raise UsageError(what, f"textgen sample {quoted(session.model.header.path)} --before TEXT")
+    note(f"{session.model.header.name}: type and it goes on; /help, Ctrl-D leaves")
+    prompt, corpus = _prompt(), session.model.header.record.corpus
     while True:
         try:
-            line = input(prompt)
+            line = as_read(input(prompt), corpus).removesuffix("\n")
         except EOFError:
             note("")
             return

@@ -24,7 +24,7 @@ def report(
     """Write what runs learned on one HTML page that needs nothing else.
 
     Plan, losses, samples at several temperatures, novelty, memory, the surprise of a held-out
-    page, layers; light or dark as the reader's system is.
+    page, layers, gates; light or dark as the reader's system is.
     """
     import torch
     from rich.console import Console

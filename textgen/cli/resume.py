@@ -14,9 +14,9 @@ from textgen.cli.terminal import spelling
 from textgen.cli.train import (
     DATA,
     DEFAULT,
+    OPTIMISATION,
     Accumulate,
     Cache,
-    Deterministic,
     Device,
     Epochs,
     Json,
@@ -27,6 +27,11 @@ from textgen.cli.train import (
 )
 
 CORPUS = option("Where the corpus is now, if it moved.", DATA)
+DETERMINISTIC = option(
+    "From here on only kernels that repeat their bits, if slower; a run that has them keeps them.",
+    OPTIMISATION,
+    "--deterministic",
+)
 RUN = typer.Argument(
     help="A run's name, folder or checkpoint file; none: the latest.",
     show_default=False,
@@ -45,7 +50,7 @@ def resume(
     checkpoints: Checkpoints = CHECKPOINTS,
     device: Device = DEFAULT.device,
     accumulate: Accumulate = None,
-    deterministic: Deterministic = DEFAULT.deterministic,
+    deterministic: Annotated[bool, DETERMINISTIC] = DEFAULT.deterministic,
     tensorboard: Tensorboard = None,
     json: Json = False,
 ) -> None:

@@ -46,6 +46,9 @@ def _ask(folders: list[str]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"nobody can be asked whether to remove {what}", "add --yes")
     print(f"remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D, which ends no line
+        note("")
+    if answer.strip().lower() not in ("y", "yes"):
         note("nothing is removed")
         raise typer.Exit(1)

@@ -16,7 +16,7 @@ import typer
 from textgen.cli.copying import Copying
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
-from textgen.cli.stdio import piped_in, read_in
+from textgen.cli.stdio import as_read, piped_in, read_in
 from textgen.cli.terminal import Output, looking, note
 from textgen.config import MOST, TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
@@ -204,7 +204,7 @@ def _given(
     if not options.length:
         what = "`length` is 0, and a text that is written backward is shown when it is whole"
         raise UsageError(what, "try `length=500`")
-    return piped_in() if before is None else before
+    return as_read(piped_in(), model.header.record.corpus) if before is None else before
 
 
 def _facts(
@@ -258,6 +258,6 @@ def _save(position: Position, path: Path) -> None:
 
 def _prompt(model: TextModel, file: Path | None) -> str:
     """The text of `file`, else what is piped or redirected into stdin, if anything is."""
-    if file is None:
-        return piped_in()
-    return read_in() if str(file) == "-" else model.reader().text(file)
+    if file is not None and str(file) != "-":
+        return model.reader().text(file)
+    return as_read(piped_in() if file is None else read_in(), model.header.record.corpus)

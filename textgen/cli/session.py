@@ -11,18 +11,18 @@ import typer
 from textgen.bounds import Number
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.terminal import Output
-from textgen.config import SamplingOptions
+from textgen.config import SEEDS, SamplingOptions
 from textgen.errors import UsageError
 from textgen.inference.sampling import random_seed
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position
 
 HELP = """\
-Type text and the model goes on from it; Enter alone lets it go on. Ctrl-C stops the writing,
-Ctrl-D leaves. A line that begins with / is a command:
-  /temp 0.5     /top-k 20     /top-p 0.9     /min-p 0.05     how characters are chosen
+Type text and the model goes on from it; Enter alone lets it go on. Ctrl-C
+stops the writing, Ctrl-D leaves. A line that begins with / is a command:
+  /temp 0.5, /top-k 20, /top-p 0.9, /min-p 0.05: how characters are chosen
   /length 300   how many characters it writes at a turn
-  /unknown skip what becomes of characters it never saw: error, skip or replace
+  /unknown skip what becomes of those it never saw: error, skip or replace
   /seed 7       begin the draws of seed 7
   /reset        forget everything
   /undo         take the last turn back
@@ -90,7 +90,8 @@ class Session:
         try:
             chosen = kind(value)
         except ValueError:
-            raise UsageError(f"{value!r} is no number", f"try `{name}=1`") from None
+            what = f"{value!r} is no {'whole ' if kind is int else ''}number"
+            raise UsageError(what, f"try `{name}=1`") from None
         if name == "length":
             Number(1, whole=True, example="300").check(name, chosen)
         self.options = replace(self.options, **{name: chosen})
@@ -107,7 +108,7 @@ class Session:
         if not self._before:
             raise UsageError("there is no turn to take back", "type something first")
         self.position = self._before.pop()
-        seed = (self.options.seed or 0) + 1  # or it would write the same again
+        seed = ((self.options.seed or 0) + 1) % SEEDS  # or it would write the same again
         self.options = replace(self.options, seed=seed)
         return f"the last turn is taken back; seed {seed}"
 
@@ -124,6 +125,8 @@ class Session:
         return f"saved in {value}; /load {value} goes on from it"
 
     def _load(self, value: str) -> str:
+        if not value:
+            raise UsageError("no file is named", "/load FILE, of one that /save made")
         position = Position.load(Path(value))
         self.model.check_position(position)
         self.options = replace(self.options, seed=position.seed)

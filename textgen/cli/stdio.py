@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from textgen.cli.terminal import note, report_error
+from textgen.config import CorpusConfig
 
 _ESCAPES = "textgen.escapes"  # error handler: what the encoding lacks, as `\xe9`
 
@@ -56,6 +57,14 @@ def piped_in() -> str:
 def read_in() -> str:
     """All of stdin; bytes that are not UTF-8 as lone surrogates (PEP 383)."""
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+
+
+def as_read(text: str, corpus: CorpusConfig) -> str:
+    """What was piped in as it would be read from a file of a model's text; bytes as they are."""
+    if corpus.level == "byte":
+        return text
+    text = text.removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if corpus.newlines == "lf" else text
 
 
 def _something_in(number: int) -> bool:

@@ -7,14 +7,27 @@ from textgen.cli.terminal import visible
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A line per row, its cells in columns as wide as their longest."""
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [[visible(cell) for cell in row] for row in rows]
+    sizes = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = zip(row, sizes, strict=True)
-        yield "  ".join(f"{visible(cell):<{size}}" for cell, size in cells).rstrip()
+        yield "  ".join(cell + " " * (size - _columns(cell)) for cell, size in cells).rstrip()
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """The same, with every column but the first to the right."""
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = [[cell.rjust(size) for cell, size in zip(row, sizes, strict=True)] for row in rows]
-    return table([[row[0], *cells[1:]] for row, cells in zip(rows, right, strict=True)])
+    rows = [[visible(cell) for cell in row] for row in rows]
+    sizes = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        spaces = [" " * (size - _columns(cell)) for cell, size in zip(row, sizes, strict=True)]
+        right = [space + cell for cell, space in zip(row, spaces, strict=True)]
+        yield "  ".join([row[0] + spaces[0], *right[1:]]).rstrip()
+
+
+def _columns(text: str) -> int:
+    """How many a terminal needs for it."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

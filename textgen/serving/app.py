@@ -30,6 +30,7 @@ from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
 
 PATHS = ("/", "/health", "/metrics", "/v1/models", "/v1/completions")
+GONE = 499  # nginx's number for a client that went away
 LOG = logging.getLogger("textgen.serving")
 
 
@@ -39,9 +40,8 @@ def make_app(models: Models, scheduler: Scheduler, options: ServingOptions) -> S
     completions = Completions(models, scheduler, options, metrics)
 
     async def page(request: Request) -> Response:
-        made = await asyncio.to_thread(lambda: models.first.loaded.page)
         headers = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
-        return HTMLResponse(made, headers=headers)
+        return HTMLResponse(models.first.loaded.page, headers=headers)
 
     async def listed(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [*map(_model, models.served.values())]})
@@ -102,7 +102,11 @@ def _no_route(request: Request, error: HTTPException) -> Response:
 
 
 class Gate:
-    """Asks for the key, writes one line of log for each request, and counts them."""
+    """Asks for the key, writes one line of log for each request, and counts them.
+
+    What the connection says of a request that the application did not answer is in its state as
+    `answered`: the status.
+    """
 
     def __init__(self, app: ASGIApp, options: ServingOptions, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -112,7 +116,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin, status = time.monotonic(), 499  # nginx's number for a client that went away
+        begin, status = time.monotonic(), GONE
         state = scope.setdefault("state", {})
 
         async def noted(message: Message) -> None:
@@ -130,10 +134,11 @@ class Gate:
             pass
         except Exception:
             LOG.exception("a request failed")
-            if status == 499:
+            if status == GONE:
                 failed = Refused("the server failed", status=500, kind="server_error")
                 await JSONResponse(failed.body, 500)(scope, receive, noted)
         finally:
+            status = state.get("answered", status)
             seconds = time.monotonic() - begin
             self._metrics.seconds.observe(seconds)
             path = scope["path"] if scope["path"] in PATHS else "other"

@@ -27,7 +27,8 @@ from textgen.serving.scheduler import Full, Scheduler, gone
 from textgen.serving.text import FAILED, OVERDUE, Piece, Text
 
 RETRY_AFTER = "2"  # seconds
-SLOWEST_BODY = 10.0  # seconds in which a body must be there
+SLOWEST_BODY = 10.0  # seconds in which a body must be there,
+SLOWEST_READER = 10.0  # and in which the last of a stream must be read, once its texts have ended
 
 Pieces = asyncio.Queue[tuple[int, Piece]]  # with the number of their text
 
@@ -64,7 +65,7 @@ class Completions:
             _check(first[1])
             if asked.stream:
                 stream = self._events(answer, texts, pieces, first)
-                return Stream(stream, texts, note, answer)
+                return Stream(stream, texts, note, answer, self._limits.seconds + SLOWEST_READER)
             collected = await _unless_gone(request, _collected(len(texts), pieces, first))
         except BaseException:
             gone(texts)
@@ -153,7 +154,10 @@ class Completions:
 
 
 class Stream(StreamingResponse):
-    """Server-sent events; however the stream ends, its texts give their places back."""
+    """Server-sent events; however the stream ends, its texts give their places back.
+
+    A client that does not read it within so many seconds has gone away.
+    """
 
     def __init__(
         self,
@@ -161,14 +165,19 @@ class Stream(StreamingResponse):
         texts: list[Text],
         note: dict[str, Any],
         answer: Answer,
+        seconds: float,
     ) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._texts, self._note, self._answer = texts, note, answer
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            raise ClientDisconnect from None
         finally:
             gone(self._texts)
             self._note["characters"] = self._answer.written

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -22,7 +21,6 @@ from textgen.store.runs import checkpoint_at, find_checkpoint
 LOOK = 1.0  # seconds between two looks at the files,
 AGAIN = 60.0  # and between two tries of one that could not be loaded
 LOG = logging.getLogger("textgen.serving")
-_READING = threading.Lock()  # one thread at a time moves about in a file
 
 
 class Loaded:
@@ -32,18 +30,14 @@ class Loaded:
         self.stamp = _stamp(path)  # before it is read, so that a later change is seen
         self.model = TextModel(path)
         self.engine = Engine(self.model.folded)
+        # an HTML page that writes, made while the file is known to be whole
+        self.page = b"".join(page_file(self.model.header, False, "int8"))
 
     @property
     def version(self) -> str:
         """Tells one version of a run from another."""
         record = self.model.header.record
         return f"{record.identity[:12]}-{record.step}"
-
-    @cached_property
-    def page(self) -> bytes:
-        """An HTML page that writes."""
-        with _READING:
-            return b"".join(page_file(self.model.header, False, "int8"))
 
 
 @dataclass

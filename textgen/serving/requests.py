@@ -76,6 +76,7 @@ def parse(body: bytes, limits: ServingOptions) -> Completion:
     scored = Number(0, MOST_SCORES, whole=True)
     streamed = _object_of(given, "stream_options")
     usage = _flag(streamed, "include_usage")
+    _nothing_else(streamed, "stream_options.")
     _text(given, "user")
     completion = Completion(
         model=_text(given, "model"),
@@ -87,9 +88,14 @@ def parse(body: bytes, limits: ServingOptions) -> Completion:
         logprobs=_number(given, "logprobs", scored, None),
         options=_options(given, limits),
     )
-    if others := sorted(given):
-        _refuse(others[0][:100], f"unrecognized request argument supplied: {others[0][:100]!r}")
+    _nothing_else(given)
     return completion
+
+
+def _nothing_else(given: dict[str, Any], within: str = "") -> None:
+    if others := sorted(given):
+        name = f"{within}{others[0][:100]}"
+        _refuse(name, f"unrecognized request argument supplied: {name!r}")
 
 
 def _options(given: dict[str, Any], limits: ServingOptions) -> SamplingOptions:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from textgen.config import ServingOptions
 from textgen.errors import RunError, UsageError
-from textgen.serving.app import make_app
+from textgen.serving.app import GONE, make_app
 from textgen.serving.models import Models
 from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
@@ -58,7 +58,7 @@ def make_server(runs: Sequence[str], checkpoints: Path, options: ServingOptions)
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=round(LAST_TEXTS) + 5,
+        timeout_graceful_shutdown=round(LAST_TEXTS) + 1,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     return Server(config, scheduler)
@@ -148,14 +148,23 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """A body that ends before its length gets an answer."""
-        running = self.cycle is not None and not self.cycle.response_complete
-        if running and self.cycle.more_body and not self.cycle.response_started:
-            self.cycle.response_started = self.cycle.response_complete = True
+        """A body that ends before its length gets an answer; of others the client went away."""
+        if self.cycle is None or self.cycle.response_started:
+            return
+        if self.cycle.more_body:
             self.send_400_response("the body ends before its length")
+        else:
+            self._note(GONE)
 
     def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.response_started = self.cycle.response_complete = True
+            self._note(400)
         self._end(400, msg)
+
+    def _note(self, status: int) -> None:
+        """Tell what became of the request that is being answered: see `Gate`."""
+        self.scope["state"]["answered"] = status
 
     def _await_head(self) -> None:
         """Give the client time for the head of a request, from its first byte."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # info and ls do not import NumPy
     from numpy.typing import NDArray
 
 OTHER_FILE = "use the run's other checkpoint (last, previous or best), or a copy"
-SEE_RUNS = "textgen ls shows the runs there are"
 NAME_ONE = "name a checkpoint that textgen train wrote"
 _DIGESTS, _OWN = "digests", "digest"  # in the metadata: of the arrays, of the header
 _ZEROS = "0" * 64
@@ -239,7 +238,7 @@ def _no_constant(name: str) -> float:
 
 def missing(path: Path) -> CheckpointError:
     """The error for a checkpoint that does not exist."""
-    return CheckpointError(f"no such checkpoint: {path}", SEE_RUNS)
+    return CheckpointError(f"no such checkpoint: {path}", "textgen ls shows the runs there are")
 
 
 def damaged(path: Path, why: str) -> Damaged:

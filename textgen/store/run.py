@@ -30,6 +30,12 @@ if TYPE_CHECKING:  # info and ls do not import NumPy
 INPUT = re.compile(r"input-\d+\.txt", re.ASCII)  # a copy of what a pipe gave
 
 
+def within(checkpoints: Path, typed: str) -> str:
+    """What is typed of runs that lie in `checkpoints`, with that folder if it is not the usual."""
+    usual = checkpoints == Path("checkpoints")
+    return typed if usual else f"{typed} --checkpoints {quoted(checkpoints)}"
+
+
 class Run:
     """A run's folder; it need not exist."""
 
@@ -58,8 +64,7 @@ class Run:
     def typed(self) -> str:
         """How the run is named on a command line."""
         name = quoted(self.name if not self.name.startswith("-") else f"./{self.name}")
-        folder = self.folder.parent
-        return name if folder == Path("checkpoints") else f"{name} --checkpoints {quoted(folder)}"
+        return within(self.folder.parent, name)
 
     def exists(self) -> bool:
         """Whether it has a checkpoint. Raises RunError if that cannot be found out."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from textgen.config import CONTROL
 from textgen.errors import RunError, UsageError, quoted
-from textgen.store.archive import SEE_RUNS, missing
-from textgen.store.run import Run
+from textgen.store.archive import missing
+from textgen.store.run import Run, within
 
 
 def list_runs(checkpoints: Path, skipped: Callable[[RunError], object] | None = None) -> list[Run]:
@@ -66,7 +66,8 @@ def find_run(name: str | None, checkpoints: Path) -> Run:
     if name is None:
         if runs := list_runs(checkpoints):
             return runs[0]
-        raise RunError(f"no runs yet in {checkpoints}", "begin one: textgen train corpus.txt")
+        begin = within(checkpoints, "textgen train corpus.txt")
+        raise RunError(f"no runs yet in {checkpoints}", f"begin one: {begin}")
     candidates = [Run(checkpoints / name), Run(Path(name))]
     for run in candidates[::-1] if "/" in name else candidates:
         if run.exists():
@@ -132,7 +133,9 @@ def _is_file(name: str) -> bool:
 
 def _no_run(name: str, checkpoints: Path) -> RunError:
     names = [run.name for run in list_runs(checkpoints)]
-    hint = SEE_RUNS if names else "there are none yet; begin one: textgen train corpus.txt"
+    see = f"{within(checkpoints, 'textgen ls')} shows the runs there are"
+    begin = within(checkpoints, "textgen train corpus.txt")
+    hint = see if names else f"there are none yet; begin one: {begin}"
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
-        hint = f"did you mean {quoted(near[0])}? {SEE_RUNS}"
+        hint = f"did you mean {quoted(near[0])}? {see}"
     return RunError(f"no run {name!r} in {checkpoints}", hint)

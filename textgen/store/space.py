@@ -63,13 +63,15 @@ def _removing(run: Run) -> Iterator[None]:
 def remove(run: Run) -> bool:
     """Remove the files of a run that is held, and its folder; False if that holds other files.
 
-    Raises RunError.
+    Where the folder is a link, both the folder that it leads to and the link go. Raises RunError.
     """
     with _removing(run):
         for path in own_files(run):
             path.unlink(missing_ok=True)
     with suppress(OSError):
-        run.folder.rmdir()
+        run.folder.resolve().rmdir()
+        if run.folder.is_symlink():
+            run.folder.unlink()
     return not run.folder.exists()
 
 

@@ -33,6 +33,8 @@ ABANDONED = 60.0  # seconds after which an unlocked folder of an encoding is nob
 FOLDER = "TEXTGEN_CACHE"  # the environment variable that names another folder
 _NEW, _AT = ".new-", "at-"
 _KEY = re.compile("[0-9a-f]{64}")
+# what is being made or removed, and the links: named by nobody else
+_LEFT, _LINK = re.compile(rf"\{_NEW}[0-9a-f]{{16}}(-link)?"), re.compile(f"{_AT}[0-9a-f]{{64}}")
 _OF_DOCUMENTS = ("documents", "duplicates", "cut")
 
 
@@ -154,9 +156,12 @@ class Cache:
         return freed
 
     def _paths(self) -> list[Path]:
+        return [path for path in self._named(_KEY) if _is_entry(path)]
+
+    def _named(self, pattern: re.Pattern[str]) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return [path for path in self.folder.iterdir() if _is_entry(path)]
+        return [path for path in self.folder.iterdir() if pattern.fullmatch(path.name)]
 
     def _trim(self, newest: str) -> None:
         total = 0
@@ -174,7 +179,7 @@ class Cache:
         shutil.rmtree(away, ignore_errors=True)
 
     def _clear_abandoned(self, before: float) -> None:
-        for path in self.folder.glob(f"{_NEW}*"):
+        for path in self._named(_LEFT):
             with suppress(OSError):  # locked, or gone by now
                 if path.lstat().st_mtime > before:
                     continue
@@ -185,15 +190,15 @@ class Cache:
                         shutil.rmtree(path)
 
     def _clear_links(self) -> None:
-        for link in self.folder.glob(f"{_AT}*"):
-            if not link.exists():
+        for link in self._named(_LINK):
+            if link.is_symlink() and not link.exists():
                 link.unlink(missing_ok=True)
 
 
 def _is_entry(path: Path) -> bool:
-    """Whether it is a folder that is named by a digest and holds nothing but what an entry does."""
+    """Whether it is a folder that holds nothing but what an entry does."""
     try:
-        return bool(_KEY.fullmatch(path.name)) and {*os.listdir(path)} <= {"corpus.json", "ids"}
+        return {*os.listdir(path)} <= {"corpus.json", "ids"}
     except OSError:
         return False
 
