@@ -176,3 +176,22 @@ def test_the_command_line_names_the_folder_from_where_it_is_typed(
     monkeypatch.chdir(tmp_path / within)
     assert run(monkeypatch, "info", named, "--command") == 0
     assert f"--checkpoints={folder}" in shlex.split(capsys.readouterr().out)
+
+
+def test_a_command_line_says_what_it_cannot_name(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text(prose(3000))
+    monkeypatch.chdir(tmp_path)
+    list(textgen.train(text, base=trained, steps=2, run="tuned"))
+    assert run(monkeypatch, "info", "tuned", "--command") == 0
+    step = read_header(trained / "best.safetensors").record.step
+    said = f"note: it began with the weights of {trained.name} after its step {step}, as --from"
+    assert said in capsys.readouterr().err
+    textgen.load("checkpoints/tuned").export(tmp_path / "shared.safetensors")
+    assert run(monkeypatch, "info", "shared.safetensors", "--command") == 0
+    assert "an export keeps no folders" in capsys.readouterr().err
