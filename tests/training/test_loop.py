@@ -141,7 +141,7 @@ def test_leaving_after_the_last_step_leaves_its_evaluation_to_resume(
 def test_leaving_between_evaluation_and_sample_changes_no_temperature(tmp_path: Path) -> None:
     text = tmp_path / "tales.txt"
     text.write_text(prose(40_000), encoding="utf-8")
-    how = {**SMALL, "steps": 60, "eval_every": 30, "sample_every": 30}
+    how = {**SMALL, "batch_size": 8, "steps": 60, "eval_every": 30, "sample_every": 30}
     whole = train(text, tmp_path / "whole", **how)
     assert isinstance(whole[0], Planned)
     assert whole[0].training.aside == 720
