@@ -190,7 +190,7 @@ def test_a_command_line_says_what_it_cannot_name(
     list(textgen.train(text, base=trained, steps=2, run="tuned"))
     assert run(monkeypatch, "info", "tuned", "--command") == 0
     step = read_header(trained / "best.safetensors").record.step
-    said = f"note: it began with the weights of {trained.name} after its step {step}, as --from"
+    said = f"note: it began with the weights of {trained.name} at step {step}; --from takes"
     assert said in capsys.readouterr().err
     textgen.load("checkpoints/tuned").export(tmp_path / "shared.safetensors")
     assert run(monkeypatch, "info", "shared.safetensors", "--command") == 0

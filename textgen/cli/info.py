@@ -33,10 +33,9 @@ def info(
         if record.training.segment_start:
             note("note: its steps were extended or fitted to a clock; this is one schedule of them")
         if record.ancestors:
-            began = f"the weights of {record.ancestors[-1].run} after its step"
-            note(
-                f"note: it began with {began} {record.ancestors[-1].step:,}, as --from has them now"
-            )
+            base = record.ancestors[-1]
+            began = f"began with the weights of {base.run} at step {base.step:,}"
+            note(f"note: it {began}; --from takes those that are there now")
         if record.kind == "export":
             note("note: an export keeps no folders; say where its text is")
         print(command_line(header))
