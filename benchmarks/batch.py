@@ -45,7 +45,8 @@ def train(text: str, characters: int, streams: int, rate: float, seed: int) -> f
     decided |= {"block": BLOCK, "lr": rate}
     decided |= {"floor": FLOOR, "average": AVERAGE, "warmup": min(20, math.ceil(steps / 20))}
     decided |= {"weight_decay": 0.2, "sample_every": 0, "precision": "fp32"}
-    config = TrainingConfig.of(Choices(eval_every=steps, optimizer="adamw", seed=seed), **decided)
+    choices = Choices(eval_every=steps, optimizer="adamw", clip=0.5, seed=seed)
+    config = TrainingConfig.of(choices, **decided)
     model = ModelConfig(
         len(corpus.vocabulary), "lstm", (HIDDEN,), 128, skip=True, dropout=0.0, weight_drop=0.0
     )

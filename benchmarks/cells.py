@@ -42,7 +42,7 @@ def whole(side: str, shape: tuple[int, ...], precision: str) -> Parts:
     decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": BLOCK, "lr": 0.001}
     decided |= {"floor": 0.15, "average": 0.15, "warmup": 20, "weight_decay": 0.1}
     decided |= {"sample_every": 0, "precision": precision}
-    training = TrainingConfig.of(Choices(eval_every=10**6, optimizer="adamw"), **decided)
+    training = TrainingConfig.of(Choices(eval_every=10**6, optimizer="adamw", clip=0.5), **decided)
     ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
     learner = Learner(first_network(model, ids, seed=0), training, ids, CPU)
 

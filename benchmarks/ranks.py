@@ -40,7 +40,7 @@ def learner(shape: tuple[int, ...], ranks: Alone) -> Learner:
     decided = {"steps": 10**6, "batch_size": streams, "bptt": bptt, "block": BLOCK, "lr": 0.01}
     decided |= {"floor": 0.15, "average": 0.15, "precision": "fp32"}
     decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0}
-    config = TrainingConfig.of(Choices(eval_every=10**6, optimizer="adamw"), **decided)
+    config = TrainingConfig.of(Choices(eval_every=10**6, optimizer="adamw", clip=0.5), **decided)
     ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
     cpu = torch.device("cpu")
     return Learner(first_network(model, ids, seed=0), config, ids, cpu, ranks=ranks)

@@ -44,7 +44,7 @@ def held_out_loss(ids: np.ndarray, cell: str, factor: float, options: argparse.N
     decided = {"steps": options.steps, "batch_size": 64, "bptt": 32, "block": BLOCK, "warmup": 20}
     decided |= {"floor": FLOOR, "average": AVERAGE, "weight_decay": 0.2, "sample_every": 0}
     decided |= {"lr": factor * peak("adamw", options.width), "precision": "fp32"}
-    choices = Choices(eval_every=10**6, optimizer="adamw", seed=options.seed)
+    choices = Choices(eval_every=10**6, optimizer="adamw", clip=0.5, seed=options.seed)
     training = TrainingConfig.of(choices, **decided)
     network = first_network(model, ids[:cut], options.seed)
     learner = Learner(network, training, ids[:cut], CPU)

@@ -101,7 +101,9 @@ def ours(
     }
     decided |= {"floor": 0.15, "average": 0.15}
     decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0, "precision": precision}
-    training = TrainingConfig.of(Choices(eval_every=10**6, optimizer=optimizer), **decided)
+    training = TrainingConfig.of(
+        Choices(eval_every=10**6, optimizer=optimizer, clip=0.5), **decided
+    )
     ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
     return Learner(first_network(model_of(shape), ids, seed=0), training, ids, device)
 

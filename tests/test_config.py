@@ -197,7 +197,7 @@ def test_adam_has_no_decay() -> None:
 
 def test_chosen_are_those_given_of_what_the_planner_decides_on() -> None:
     given = Choices(lr=0.1, dropout=0.0, cell="gru", clip=2.0, val_file="x", seed=3)
-    assert given.chosen == ("dropout", "lr")
+    assert given.chosen == ("dropout", "lr", "clip")
     assert Choices().chosen == ()
 
 

@@ -60,7 +60,7 @@ class Choices:
     lr: float | None = setting("Peak learning rate.", above(0, example="0.004"))
     schedule: str = setting("linear, cosine or constant.", OneOf(SCHEDULES), "linear")
     warmup: int | None = setting("Steps of warm-up to the peak.", whole(0, MOST, "20"))
-    clip: float = setting("Largest gradient norm.", above(0, example="1.0"), 0.5)
+    clip: float | None = setting("Largest gradient norm.", above(0, example="1.0"))
     weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
     level: str = setting("Model each char or each byte.", OneOf(LEVELS), "char")
     encoding: str = setting("Encoding of the files.", default="utf-8")

@@ -267,6 +267,19 @@ def test_a_text_with_a_period_is_read_in_longer_chunks_by_fewer_streams() -> Non
     assert planned(plain, bptt=16) == (64, 16, 0.018)
 
 
+def test_of_a_text_with_a_period_larger_gradients_are_cut() -> None:
+    """With SOAP, by which that was measured."""
+
+    def clip(text: Corpus, **chosen: Any) -> float:
+        return plan(Choices(steps=9, **chosen), text, CPU, time.monotonic()).training.clip
+
+    plain, lines = without_and_with_a_period()
+    assert (clip(plain), clip(lines)) == (0.5, 0.2)
+    assert clip(lines, batch_size=64, bptt=32) == 0.2
+    assert clip(lines, optimizer="adamw") == clip(lines, optimizer="sgd") == 0.5
+    assert clip(lines, clip=2.0) == 2.0
+
+
 @pytest.mark.usefixtures("machine")
 def test_in_a_long_run_chunks_are_twice_as_long() -> None:
     """By the characters that will be read, not by a clock, where passes are given."""

@@ -74,7 +74,7 @@ def train(
     lr: Annotated[float | None, training("lr", OPTIMISATION)] = None,
     schedule: Annotated[str, training("schedule", OPTIMISATION)] = DEFAULT.schedule,
     warmup: Annotated[int | None, training("warmup", OPTIMISATION)] = None,
-    clip: Annotated[float, training("clip", OPTIMISATION)] = DEFAULT.clip,
+    clip: Annotated[float | None, training("clip", OPTIMISATION)] = None,
     weight_decay: Annotated[float | None, training("weight_decay", OPTIMISATION)] = None,
     val_fraction: Annotated[float, training("val_fraction", DATA)] = DEFAULT.val_fraction,
     val_file: Annotated[Path | None, training("val_file", DATA)] = None,

@@ -106,7 +106,7 @@ def task(distance: int, symbol: int) -> NDArray[np.uint8]:
 
 def _learner(model: ModelConfig, seed: int) -> Learner:
     ids = made_text(LENGTH, seed)
-    choices = Choices(cell=model.cell, optimizer="adamw", schedule="constant", seed=seed)
+    choices = Choices(cell=model.cell, optimizer="adamw", schedule="constant", clip=0.5, seed=seed)
     how: dict[str, Any] = {
         "steps": MOST,
         "batch_size": STREAMS,

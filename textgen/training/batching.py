@@ -5,6 +5,7 @@ The numbers come from the measurements in docs/trials.md.
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -19,6 +20,7 @@ from textgen.training.streams import fit
 
 USUAL = (64, 32)  # streams, and characters that each reads in a step
 PERIODIC = (32, 64)  # the same for a text with long periods
+CLIP, PERIODIC_CLIP = 0.5, 0.2  # largest gradient norm; the second with soap
 # characters of a whole run, from which on each stream reads twice as many in a step
 MANY = {USUAL: 400_000, PERIODIC: 1_000_000}
 FASTER = 1.15  # so many times as many characters in a second, then; one measurement varies by 0.1
@@ -31,6 +33,14 @@ REACH = (0.25, 16)  # of the usual number: where that was measured
 LENGTH_POWER = 0.68  # the same of a chunk's length, from the usual one to twice that
 EACH = 4096  # characters of the text for each stream, at least
 CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
+
+
+class Usual(NamedTuple):
+    """What suits a text: streams and characters of a chunk that `peak` is meant for, and a clip."""
+
+    batch_size: int
+    bptt: int
+    clip: float
 
 
 def peak(
@@ -49,11 +59,10 @@ def peak(
 
 def first_trial(
     choices: Choices, corpus: Corpus, device: torch.device
-) -> tuple[Trial, tuple[int, int], list[str]]:
+) -> tuple[Trial, Usual, list[str]]:
     """Steps as chosen or usual, as large as the text can fill; what is usual; what to report.
 
-    Usual are the streams and the length of a chunk that the learning rate is meant for, see `peak`;
-    with a period it does not grow with that length.
+    With a period the learning rate does not grow with the length of a chunk.
     """
     size = len(corpus.train)
     usual = document_streams.streams_for(corpus) if corpus.documents else USUAL
@@ -69,8 +78,11 @@ def first_trial(
     optimizer = choices.optimizer or ("soap" if device.type == "cpu" else "adamw")
     trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
-    usual = fit(*usual, size)
-    return trial, (usual[0], 2 * PERIODIC[1]) if repeats else usual, notices
+    fitting = fit(*usual, size)
+    if not repeats:
+        return trial, Usual(*fitting, CLIP), notices
+    clip = PERIODIC_CLIP if optimizer == "soap" else CLIP
+    return trial, Usual(fitting[0], 2 * PERIODIC[1], clip), notices
 
 
 def lengthened(choices: Choices, model: ModelConfig, trial: Trial, characters: float) -> Trial:

@@ -71,7 +71,8 @@ def plan(
     size, per_step = trial.size, trial.chars_per_step
     whole = size * trial.batch_size / own_streams(trial.batch_size, choices.keep_mixing)
     steps = steps_of(choices, per_step, whole, rate, began)
-    shares, tuning = (trial.batch_size / usual[0], trial.bptt / usual[1]), base is not None
+    shares = trial.batch_size / usual.batch_size, trial.bptt / usual.bptt
+    tuning = base is not None
     counts = shape.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
     few = own_streams(trial.batch_size, choices.keep_mixing) < MOST  # so that none would learn it
@@ -90,6 +91,7 @@ def plan(
         average=AVERAGE,
         aside=aside,
         lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), *shares, tuning=tuning)),
+        clip=_or(choices.clip, usual.clip),
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
         eval_every=eval_every,

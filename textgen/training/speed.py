@@ -64,7 +64,7 @@ def measure(model: ModelConfig, trial: Trial, least: float = 0.0) -> float:
     how["batch_size"] = -(-trial.batch_size // launch().size)  # of one rank, where there are many
     how |= {"steps": 100, "block": 0, "lr": 1e-3, "floor": 0.1, "average": 0.1}
     how |= {"warmup": 0, "weight_decay": 0.0, "sample_every": 0}
-    config = TrainingConfig.of(Choices(optimizer=trial.optimizer, eval_every=100), **how)
+    config = TrainingConfig.of(Choices(optimizer=trial.optimizer, clip=1.0, eval_every=100), **how)
     random = np.random.default_rng(0).random(min(trial.size, 1 << 16))
     ids = (model.vocabulary_size**random).astype(np.int64) - 1  # some often, most seldom (Zipf)
     learner = Learner(CharModel(model), config, ids, trial.device)
