@@ -29,7 +29,7 @@ def test_a_command_has_the_flags_of_train_that_make_sense_for_it() -> None:
 
 def test_one_value_is_that_value_and_several_are_a_list() -> None:
     given = {"cell": "rnn, gru", "layers": "2", "lr": "0.1,2e-3", "hidden": "64,128"}
-    given |= {"skip": (False, True, False), "clip": "0.5", "warmup": None, "time": "1m30s"}
+    given |= {"skip": (False, True, False), "schedule": "linear", "warmup": None, "time": "1m30s"}
     assert chosen(given) == {
         "cell": ["rnn", "gru"],
         "layers": 2,
