@@ -94,6 +94,7 @@ def _between(left: str, text: str, right: str) -> str:
 
         room = max(SEEN, ROOM - cell_len(middle) - min(SEEN, cell_len(after)))
         if cell_len(before) > room:
+            before = before[-room:]  # what is more has no place, and may be a whole book
             while cell_len(before) >= room:
                 before = before[1:]
             before = "…" + before

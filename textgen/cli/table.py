@@ -7,21 +7,23 @@ from textgen.cli.terminal import visible
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A line per row, its cells in columns as wide as their longest."""
-    rows = [[visible(cell) for cell in row] for row in rows]
-    sizes = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, sizes, strict=True)
-        yield "  ".join(cell + " " * (size - _columns(cell)) for cell, size in cells).rstrip()
+    for cells in _with_room(rows):
+        yield "  ".join(cell + space for cell, space in cells).rstrip()
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """The same, with every column but the first to the right."""
+    for (first, space), *others in _with_room(rows):
+        yield "  ".join([first + space, *(space + cell for cell, space in others)]).rstrip()
+
+
+def _with_room(rows: Sequence[Sequence[str]]) -> Iterator[list[tuple[str, str]]]:
+    """Each cell, made visible, and the spaces that its column is wider."""
     rows = [[visible(cell) for cell in row] for row in rows]
     sizes = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        spaces = [" " * (size - _columns(cell)) for cell, size in zip(row, sizes, strict=True)]
-        right = [space + cell for cell, space in zip(row, spaces, strict=True)]
-        yield "  ".join([row[0] + spaces[0], *right[1:]]).rstrip()
+        pairs = zip(row, sizes, strict=True)
+        yield [(cell, " " * (size - _columns(cell))) for cell, size in pairs]
 
 
 def _columns(text: str) -> int:

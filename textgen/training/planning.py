@@ -69,14 +69,15 @@ def plan(
     shape, trial, rate, said = settled(choices, first, len(corpus.vocabulary), began, base)
 
     size, per_step = trial.size, trial.chars_per_step
-    whole = size * trial.batch_size / own_streams(trial.batch_size, choices.keep_mixing)
+    own = own_streams(trial.batch_size, choices.keep_mixing)
+    whole = size * trial.batch_size / own
     steps = steps_of(choices, per_step, whole, rate, began)
     shares = trial.batch_size / usual.batch_size, trial.bptt / usual.bptt
     tuning = base is not None
     counts = shape.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
-    few = own_streams(trial.batch_size, choices.keep_mixing) < MOST  # so that none would learn it
-    aside = 0 if few else kept_aside(size, shape.vocabulary_size)
+    # of fewer streams none would learn what is kept aside
+    aside = kept_aside(size, shape.vocabulary_size) if own >= MOST else 0
     eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus, aside))
     training = TrainingConfig.of(
         choices,
