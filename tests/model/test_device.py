@@ -100,3 +100,11 @@ def test_a_precision_that_the_cpu_cannot_train_in_is_refused(
         else:
             with pytest.raises(DeviceError, match=name):
                 check_precision(name, torch.device("cpu"))
+
+
+def test_bf16_is_refused_with_cuda_whose_recurrent_layers_take_fp16() -> None:
+    for name in ("fp32", "fp16"):
+        check_precision(name, torch.device("cuda"))
+    with pytest.raises(DeviceError, match="recurrent layers in fp16") as caught:
+        check_precision("bf16", torch.device("cuda"))
+    assert caught.value.hint == "try `precision=fp16`"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,6 +31,22 @@ class Stream:
         assert other.device == self.device == GPU
 
 
+class Event:
+    """What a call is waited for by."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self.cuda = cuda
+        self.call: int | None = None
+
+    def record(self) -> None:
+        assert self.cuda.current == GPU
+        self.call, self.cuda.calls = self.cuda.calls, self.cuda.calls + 1
+
+    def synchronize(self) -> None:
+        assert self.call is not None
+        self.cuda.waits.append(self.call)
+
+
 class Cuda:
     """What stands in for torch.cuda. fails: with what a capture ends, if it does."""
 
@@ -45,8 +64,13 @@ class Cuda:
         monkeypatch.setattr(torch.cuda, "device", self.on_device)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
         monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
-        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_pool, raising=False)
-        self.ended: list[tuple[int, tuple[int, int]]] = []
+        self.pools: list[tuple[str, int, tuple[int, int]]] = []
+        for done in ("endAllocateTo", "release"):
+            tell = partial(self.tell, done)
+            monkeypatch.setattr(torch._C, f"_cuda_{done}Pool", tell, raising=False)
+        self.waits: list[int] = []  # the numbers of the calls, as they were waited for
+        self.calls = 0
+        monkeypatch.setattr(torch.cuda, "Event", lambda: Event(self))
         monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
         monkeypatch.setattr(torch.cuda, "graph", self.graph)
 
@@ -78,8 +102,8 @@ class Cuda:
             raise RuntimeError(self.fails)
         self.stream = before
 
-    def end_pool(self, device: int, pool: tuple[int, int]) -> None:
-        self.ended.append((device, pool))
+    def tell(self, done: str, device: int, pool: tuple[int, int]) -> None:
+        self.pools.append((done, device, pool))
 
     def register_generator_state(self, generator: torch.Generator) -> None:
         self.generators.append(generator)
@@ -88,6 +112,14 @@ class Cuda:
         assert self.recorded is not None
         self.replays += 1
         self.recorded()
+
+
+def learner() -> Learner:
+    ids = np.random.default_rng(0).integers(5, size=999).astype(np.uint8)
+    model = model_config(5, hidden=(8, 8), embedding=4, dropout=0.2)
+    config = training_config(9, batch_size=3, bptt=5)
+    network = first_network(model, ids, seed=0)
+    return Learner(network, config, ids, torch.device("cpu"))
 
 
 def test_a_step_is_captured_once_and_replayed_on_new_inputs(
@@ -113,8 +145,11 @@ def test_a_step_is_captured_once_and_replayed_on_new_inputs(
         return result
 
     generator = torch.Generator()
-    graphed = Graphed(step, pytest.fail, GPU, generator)
-    results = [graphed(torch.tensor([1.0, n])) for n in range(8)]
+    graphed = Graphed(GPU, generator)
+    results = []
+    for n in range(8):
+        results.append(graphed(step, torch.tensor([1.0, n]), recover=pytest.fail))
+        assert cuda.waits == list(range(n))  # one call is under way, and no more
     expected = torch.tensor([[n + 1, n * (n + 1) / 2] for n in range(8)])
     torch.testing.assert_close(torch.stack(results[EAGER:]), expected[EAGER:])
     assert ran == EAGER + 1
@@ -126,29 +161,41 @@ def test_training_goes_on_where_a_capture_fails(monkeypatch: pytest.MonkeyPatch)
     cuda = Cuda(monkeypatch, fails="this cannot be captured\nat all")
     monkeypatch.setattr(Learner, "_scaler", lambda _: torch.amp.GradScaler("cpu"))
 
-    def learner() -> Learner:
-        ids = np.random.default_rng(0).integers(5, size=999).astype(np.uint8)
-        model = model_config(5, hidden=(8, 8), embedding=4, dropout=0.2)
-        config = training_config(9, batch_size=3, bptt=5)
-        network = first_network(model, ids, seed=0)
-        return Learner(network, config, ids, torch.device("cpu"))
-
     expected, failing = learner(), learner()
+    update = failing._update
 
     def half(*inputs: Tensor) -> Tensor:
         """What a failed capture leaves behind: a step that was begun, and computed nothing."""
         if failing.step == EAGER and failing.scaler is scaler:
             failing.scaler.unscale_(failing.optimizer)
             return inputs[0]
-        return failing._update(*inputs)
+        return update(*inputs)
 
     scaler, generator = failing.scaler, failing.generator
-    failing._graphed = Graphed(half, failing._recover, GPU, failing.generator)
+    monkeypatch.setattr(failing, "_update", half)
+    failing._graphed = Graphed(GPU, failing.generator)
     for _ in range(9):
         assert torch.equal(expected.advance(), failing.advance())
     for name, array in expected.weights().items():
         np.testing.assert_array_equal(array, failing.weights()[name])
     assert failing.notices == ["no CUDA graph, so each step takes longer: this cannot be captured"]
     assert failing.generator is not generator  # torch's own still takes itself to be captured
-    assert cuda.ended == [(1, (0, 7))]
+    assert cuda.pools == [("endAllocateTo", 1, (0, 7)), ("release", 1, (0, 7))]
     assert cuda.stream is None
+
+
+def test_memory_of_a_captured_step_is_let_go_of_with_its_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Cuda(monkeypatch, fails="not captured here")
+    owner = learner()
+    owner._graphed = Graphed(GPU, owner.generator)
+    for _ in range(EAGER + 2):
+        owner.advance()
+    kept = weakref.ref(owner)
+    gc.disable()
+    try:
+        del owner
+        assert kept() is None
+    finally:
+        gc.enable()

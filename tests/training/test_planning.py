@@ -363,7 +363,7 @@ def test_choices_that_make_no_sense_are_refused(values: dict[str, float], named:
 
 
 @pytest.mark.parametrize(
-    ("steps", "validations"), [(50, 1), (250, 2), (320, 2), (2_000, 5), (40_000, 20)]
+    ("steps", "validations"), [(50, 1), (250, 2), (320, 2), (2_000, 4), (40_000, 20)]
 )
 def test_a_short_run_has_something_to_see_on_the_way(steps: int, validations: int) -> None:
     every = planning.evaluation_interval(steps, 64 * 32, corpus(1_000_000), 8192)

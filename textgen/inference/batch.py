@@ -165,7 +165,7 @@ class BatchWriter:
         first = stepper.state[0]
         streams, self._device = len(first), first.device
         cuda = self._device.type == "cuda"
-        self._graphed = Graphed(self._block, _warn, self._device) if cuda else None
+        self._graphed = Graphed(self._device) if cuda else None
         ids = torch.from_numpy(prompt.astype(np.int64)).to(self._device)
         for i in ids[:-1]:
             stepper.step(i.expand(streams))
@@ -184,7 +184,10 @@ class BatchWriter:
             for column, source in enumerate(sources):
                 uniforms[:count, column] = [min(source.next(), BELOW_ONE) for _ in range(count)]
             drawn = torch.from_numpy(uniforms).to(self._device)
-            ids = self._graphed(drawn) if self._graphed else self._block(drawn[:count])
+            if self._graphed:
+                ids = self._graphed(self._block, drawn, recover=_warn)
+            else:
+                ids = self._block(drawn[:count])
             yield ids[:count, : len(sources)].cpu().numpy()
 
     def _block(self, uniforms: Tensor) -> Tensor:

@@ -166,6 +166,7 @@ class TextModel:
             return "cpu"
         from textgen.inference.batch import BLOCK
         from textgen.model.device import pick_device
+        from textgen.model.graph import EAGER
 
         def seconds(device: str, blocks: int) -> float:
             options = SamplingOptions(length=blocks * BLOCK, seed=0, device=device)
@@ -178,8 +179,8 @@ class TextModel:
 
         devices = {"cpu": 0.0, str(pick_device()): 0.0}
         for device in devices if len(devices) > 1 else ():
-            start = seconds(device, 1)  # kernels, graphs
-            devices[device] = seconds(device, 9) - start
+            start = seconds(device, EAGER + 2)  # kernels, a graph
+            devices[device] = seconds(device, EAGER + 10) - start
         return min(devices, key=devices.__getitem__)
 
     def check_position(self, position: Position) -> None:

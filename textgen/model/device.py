@@ -70,8 +70,9 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise DeviceError(
             "`precision=fp16` needs a GPU, and this runs on the CPU", "try `precision=auto`"
         )
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError("`precision=bf16`: this GPU has no bf16", "try `precision=fp16`")
+    if precision == "bf16" and device.type == "cuda":  # and without the scaling that fp16 needs
+        what = "`precision=bf16` is for CPUs: with CUDA torch has its recurrent layers in fp16"
+        raise DeviceError(what, "try `precision=fp16`")
     if precision == "bf16" and device.type == "cpu" and not _trains_in_bf16():
         raise DeviceError("`precision=bf16`: this CPU has no bf16", "try `precision=fp32`")
 

@@ -138,7 +138,6 @@ class Loop:
         config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
         network, device = CharModel(self.plan.model), self.learner.device
         ranks, self.restored = self.learner.ranks, read_resumed(header)
-        self.learner.release()
         self.learner = Learner.of(self.corpus, network, config, device, self.mixed, ranks=ranks)
         self.learner.restore(self.restored, record.step)
         self._begin_ranks()
@@ -146,11 +145,11 @@ class Loop:
         return Noticed(f"{error.message}; going back to step {record.step}, to `lr={config.lr:g}`")
 
     def _step(self) -> Stepped:
-        """The loss is read only now and then on a GPU, for reading it makes the host wait."""
+        """With CUDA the loss is read only now and then, for reading it makes the host wait."""
         learner, lr, loss = self.learner, self.learner.lr, None
         learner.ranks.tell("step", self._news())
         found = learner.advance()
-        if learner.device.type == "cpu" or learner.step % 20 == 0:
+        if learner.device.type != "cuda" or learner.step % 20 == 0:
             loss = float(found)
             if not loss <= 4 * self._worst():  # nor if it is no number
                 raise self._diverged(f"the loss became {loss:.4g}")

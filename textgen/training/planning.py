@@ -179,11 +179,11 @@ def steps_of(budget: Choices, per_step: int, size: float, rate: float | None, be
 
 
 def evaluation_interval(steps: int, per_step: int, corpus: Corpus, aside: int) -> int:
-    """For twenty validations in all, fewer where they would take above about 1.5 % of the time.
+    """For twenty validations in all, fewer where they would take above about 1.1 % of the time.
 
     A run of 200 steps has two all the same: something is to be seen on the way.
     """
-    affordable = int(steps / (67 * evaluation_worth(per_step, corpus, aside)))
+    affordable = int(steps / (90 * evaluation_worth(per_step, corpus, aside)))
     number = min(20, max(1, min(2, steps // 100), affordable))
     return math.ceil(steps / number)
 

@@ -72,17 +72,14 @@ def measure(model: ModelConfig, trial: Trial, least: float = 0.0) -> float:
     seconds: list[float] = []
     first = EAGER + 1 if trial.device.type == "cuda" else 0  # the steps before one is replayed
     begin = time.perf_counter()
-    try:
-        while len(seconds) < first + 4 or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
-            started = time.perf_counter()
-            float(learner.advance())  # reading the loss waits for the device
-            seconds.append(time.perf_counter() - started)
-            spent = time.perf_counter() - begin
-            settled = spent > 1 or characters < least * min(seconds[1:], default=0.0)
-            if settled and len(seconds) >= first + 2:
-                break
-    finally:
-        learner.release()
+    while len(seconds) < first + 4 or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
+        started = time.perf_counter()
+        float(learner.advance())  # reading the loss waits for the device
+        seconds.append(time.perf_counter() - started)
+        spent = time.perf_counter() - begin
+        settled = spent > 1 or characters < least * min(seconds[1:], default=0.0)
+        if settled and len(seconds) >= first + 2:
+            break
     return characters / min(seconds[1:])
 
 

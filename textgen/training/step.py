@@ -79,7 +79,7 @@ class Learner:
         self.notices: list[str] = []  # to be reported; whoever does takes them out
         self._graphed: Graphed | None = None
         if device.type == "cuda":
-            self._graphed = Graphed(self._update, self._recover, device, self.generator)
+            self._graphed = Graphed(device, self.generator)
 
     @classmethod
     def of(
@@ -103,13 +103,16 @@ class Learner:
 
     def advance(self) -> Tensor:
         """Do one step; the loss in nats/char, a scalar on the device."""
-        chunk = self._on_device(self._read())
         self.generator.manual_seed(_mix(self.config.seed, self.step))
         for group in self.optimizer.param_groups:  # where a step is captured, its rate is a tensor
             lr = group["lr"]
             group["lr"] = lr.fill_(self.lr) if isinstance(lr, Tensor) else self.lr
         try:
-            loss = (self._graphed or self._update)(chunk)
+            chunk = self._on_device(self._read())
+            if self._graphed:
+                loss = self._graphed(self._update, chunk, recover=self._recover)
+            else:
+                loss = self._update(chunk)
             if isinstance(self.optimizer, Soap):
                 self.optimizer.turn(self.step + 1)
         except torch.OutOfMemoryError:
@@ -196,10 +199,6 @@ class Learner:
         self.scaler = self._scaler()
         if before:
             self.scaler.load_state_dict(before)
-
-    def release(self) -> None:
-        """Let go of a captured step: it and the learner hold each other, and so their memory."""
-        self._graphed = None
 
     def take_losses(self) -> float:
         mean = float(self.loss_sum) / max(1, self.loss_count)
