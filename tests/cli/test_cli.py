@@ -131,6 +131,19 @@ def test_a_prompt_can_be_piped_in(trained: Path) -> None:
     assert done.stdout.decode() == "The king " + "".join(expected)
 
 
+def test_a_prompt_of_a_model_of_lines_may_end_with_its_newline(
+    run, lines: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("th\n")
+    where = ["sample", lines, "--seed", 1, "--length", 9]
+    expected = run(*where, "-p", "th").out
+    assert run(*where, "-f", file).out == expected
+    arguments = [sys.executable, "-m", "textgen", *map(str, where)]
+    piped = subprocess.run(arguments, input=b"th\n", capture_output=True)
+    assert piped.stdout.decode() == expected
+
+
 def test_what_is_piped_in_stands_after_a_text_that_is_written_backward(
     corpus: Path, tmp_path: Path
 ) -> None:

@@ -210,3 +210,8 @@ def test_an_empty_file_is_refused_whichever_way_it_is_read(
     for folder in (trained, tmp_path / "back"):
         with pytest.raises(CorpusError, match=r"empty.txt has no character after its first one"):
             textgen.load(folder).score(tmp_path / "empty.txt")
+
+
+def test_a_misspelt_way_with_unknown_characters_is_refused(trained: Path) -> None:
+    with pytest.raises(UsageError, match="`unknown` is 'raise'; expected one of error, skip"):
+        textgen.load(trained).score("the fox", unknown="raise")

@@ -214,3 +214,9 @@ def test_a_file_is_closed_where_garbage_collection_reached_its_reader_first(path
     del archive, file
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_a_header_that_could_not_be_read_back_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="names of files above all") as caught:
+        pack({"a": np.zeros(2)}, {"files": "x" * 8_000_000})
+    assert caught.value.hint == "name the folder that holds the files"

@@ -16,6 +16,7 @@ from textgen.cli.app import app
 from textgen.errors import RunError, UsageError
 from textgen.inference.surprise import characters, predictions
 from textgen.studies.curves import curve
+from textgen.studies.sections import printable
 from textgen.studies.subject import LEAD, PAGE, Subject
 
 TITLES = ["Plan", "Samples", "Novelty", "Memory", "Gates", "Surprise", "Layers"]
@@ -166,3 +167,9 @@ def test_of_a_long_document_its_beginning_is_shown(lines: Path) -> None:
     page = subject.held_out_page()
     assert len(page) == LEAD + PAGE - 1
     assert all(character.bits > 0 for character in page)
+
+
+def test_what_has_no_ink_is_no_damage() -> None:
+    spaces = "\u3000\u00a0\u202f\u200d\u200c"
+    assert printable(f"a{spaces}\n\t<") == f"a{spaces}\n\t&lt;"
+    assert printable("\x00\x85\udfff\u202e\u2066") == 5 * "\ufffd"

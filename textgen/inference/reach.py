@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from textgen.errors import CorpusError
 from textgen.model.network import State
+from textgen.text.mapped import counts_of
 
 if TYPE_CHECKING:
     from textgen.model.network import CharModel
@@ -117,7 +118,7 @@ def remember(network: CharModel, ids: NDArray, places: int = PLACES) -> Memory:
         warm.append(after)
     costs, full = np.concatenate(cold, axis=1), np.concatenate(warm, axis=1)
     excess = costs - full  # (9/8 K, places): the character's own difficulty falls out
-    counts = np.bincount(ids.astype(np.int64))
+    counts = counts_of(ids, network.config.vocabulary_size)
     shares = counts[counts > 0] / len(ids)
     return Memory(
         float(-(shares * np.log(shares)).sum()),

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.bounds import Number
-from textgen.config import TEXTS, SamplingOptions
+from textgen.bounds import Number, OneOf
+from textgen.config import TEXTS, UNKNOWN, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
 from textgen.inference.backward import (
     in_reading_order,
@@ -241,6 +241,7 @@ class TextModel:
 
     def blocks(self, text: str | Path | NDArray, unknown: str = "error") -> Iterable[NDArray]:
         """The ids of `text` in pieces, in the order in which the model reads; as for `score`."""
+        OneOf(UNKNOWN).check("unknown", unknown)
         blocks: Iterable[NDArray]
         if isinstance(text, Path):
             blocks = file_ids(text, self.reader, self.vocabulary, unknown)

@@ -212,6 +212,10 @@ def pack(arrays: Mapping[str, NDArray], metadata: dict[str, str]) -> list[bytes 
         entries[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     header = _sealed(text + b" " * (-len(text) % 8))
+    if len(header) > _LONGEST_HEADER:
+        what = f"a checkpoint's header would take {len(header):,} bytes, names of files above all"
+        expected = f"expected {_LONGEST_HEADER:,} at most"
+        raise CheckpointError(f"{what}; {expected}", "name the folder that holds the files")
     return [len(header).to_bytes(8, "little"), header, *raw.values()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Container, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -22,13 +23,21 @@ SHADES = (3, 5, 8, 12)  # bits from which on a character is shaded, each darker
 POINTS = 80  # of a curve of distances
 STEEP = 1e-5  # the least gradient that is drawn, as a share of the largest
 
+# bidirectional classes of the characters that reorder text which follows them
+_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
 Row = Sequence[str]
 Section = Callable[[Subject], str]
 
 
 def printable(text: str) -> str:
-    """Escaped, with what is no printable character, a newline or a tab as U+FFFD."""
-    return escape("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
+    """Escaped, with controls but newline and tab, surrogates and what turns text as U+FFFD."""
+    return escape("".join("\ufffd" if _unshown(c) else c for c in text))
+
+
+def _unshown(character: str) -> bool:
+    controls = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
+    return controls or unicodedata.bidirectional(character) in _TURNING
 
 
 def named(rows: Iterable[tuple[str, str]]) -> str:
