@@ -135,6 +135,32 @@ def test_more_seeds_are_added_to_what_is_there(
     assert {row.results[0].hidden for row in table.rows} == {(6,), (12,)}
 
 
+def test_a_comparison_that_is_started_over_goes_on_too(text: Path, tmp_path: Path) -> None:
+    how = {**CELLS, "cell": ["rnn", "gru"], "checkpoints": tmp_path}
+    list(textgen.compare(text, **how))
+    files = [tmp_path / f"tales-{cell}" / "last.safetensors" for cell in how["cell"]]
+    before = [read_header(file).record.identity for file in files]
+    again = {**how, "steps": 20}
+    reports = textgen.compare(text, **again, overwrite=True)
+    next(r for r in reports if isinstance(r, Trained) and isinstance(r.event, Stepped))
+    reports.close()  # the second of the old runs is there still
+    list(textgen.compare(text, **again))
+    after = [read_header(file).record for file in files]
+    assert [record.step for record in after] == [20, 20]
+    assert not {record.identity for record in after} & {*before}
+
+
+def test_a_run_that_came_meanwhile_is_not_started_over(text: Path, tmp_path: Path) -> None:
+    how = {**CELLS, "cell": ["rnn", "gru"], "checkpoints": tmp_path}
+    list(textgen.compare(text, **how))
+    reports = textgen.compare(text, **how, overwrite=True)
+    next(r for r in reports if isinstance(r, Trained) and isinstance(r.event, Stepped))
+    reports.close()
+    list(textgen.train(text, run="tales-gru", checkpoints=tmp_path, overwrite=True, **HOW))
+    with pytest.raises(RunError, match="'tales-gru' exists already"):
+        list(textgen.compare(text, **how))
+
+
 def test_other_settings_are_refused(whole: tuple[Path, list[Report]], text: Path) -> None:
     folder, _ = whole
     with pytest.raises(RunError, match=r"`steps` is 31, and the comparison in .* with 30") as error:

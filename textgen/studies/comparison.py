@@ -18,7 +18,7 @@ import torch
 from textgen.architecture import ModelConfig
 from textgen.bounds import whole
 from textgen.config import Choices, CorpusConfig, SamplingOptions
-from textgen.errors import ChangedCorpus, CorpusError, Diverged, RunError
+from textgen.errors import ChangedCorpus, CheckpointError, CorpusError, Diverged, RunError
 from textgen.events import Event
 from textgen.inference.reach import USED, remember
 from textgen.inference.text_model import TextModel
@@ -108,9 +108,12 @@ class Comparison:
         trials = self.trials()
         text = {"files": self.corpus.files, "val_file": self.corpus.val_file}
         study = open_study(self.path, {**self.settings, **text}, self.overwrite)
-        for trial in trials:
-            if trial.run.name not in study.identities:
-                new_run(trial.run.name, self.checkpoints, self.overwrite)
+        for run in (trial.run for trial in trials):
+            if run.name not in study.identities:
+                if self.overwrite and run.exists():
+                    study.replaced[run.name] = _identity(run)
+                old = run.name in study.replaced and study.replaced[run.name] == _identity(run)
+                new_run(run.name, self.checkpoints, overwrite=old)
         if not study.fingerprint:
             self._prepare(study, progress)
         study.save(self.path)
@@ -177,6 +180,14 @@ def _as_planned(choices: Choices) -> Choices:
     """Without what the planned network does not depend on."""
     default = {name: getattr(Choices(), name) for name in UNPLANNED}
     return replace(choices, **default)
+
+
+def _identity(run: Run) -> str | None:
+    """Of what lies in the run's folder, if it can be read."""
+    try:
+        return read_header(run.last).record.identity
+    except CheckpointError:
+        return None
 
 
 def _record(run: Run, identity: str) -> Record:

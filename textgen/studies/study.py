@@ -21,7 +21,8 @@ FREE = ("cache", "save_every", "device")  # settings that may change on the way
 @dataclass
 class Study:
     """settings: as given; hidden: the widths of each variant, by its label, where none are chosen;
-    identities: of the runs that were begun, by name; results: of those that are done.
+    identities: of the runs that were begun, by name; results: of those that are done; replaced:
+    identities of runs from before that are started over, None of one that cannot be read.
     """
 
     settings: dict[str, Any]
@@ -29,6 +30,7 @@ class Study:
     hidden: dict[str, tuple[int, ...]] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
+    replaced: dict[str, str | None] = field(default_factory=dict)
     version: int = VERSION
 
     def save(self, path: Path) -> None:
