@@ -9,6 +9,13 @@ import re
 _HALVES = re.compile("[\ud800-\udfff]")  # of characters; or bytes of a name that are no UTF-8
 
 
+# C1 controls, which some terminals obey, bytes that are not UTF-8, and what turns the order of text
+MISLEADING = dict.fromkeys(
+    [*range(128, 160), *range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    0xFFFD,
+)
+
+
 def readable(name: str) -> str:
     """A file's name as UTF-8 can write it: U+FFFD in the place of what it cannot."""
     return _HALVES.sub("\ufffd", name)

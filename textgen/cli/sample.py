@@ -204,7 +204,7 @@ def _given(
     if not options.length:
         what = "`length` is 0, and a text that is written backward is shown when it is whole"
         raise UsageError(what, "try `length=500`")
-    return _read(model, piped_in()) if before is None else before
+    return _piped(model, piped_in()) if before is None else before
 
 
 def _facts(
@@ -259,15 +259,18 @@ def _save(position: Position, path: Path) -> None:
 def _prompt(model: TextModel, file: Path | None) -> str:
     """The text of `file`, else what is piped or redirected into stdin, if anything is."""
     if file is not None and str(file) != "-":
-        return _read(model, model.reader().text(file))
-    return _read(model, piped_in() if file is None else read_in())
+        return _begun(model, model.reader().text(file))
+    return _piped(model, piped_in() if file is None else read_in())
 
 
-def _read(model: TextModel, text: str) -> str:
-    """A prompt as the model reads it, without the newline of its end where that ends a document."""
+def _piped(model: TextModel, text: str) -> str:
+    return _begun(model, as_read(text, model.header.record.corpus))
+
+
+def _begun(model: TextModel, text: str) -> str:
+    """A document to go on from: without the newline of its end, where that would end it."""
     from textgen.text.cutting import separator_of
 
-    corpus = model.header.record.corpus
-    text = as_read(text, corpus)
-    ends = corpus.documents is not None and separator_of(corpus.documents) == "\n"
+    documents = model.header.record.corpus.documents
+    ends = documents is not None and separator_of(documents) == "\n"
     return text.removesuffix("\n") if ends else text

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Self
 
 from textgen.config import Choices, SamplingOptions, ServingOptions
-from textgen.errors import TextgenError
+from textgen.errors import MISLEADING, TextgenError
 
 _FOLDS = re.compile(r"\s*[\t\n\r]\s*")
 _LONG_WORD = re.compile(r"(\S{100})\S{100,}(\S{100})")
@@ -129,9 +129,7 @@ def _one_line(text: str) -> str:
 
 
 _PICTURES = {c: 0x2400 + c for c in range(32) if c not in (9, 10)} | {127: 0x2421}
-_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD)  # C1 controls: some terminals obey them
-_PICTURES |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # bytes that are not UTF-8
-_PICTURES |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)  # bidi
+_PICTURES |= MISLEADING
 
 
 def harmless(text: str) -> str:

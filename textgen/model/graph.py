@@ -41,18 +41,20 @@ class Graphed:
             self._calls += 1
             if self._calls == EAGER + 1:
                 self._capture(step, inputs, recover)
-            result = self._eager(step, inputs) if self._graph is None else self._replay(inputs)
+            if self._graph is None:
+                result = self._eager(step, inputs)
+            else:
+                result = self._replay(self._graph, inputs)
             before, self._done = self._done, torch.cuda.Event()
             self._done.record()
             if before is not None:
                 before.synchronize()
             return result
 
-    def _replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        assert self._graph is not None
+    def _replay(self, graph: torch.cuda.CUDAGraph, inputs: tuple[Tensor, ...]) -> Tensor:
         for buffer, value in zip(self._inputs, inputs, strict=True):
             buffer.copy_(value)
-        self._graph.replay()
+        graph.replay()
         return self._result.clone()
 
     def _eager(self, step: Step, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -110,9 +110,10 @@ class Comparison:
         study = open_study(self.path, {**self.settings, **text}, self.overwrite)
         for run in (trial.run for trial in trials):
             if run.name not in study.identities:
+                there = _identity(run)
                 if self.overwrite and run.exists():
-                    study.replaced[run.name] = _identity(run)
-                old = run.name in study.replaced and study.replaced[run.name] == _identity(run)
+                    study.replaced[run.name] = there
+                old = run.name in study.replaced and study.replaced[run.name] == there
                 new_run(run.name, self.checkpoints, overwrite=old)
         if not study.fingerprint:
             self._prepare(study, progress)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Container, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from textgen.errors import CorpusError
+from textgen.errors import MISLEADING, CorpusError
 from textgen.inference.surprise import mean_bits
 from textgen.studies.chart import Line, Scale, chart
 from textgen.studies.subject import SEED, WRITTEN, Subject
@@ -23,8 +22,7 @@ SHADES = (3, 5, 8, 12)  # bits from which on a character is shaded, each darker
 POINTS = 80  # of a curve of distances
 STEEP = 1e-5  # the least gradient that is drawn, as a share of the largest
 
-# bidirectional classes of the characters that reorder text which follows them
-_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_UNSHOWN = MISLEADING | dict.fromkeys([*range(9), *range(11, 32), 127], 0xFFFD)
 
 Row = Sequence[str]
 Section = Callable[[Subject], str]
@@ -32,12 +30,7 @@ Section = Callable[[Subject], str]
 
 def printable(text: str) -> str:
     """Escaped, with controls but newline and tab, surrogates and what turns text as U+FFFD."""
-    return escape("".join("\ufffd" if _unshown(c) else c for c in text))
-
-
-def _unshown(character: str) -> bool:
-    controls = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-    return controls or unicodedata.bidirectional(character) in _TURNING
+    return escape(text.translate(_UNSHOWN))
 
 
 def named(rows: Iterable[tuple[str, str]]) -> str:
