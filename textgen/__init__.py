@@ -64,12 +64,13 @@ def train(
     from tempfile import TemporaryDirectory
 
     from textgen.config import Choices, CorpusConfig
+    from textgen.model.device import restored
     from textgen.store.checkpoint import read_header
     from textgen.store.runs import find_checkpoint, new_run
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
     from textgen.text.sources import title
-    from textgen.training import follower, launch, ranks, start, threads
+    from textgen.training import follower, launch, ranks, start
 
     chosen = Choices(**choices)
     paths = [Path(f) for f in files] or [default_corpus()]
@@ -78,7 +79,7 @@ def train(
     CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
     if launch.launch().rank:
         return follower.follow(cache=chosen.cache)
-    with ExitStack() as stack, threads.restored():
+    with ExitStack() as stack, restored():
         again = stack.enter_context(ranks.join().led()).resumes  # after a rank was lost
         target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run or again)
         if again:
@@ -91,8 +92,7 @@ def train(
         with kept([*paths, *held_out], folder) as now:
             # absolute paths, so that the run can be resumed from another folder
             absolute = tuple(map(_absolute, now))
-            validation = absolute[-1] if held_out else None
-            corpus = CorpusConfig.of(chosen, absolute[: len(paths)], validation)
+            corpus = CorpusConfig.of(chosen, absolute[: len(paths)], *absolute[len(paths) :])
             loop = start.begin(target, corpus, chosen, began, base=base_header, progress=progress)
             events = (e for e in [loop.planned()]) if dry_run else loop.events()
             first = next(stack.enter_context(closing(events)))  # it has the run's lock by now
@@ -123,8 +123,9 @@ def resume(
 
     from textgen.config import Choices
     from textgen.errors import UsageError
+    from textgen.model.device import restored
     from textgen.store.runs import find_source
-    from textgen.training import follower, launch, ranks, start, threads
+    from textgen.training import follower, launch, ranks, start
 
     taken = ("time", "epochs", "steps", "device", "cache", "accumulate", "deterministic")
     if others := sorted(choices.keys() - set(taken)):
@@ -135,7 +136,7 @@ def resume(
     chosen = Choices(**choices)
     if launch.launch().rank:
         return follower.follow(cache=chosen.cache)
-    with threads.restored(), ranks.join().led() as leader:
+    with restored(), ranks.join().led() as leader:
         found = find_source(None if run is None else str(run), Path(checkpoints))
         moved = (files,) if isinstance(files, str | Path) else files
         now = tuple(map(_absolute, moved)), _absolute(val_file) if val_file else None

@@ -184,7 +184,9 @@ class CorpusConfig:
     backward: bool
 
     @classmethod
-    def of(cls, choices: Choices, files: tuple[str, ...], val_file: str | None) -> "CorpusConfig":
+    def of(
+        cls, choices: Choices, files: tuple[str, ...], val_file: str | None = None
+    ) -> "CorpusConfig":
         chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
         return cls(**chosen | {"files": files, "val_file": val_file})
 

@@ -10,9 +10,10 @@ import pytest
 
 import textgen
 from textgen.cli import app
-from textgen.errors import CheckpointError, RunError, UsageError
+from textgen.errors import CheckpointError, CorpusError, RunError, UsageError
 from textgen.sharing.weights import published
 from textgen.store.checkpoint import read_header
+from textgen.store.contents import reread_corpus
 
 
 def test_weights_alone_write_what_the_run_writes(trained: Path, tmp_path: Path) -> None:
@@ -45,6 +46,8 @@ def test_an_anonymous_export_does_not_name_its_text(trained: Path, tmp_path: Pat
     assert b"tales" not in content
     assert textgen.load(trained).header.record.fingerprint.encode() not in content
     assert len("".join(textgen.load(path).generate(length=50))) == 50
+    with pytest.raises(CorpusError, match="was exported without the name of its text"):
+        reread_corpus(read_header(path))
 
 
 def test_an_export_is_replaced_and_nothing_else_is(trained: Path, tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_what_the_model_never_saw_is_left_out_and_named(browser: Browser, traine
     assert "never saw them: é < >" in browser.value(STATUS)
 
 
+def test_what_is_read_as_unknown_is_named(browser: Browser, tmp_path: Path) -> None:
+    corpus = tmp_path / "x.txt"
+    corpus.write_text("the box\n" * 100 + "q", encoding="utf-8")
+    train(corpus, tmp_path, steps=3, min_count=2)
+    opened(browser, tmp_path / "x", typed="the éox", length=1)
+    assert press(browser, "write").startswith("the \ufffdox")
+    assert "Read as unknown, for the model never saw them: é" in browser.value(STATUS)
+
+
 def test_markup_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
     corpus = tmp_path / "x.txt"
     corpus.write_text("<img src=x onerror=alert(1)>\n" * 100)

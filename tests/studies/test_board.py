@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from textgen.cli.app import app
 from textgen.errors import TextgenError, UsageError
 from textgen.studies.board import FIELDS
+from textgen.training.step import Learner
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of the reader
 TINY = "--hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32 --eval-every 10"
@@ -55,6 +58,25 @@ def test_tensorboard_reads_what_a_run_and_its_resumption_wrote(folder: Path) -> 
 def test_steps_that_are_done_again_count_once(folder: Path) -> None:
     train(folder)
     train(folder, "--steps 50 --overwrite")
+    check(folder)
+
+
+def test_steps_before_a_divergence_that_are_done_again_count_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, failed = Learner.advance, []
+
+    def grown(learner: Learner) -> Tensor:
+        loss = advance(learner)
+        if learner.step == 25 and not failed:
+            failed.append(learner.step)
+            return loss * torch.inf
+        return loss
+
+    monkeypatch.setattr(Learner, "advance", grown)
+    train(folder)
+    assert failed
+    assert len(list((folder / "board" / "tales").iterdir())) == 1
     check(folder)
 
 

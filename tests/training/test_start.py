@@ -164,10 +164,12 @@ assert isinstance(plan, Planned)
 assert plan.training.deterministic
 assert torch.are_deterministic_algorithms_enabled()
 list(events)
+assert not torch.are_deterministic_algorithms_enabled()
+assert not torch.backends.cudnn.deterministic
 """
 
 
-def test_repeatable_bits_can_be_asked_for_and_are_kept(run: Path) -> None:
+def test_repeatable_bits_can_be_asked_for_and_are_kept_by_the_run_alone(run: Path) -> None:
     command = [sys.executable, "-c", DETERMINISTIC, str(run.parent)]
     subprocess.run(command, check=True)
     assert read_header(run / "last.safetensors").record.training.deterministic

@@ -4,7 +4,8 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -50,6 +51,19 @@ def prepare_device(device: torch.device, deterministic: bool = False) -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Have torch as many threads and as deterministic afterwards as before, for what comes next."""
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    repeats = torch.backends.cudnn.deterministic
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode(mode)
+        torch.backends.cudnn.deterministic = repeats
 
 
 def memory(device: torch.device) -> int | None:

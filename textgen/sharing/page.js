@@ -30,9 +30,9 @@ function symbol(id) {
 
 function encode(text) {
   if (description.level === "byte") return { known: Array.from(new TextEncoder().encode(text)), unknown: [] };
-  const found = Array.from(text, (c) => [c, ids.has(c) ? ids.get(c) : description.unknown]);
-  const unknown = new Set(found.filter(([, id]) => id === null).map(([c]) => c));
-  return { known: found.map(([, id]) => id).filter((id) => id !== null), unknown: [...unknown] };
+  const typed = Array.from(text);
+  const known = typed.map((c) => (ids.has(c) ? ids.get(c) : description.unknown)).filter((id) => id !== null);
+  return { known, unknown: [...new Set(typed.filter((c) => !ids.has(c)))] };
 }
 
 // The characters that an id completes, often one: { text, cost }.
@@ -134,8 +134,9 @@ async function write() {
   writing = false;
   buttons();
   const rate = Math.round((written / (performance.now() - began)) * 1000);
-  const left = unknown.length ? ` Left out, for the model never saw them: ${unknown.join(" ")}` : "";
-  say(`${written} ${unit}s, ${rate} per second, seed ${seed}.${left}`);
+  const how = description.unknown === null ? "Left out" : "Read as unknown";
+  const note = unknown.length ? ` ${how}, for the model never saw them: ${unknown.join(" ")}` : "";
+  say(`${written} ${unit}s, ${rate} per second, seed ${seed}.${note}`);
 }
 
 function takeBack() {

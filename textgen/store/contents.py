@@ -89,6 +89,9 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
     Raises CorpusError if it cannot be read, ChangedCorpus if it is not the same.
     """
     record = header.record
+    if not record.fingerprint:
+        what = f"{header.path} was exported without the name of its text; expected one that has it"
+        raise CorpusError(what, "name the run it was exported from, or the text: `files=FILE`")
     config = now or record.corpus
     try:
         corpus = read_corpus(config, read_vocabulary(header), record.fingerprint, **reading)

@@ -21,8 +21,8 @@ FIELDS = ("train_nats", "val_nats", "lr", "grad_norm", "chars_per_second")  # of
 class Board:
     """Writes each evaluation that it is handed to an event file in a folder of the run's name.
 
-    A run that is resumed writes another file there, and TensorBoard leaves out what was written
-    before of the steps that are done again.
+    A run that is resumed writes another file there. TensorBoard leaves out what was written before
+    of the steps that are done again, by one that was resumed or went back after it diverged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,6 +41,7 @@ class Board:
         self._records: Callable[..., Any] = RecordWriter
         self._folder = folder
         self._first = 0  # step from which on this file counts
+        self._last = -1  # step that was written last
         self._file: Any = None
         self._failed = False
 
@@ -68,6 +69,9 @@ class Board:
     def _write(self, event: Evaluated) -> None:
         if self._file is None:
             self._begin()
+        elif event.step <= self._last:
+            self._count_from(event.step)
+        self._last = event.step
         found = self._protocol.Event(wall_time=time.time(), step=event.step)
         for name in FIELDS:
             if (value := getattr(event, name)) is not None:
@@ -81,9 +85,12 @@ class Board:
         path = self._folder / f"events.out.tfevents.{place}"
         self._file = open(path, "xb")  # noqa: SIM115 (closed by `close`)
         self._append(self._protocol.Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._count_from(self._first)
+
+    def _count_from(self, step: int) -> None:
+        """Have TensorBoard leave out what was written before of this step and those after it."""
         start = self._protocol.SessionLog(status=self._protocol.SessionLog.START)
-        begun = self._protocol.Event(wall_time=time.time(), step=self._first, session_log=start)
-        self._append(begun)
+        self._append(self._protocol.Event(wall_time=time.time(), step=step, session_log=start))
 
     def _append(self, event: Any) -> None:
         self._records(self._file).write(event.SerializeToString())

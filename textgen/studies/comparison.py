@@ -22,7 +22,7 @@ from textgen.errors import ChangedCorpus, CheckpointError, CorpusError, Diverged
 from textgen.events import Event
 from textgen.inference.reach import USED, remember
 from textgen.inference.text_model import TextModel
-from textgen.model.device import pick_device, prepare_device
+from textgen.model.device import pick_device, prepare_device, restored
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import reread_corpus
 from textgen.store.record import Record
@@ -34,7 +34,6 @@ from textgen.studies.variants import Variant, of_equal_size, variants_of
 from textgen.text.corpus import Corpus, Progress, read_corpus
 from textgen.training.planning import plan
 from textgen.training.start import again, begin
-from textgen.training.threads import restored
 
 SEEDS = whole(1, 1000, "3")  # how many each variant is trained with
 POINTS = 1000  # of a curve that are kept, about

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from textgen.architecture import ModelConfig
 from textgen.config import MOST, Choices, TrainingConfig
+from textgen.model.device import restored
 from textgen.model.network import CharModel, State
 from textgen.studies.variants import width_for
 from textgen.training.first import first_network
 from textgen.training.speed import expected_threads
 from textgen.training.step import Learner
-from textgen.training.threads import restored
 
 SYMBOLS = 8
 CHANCE = 1 / SYMBOLS

@@ -5,24 +5,12 @@ other work takes a core, many are several times slower than one.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 SLOWED = 1.5  # times the seconds of the fastest step, from which on fewer threads are tried
 GAIN = 1.1  # how many times as fast another number must be to be kept
 FIRST, LONGEST = 4, 64  # looks between two trials: twice as many after each one in vain
-
-
-@contextmanager
-def restored() -> Iterator[None]:
-    """Have as many of torch's threads afterwards as before, for what the process does next."""
-    number = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(number)
 
 
 class Threads:
