@@ -60,6 +60,7 @@ def train(
     """
     began = clock.monotonic()
     from contextlib import ExitStack, closing
+    from itertools import chain, islice
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
@@ -95,9 +96,8 @@ def train(
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], *absolute[len(paths) :])
             loop = start.begin(target, corpus, chosen, began, base=base_header, progress=progress)
             events = (e for e in [loop.planned()]) if dry_run else loop.events()
-            first = next(stack.enter_context(closing(events)))  # it has the run's lock by now
-        yield first
-        yield from events
+            first = [*islice(stack.enter_context(closing(events)), 2)]  # the plan, the first save
+        yield from chain(first, events)
 
 
 def resume(
@@ -214,7 +214,7 @@ def compare(
 def _absolute(path: str | Path) -> str:
     from pathlib import Path
 
-    from textgen.text.sources import STDIN
+    from textgen.text.stream import STDIN
 
     if str(path) == STDIN:
         return STDIN

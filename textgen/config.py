@@ -9,7 +9,7 @@ import codecs
 import re
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from textgen.bounds import Number, OneOf, above, check, setting, whole
 from textgen.errors import CorpusError, UsageError
@@ -29,7 +29,6 @@ MOST = 10**12  # steps, texts, and characters of a text that is written
 MOST_LAYERS = 64
 NOT_PLANNED = ("val_file", "documents")  # settings whose default, None, is a choice too
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
 
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
 _SEED = whole(0, SEEDS - 1, "1")
@@ -184,15 +183,18 @@ class CorpusConfig:
     backward: bool
 
     @classmethod
-    def of(
-        cls, choices: Choices, files: tuple[str, ...], val_file: str | None = None
-    ) -> "CorpusConfig":
+    def of(cls, choices: Choices, files: tuple[str, ...], val_file: str | None = None) -> Self:
         chosen: dict[str, Any] = {f.name: getattr(choices, f.name, None) for f in fields(cls)}
         return cls(**chosen | {"files": files, "val_file": val_file})
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the files for training, and of the one for validation."""
+        return self.files + ((self.val_file,) if self.val_file else ())
+
     def __post_init__(self) -> None:
         check(self, Choices)
-        for path in (*self.files, *([self.val_file] if self.val_file else [])):
+        for path in self.paths:
             if CONTROL.search(path):
                 what = f"the path {path!r} holds a control character; expected none"
                 raise CorpusError(what, "rename the file")

@@ -23,7 +23,7 @@ from textgen.errors import CorpusError
 from textgen.events import Stepped
 from textgen.store import archive
 from textgen.store.checkpoint import read_header
-from textgen.text import sources as sources_module
+from textgen.text import stream as stream_module
 
 Command = Callable[..., "Result"]
 QUICK = ("--steps", "2", "--hidden", "8", "--precision", "fp32")
@@ -150,7 +150,7 @@ def test_a_folder_for_a_corpus(refused: Command, tmp_path: Path) -> None:
 def test_a_corpus_without_leave_to_read(
     refused: Command, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources_module, "open", forbidden, raising=False)
+    monkeypatch.setattr(stream_module, "open", forbidden, raising=False)
     assert "no permission" in refused("train", text).error
 
 
@@ -764,7 +764,7 @@ def test_an_unforeseen_exception_is_two_lines_that_say_how_to_see_it(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(sources_module, "open", broken, raising=False)
+    monkeypatch.setattr(stream_module, "open", broken, raising=False)
     result = textgen_command("train", text)
     assert result.code == 1
     assert result.err.splitlines() == [

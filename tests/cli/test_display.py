@@ -280,6 +280,8 @@ def test_a_low_terminal_and_one_of_ascii_have_no_curve(
 
 def test_the_time_that_the_process_was_suspended_is_left_out(clock: Clock) -> None:
     panel = _Panel(screen())
+    panel.show(Reading(1, 2))
+    panel.paused(60)
     panel.show(PLAN)
     clock.now += 3600
     panel.paused(3599)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import train
 
 import textgen
 from textgen.cli.app import app
@@ -37,6 +38,16 @@ def test_what_was_copied_is_told_beside_the_text(
     assert not any(text[i : i + len(longest) + 1] in known for i in range(200 - len(longest)))
     assert f"the longest has {len(longest)}: " in told
     assert "0.0% is in passages of 30 characters or more" in told
+
+
+def test_a_passage_is_told_as_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tmp_path / "manual.md"
+    corpus.write_text("set `seed=1` and `lr=0.1`, then go on\n" * 50)
+    train(corpus, tmp_path, steps=2)
+    copying = Copying(textgen.load(tmp_path / "manual"))
+    assert [*copying.heard(["set `seed=1` and `lr=0.1`, then go on"])] != []
+    copying.tell()
+    assert "set `seed=1` and `lr=0.1`" in capsys.readouterr().err
 
 
 def test_what_was_copied_by_heart_is_found(trained: Path, corpus: Path) -> None:

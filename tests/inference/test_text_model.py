@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracle
@@ -215,3 +216,16 @@ def test_an_empty_file_is_refused_whichever_way_it_is_read(
 def test_a_misspelt_way_with_unknown_characters_is_refused(trained: Path) -> None:
     with pytest.raises(UsageError, match="`unknown` is 'raise'; expected one of error, skip"):
         textgen.load(trained).score("the fox", unknown="raise")
+
+
+def test_a_prompt_is_read_in_the_normal_form_of_the_text(tmp_path: Path) -> None:
+    corpus = tmp_path / "cafe.txt"
+    corpus.write_text("café au lait\n" * 20, encoding="utf-8")
+    train(corpus, tmp_path, steps=2, normalize="nfc")
+    model = textgen.load(tmp_path / "cafe")
+    composed, apart = "café", "cafe\u0301"
+    options: dict[str, Any] = {"seed": 1, "length": 5}
+    assert "".join(model.generate(apart, **options)) == "".join(model.generate(composed, **options))
+    many = [[*model.generate_many(text, num=2, **options)] for text in (apart, composed)]
+    assert many[0] == many[1]
+    assert model.score(apart) == model.score(composed)

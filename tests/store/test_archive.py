@@ -216,6 +216,12 @@ def test_a_file_is_closed_where_garbage_collection_reached_its_reader_first(path
         os.fstat(descriptor)
 
 
+def test_names_that_could_not_be_read_back_are_refused() -> None:
+    files = ["/d/{a}/{b}/{17}.txt"] * 33_400
+    with pytest.raises(CheckpointError, match="few brackets"):
+        pack({"a": np.zeros(1, np.float32)}, {"files": json.dumps(files)})
+
+
 def test_a_header_that_could_not_be_read_back_is_refused() -> None:
     with pytest.raises(CheckpointError, match="names of files above all") as caught:
         pack({"a": np.zeros(2)}, {"files": "x" * 8_000_000})

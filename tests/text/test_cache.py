@@ -248,6 +248,37 @@ def test_the_entry_used_longest_ago_goes_first(
     assert len(list(Cache().folder.iterdir())) == 6  # no link leads nowhere
 
 
+def test_what_can_never_be_found_again_is_not_kept(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "AT_REST", 2.0)
+    read(file)
+    assert not folder.exists()
+
+
+def test_a_link_to_what_is_no_entry_is_not_followed(
+    file: Path, folder: Path, tmp_path: Path
+) -> None:
+    read(file)
+    link = next(folder.glob("at-*"))
+    link.unlink()
+    (tmp_path / "mine").mkdir()
+    for name in ("corpus.json", "thesis.txt"):
+        (tmp_path / "mine" / name).write_text("{}")
+    link.symlink_to(tmp_path / "mine")
+    assert len(read(file).train)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert link.resolve().parent == folder.resolve()  # made anew
+
+
+def test_a_notice_names_the_file_that_was_read(file: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        path = tmp_path / name
+        path.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+        for _ in range(2):  # the second time it is taken from the cache
+            assert [notice.split(":")[0] for notice in read(path).notices] == [str(path)]
+
+
 def test_clear_leaves_nothing(file: Path, folder: Path) -> None:
     read(file)
     (folder / f".new-{'0a' * 8}").mkdir()

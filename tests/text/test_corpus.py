@@ -19,7 +19,7 @@ from textgen.errors import CorpusError, UsageError
 from textgen.events import Reading
 from textgen.text import decoding as decoding_module
 from textgen.text import encoding as encoding_module
-from textgen.text import sources as sources_module
+from textgen.text import stream as stream_module
 from textgen.text.corpus import Corpus, default_corpus, read_corpus
 from textgen.text.decoding import Reader
 from textgen.text.vocabulary import Vocabulary
@@ -206,7 +206,7 @@ def test_each_file_is_read_once_so_it_cannot_change_in_between(
         opened.append(path)
         return path.open(mode)
 
-    monkeypatch.setattr(sources_module, "open", counted, raising=False)
+    monkeypatch.setattr(stream_module, "open", counted, raising=False)
     read(file, val_file=str(held_out))
     assert opened == [file, held_out]
 
@@ -424,7 +424,7 @@ def test_a_file_without_leave_to_read_is_refused(
         raise PermissionError(13, "Permission denied")
 
     file.write_text("text", encoding="utf-8")
-    monkeypatch.setattr(sources_module, "open", forbidden, raising=False)
+    monkeypatch.setattr(stream_module, "open", forbidden, raising=False)
     error = refusal(file)
     assert error.message == f"no permission to read {file}"
     assert error.hint == f"chmod u+r {file}"

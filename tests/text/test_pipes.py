@@ -11,6 +11,7 @@ import pytest
 from conftest import SMALL, prose
 
 import textgen
+from textgen.cli.app import app
 from textgen.errors import CorpusError, RunError, UnknownCharacters
 from textgen.store.checkpoint import read_header
 from textgen.store.lock import Lock
@@ -100,7 +101,40 @@ def test_a_text_that_is_refused_leaves_no_copy(pipe: Path, tmp_path: Path) -> No
         list(textgen.train(pipe, checkpoints=checkpoints, steps=2))
     assert refused.value.message.startswith(f"{pipe} has 5 characters")  # the copy is gone
     writer.join()
-    assert list(checkpoints.iterdir()) == []
+    assert not checkpoints.exists()
+
+
+def test_a_run_whose_first_save_fails_leaves_no_copy(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("textgen.store.run.write_checkpoint", full)
+    writer = fill(pipe, TEXT)
+    with pytest.raises(RunError, match="No space left on device"):
+        list(textgen.train(pipe, checkpoints=tmp_path / "runs", steps=2, **SMALL))
+    writer.join()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_error_names_a_pipe_whose_copy_lies_behind_a_link(pipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    writer = fill(pipe, "short")
+    with pytest.raises(CorpusError, match="5 characters") as refused:
+        list(textgen.train(pipe, checkpoints=tmp_path / "runs", steps=2))
+    assert refused.value.message.startswith(f"{pipe} has 5 characters")
+    writer.join()
+
+
+def test_a_note_about_a_pipe_names_it(
+    pipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = fill(pipe, TEXT.replace("\n", "\r\n"))
+    app(["stats", str(pipe)], standalone_mode=False)
+    writer.join()
+    assert capsys.readouterr().err == f"note: {pipe}: turned CRLF line ends into LF\n"
 
 
 def test_an_error_about_what_came_by_stdin_names_stdin(

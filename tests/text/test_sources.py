@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from textgen.errors import CorpusError
-from textgen.text import sources as sources_module
+from textgen.text import stream as stream_module
 from textgen.text.decoding import Reader
-from textgen.text.sources import Sources, Stream, size_on_disk, title
+from textgen.text.sources import Sources, size_on_disk, special, title
+from textgen.text.stream import File, Stream
 
 TEXT = "One fox, and another; naïve, 日本.\n" * 40
 DATA = TEXT.encode()
@@ -278,7 +279,7 @@ def test_a_damaged_member_of_a_zip_file_is_named(tmp_path: Path) -> None:
 def test_a_file_that_unpacks_to_far_more_than_a_text_does_is_stopped(
     tmp_path: Path, suffix: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources_module, "FREE", 1 << 20)
+    monkeypatch.setattr(stream_module, "FREE", 1 << 20)
     path, much = tmp_path / f"bomb{suffix}", b"a" * (1 << 25)
     if suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -290,6 +291,48 @@ def test_a_file_that_unpacks_to_far_more_than_a_text_does_is_stopped(
     assert "unpacks to more than 200 times its size" in error.message
     assert int(error.message.split("stopped at ")[1].split()[0].replace(",", "")) < len(much) / 2
     assert f"{command} {path} > corpus.txt" in error.hint
+
+
+def test_what_all_members_of_a_zip_file_unpack_to_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "FREE", 1 << 20)
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(40):
+            archive.writestr(f"{number}.txt", b"a" * (1 << 19))
+    assert "unpacks to more than 200 times its size (stopped at 1," in refusal(path).message
+
+
+def test_numbers_in_the_header_of_an_archive_that_are_none_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "texts.tar"
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.size": "z"}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, headers in (("a.txt", {}), ("b.txt", sparse)):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = 3, headers
+            archive.addfile(member, io.BytesIO(b"fox"))
+    assert refusal(path).message.startswith(f"{path} is damaged after ")
+
+
+def test_a_text_that_asks_for_more_memory_than_there_is_is_refused(tmp_path: Path) -> None:
+    class Greedy:
+        def read(self, size: int) -> bytes:
+            raise MemoryError
+
+    (tmp_path / "a.xz").write_bytes(b"")
+    with File(tmp_path / "a.xz", None) as packed:
+        stream = Stream("a.xz", Greedy(), packed, ".xz")
+        with pytest.raises(CorpusError, match="asks for more than 128 MiB of memory"):
+            stream.read(1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc")
+def test_a_file_without_a_name_is_as_good_as_a_pipe(tmp_path: Path) -> None:
+    with open(tmp_path / "text", "w+b") as file:
+        assert special(Path(f"/proc/self/fd/{file.fileno()}")) == ""
+        (tmp_path / "text").unlink()  # as bash does with what a here-document holds
+        assert special(Path(f"/proc/self/fd/{file.fileno()}")) == "a pipe"
 
 
 # Files that change

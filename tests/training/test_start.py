@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ import textgen
 from textgen.errors import CheckpointError, CorpusError, RunError, UsageError
 from textgen.events import Finished, Planned, Sampled, Saved, Stepped
 from textgen.store.checkpoint import read_arrays, read_header
+from textgen.text.corpus import Corpus
+from textgen.training import start
+from textgen.training.loop import Loop
 
 RUN = {**SMALL, "steps": 40, "lr": 0.02, "eval_every": 20, "save_every": 1e-6}
 
@@ -96,6 +100,33 @@ def test_a_run_that_went_on_from_best_and_was_left_at_once_goes_on(run: Path) ->
         assert not isinstance(event, Stepped)
     assert read_header(run / "last.safetensors").record.step == 20
     assert isinstance(list(textgen.resume(run))[-1], Finished)
+
+
+def test_a_run_that_another_process_saved_meanwhile_is_left_as_it_is(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = {**SMALL, "checkpoints": tmp_path, "steps": 3}
+    begin = start.begin
+
+    def late(*args: Any, **more: Any) -> Loop:
+        monkeypatch.setattr(start, "begin", begin)
+        list(textgen.train(corpus, **choices))
+        return begin(*args, **more)
+
+    monkeypatch.setattr(start, "begin", late)
+    with pytest.raises(RunError, match=r"another process saved run 'tales' in .* meanwhile"):
+        list(textgen.train(corpus, **choices))
+    reread = start.reread_corpus
+
+    def slow(*args: Any, **more: Any) -> Corpus:
+        monkeypatch.setattr(start, "reread_corpus", reread)
+        list(textgen.resume("tales", checkpoints=tmp_path, steps=4))
+        return reread(*args, **more)
+
+    monkeypatch.setattr(start, "reread_corpus", slow)
+    with pytest.raises(RunError, match="meanwhile"):
+        list(textgen.resume("tales", checkpoints=tmp_path, steps=2))
+    assert read_header(tmp_path / "tales" / "last.safetensors").record.step == 7
 
 
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_corpus_is_read(

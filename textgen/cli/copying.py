@@ -62,5 +62,6 @@ class Copying:
         shown = passage if len(passage) <= WIDTH else passage[: WIDTH - 1] + "…"
         note(
             f"{copied.share:.1%} is in passages of {COPIED} characters or more that stand in the"
-            f" training text; the longest has {copied.longest}: {shown}"
+            f" training text; the longest has {copied.longest}: ",
+            shown,
         )

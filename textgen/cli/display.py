@@ -103,7 +103,7 @@ class _Panel:
         self._val_nats: float | None = None
         self._losses: list[tuple[float, float]] = []  # share of the steps done, and nats
         self._steps = 1
-        self._updated = 0.0  # on time.monotonic
+        self._began = self._updated = 0.0  # on time.monotonic
         self._planned = False
 
     @property

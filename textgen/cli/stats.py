@@ -51,7 +51,7 @@ def stats(
 
     from textgen.config import Choices, CorpusConfig
     from textgen.text.corpus import default_corpus, read_corpus
-    from textgen.text.pipes import kept
+    from textgen.text.pipes import as_given, kept
 
     names = [f.name for f in dataclasses.fields(Choices) if f.name in context.params]
     choices = Choices(**{name: context.params[name] for name in names})
@@ -70,12 +70,14 @@ def stats(
 
             found = read_corpus(config, cache=cache, progress=show)
         facts = facts_of(found)
+        for copy, path in zip(now, paths, strict=True):
+            facts["notices"] = [as_given(notice, copy, path) for notice in facts["notices"]]
     if json:
         print(jsonlib.dumps(facts))
         return
     for name, value in _rows(facts):
         print(cut(f"{name:<9} {harmless(value)}", WIDTH))
-    for notice in found.notices:
+    for notice in facts["notices"]:
         note(f"note: {notice}")
 
 

@@ -79,9 +79,9 @@ def report_exception(error: BaseException) -> int:
     return 1
 
 
-def note(message: str) -> None:
-    """One line on stderr."""
-    print(visible(spelled(message, {})), file=sys.stderr)
+def note(message: str, passage: str = "") -> None:
+    """One line on stderr; passage: what stands at its end as it is."""
+    print(visible(spelled(message, {}) + passage), file=sys.stderr)
 
 
 def coloured(stream: object) -> bool:

@@ -30,7 +30,7 @@ from textgen.inference.writer import GrowingText, Position, Writer, prologue
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import read_vocabulary, read_weights
 from textgen.text.corpus import file_ids, text_ids
-from textgen.text.decoding import Reader
+from textgen.text.decoding import Reader, normalized
 from textgen.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class TextModel:
     def folded(self) -> FoldedModel:
         return fold(self.header.record.model, self.weights)
 
+    def _ids(self, prompt: str, unknown: str) -> NDArray:
+        """Of a text to go on from, in the normal form of what the model was trained on."""
+        form = self.header.record.corpus.normalize
+        return self.vocabulary.encode(normalized(prompt, form), unknown, "the prompt")
+
     def generate(
         self,
         prompt: str = "",
@@ -106,7 +111,7 @@ class TextModel:
             self.vocabulary,
             options,
             uniforms,
-            prompt=self.vocabulary.encode(prompt, options.unknown, "the prompt"),
+            prompt=self._ids(prompt, options.unknown),
             backward=self.backward,
             position=position,
             digest=lambda: self.digest,
@@ -136,7 +141,7 @@ class TextModel:
         Number(1, whole=True, example="500").check("length", options.length)
         seed = random_seed() if options.seed is None else options.seed
         vocabulary, level = self.vocabulary, self.vocabulary.level
-        ids = vocabulary.encode(prompt, options.unknown, "the prompt")
+        ids = self._ids(prompt, options.unknown)
         if self.backward:
             vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
             ids = ids[::-1]

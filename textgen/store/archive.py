@@ -212,9 +212,9 @@ def pack(arrays: Mapping[str, NDArray], metadata: dict[str, str]) -> list[bytes 
         entries[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     header = _sealed(text + b" " * (-len(text) % 8))
-    if len(header) > _LONGEST_HEADER:
+    if len(header) > _LONGEST_HEADER or _holds_too_much(text.decode()):
         what = f"a checkpoint's header would take {len(header):,} bytes, names of files above all"
-        expected = f"expected {_LONGEST_HEADER:,} at most"
+        expected = f"expected {_LONGEST_HEADER:,} at most, and few brackets, commas and quotes"
         raise CheckpointError(f"{what}; {expected}", "name the folder that holds the files")
     return [len(header).to_bytes(8, "little"), header, *raw.values()]
 
@@ -224,9 +224,13 @@ def simple_json(text: str) -> Any:
 
     Raises ValueError, or RecursionError for what is nested too deeply.
     """
-    if any(text.count(sign) > most for sign, most in _MOST.items()):
+    if _holds_too_much(text):
         raise ValueError("it holds too much")
     return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+
+
+def _holds_too_much(text: str) -> bool:
+    return any(text.count(sign) > most for sign, most in _MOST.items())
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Run:
         self.best = folder / "best.safetensors"
         self.metrics = folder / "metrics.jsonl"
         self._lock: Lock | None = None
+        self._seen: list[_Stamp] | None = None  # what there was when `watch` was called
         self._saved = False  # by this process, so that `last` is of this run
         self._best_step: int | None = None  # of the evaluation whose weights `best` holds, if known
 
@@ -69,6 +70,14 @@ class Run:
     def exists(self) -> bool:
         """Whether it has a checkpoint. Raises RunError if that cannot be found out."""
         return _is_there(self.newest)
+
+    def watch(self) -> None:
+        """Have `locked` raise RunError if another process saves the run before it is locked."""
+        self._seen = self._stamps()
+
+    def _stamps(self) -> list[_Stamp]:
+        """What changes when a checkpoint of the run is replaced by another."""
+        return [_stamp(path) for path in self.checkpoints]
 
     def changed(self) -> float:
         """When it was last saved, in seconds since the epoch; 0 if it is gone meanwhile."""
@@ -133,19 +142,26 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Make the folder, and keep other processes from training this run; else RunError.
 
-        Folders that were made for a run of which nothing was saved are removed.
+        What was made for a run of which nothing could be saved is removed.
         """
         made = [f for f in (self.folder, self.folder.parent) if not f.exists()]
+        files = [path for path in (self.metrics,) if not path.exists()]
         with self._writing():
             self._lock = Lock(self.folder)
         try:
+            if self._seen not in (None, self._stamps()):
+                raise RunError(
+                    f"another process saved run {self.name!r} in {self.folder.parent} meanwhile",
+                    f"go on with it: textgen resume {self.typed}; or give another name: `run=NAME`",
+                )
             yield
         finally:
             self._lock.release()
             self._lock = None
             with suppress(OSError, RunError):
-                if made and not self.exists():
-                    (self.folder / ".lock").unlink()
+                if not self.exists():
+                    for path in (*files, self.folder / ".lock"):
+                        path.unlink(missing_ok=True)
                     for folder in made:
                         folder.rmdir()
 
@@ -183,9 +199,9 @@ class Run:
             before = read_header(self.last).record.corpus
         except CheckpointError:
             return []
-        paths = {*before.files, before.val_file or ""}
+        paths = {*before.paths}
         for corpus in (record.corpus, *(ancestor.corpus for ancestor in record.ancestors)):
-            paths -= {*corpus.files, corpus.val_file or ""}
+            paths -= {*corpus.paths}
         here = self.folder.resolve()
         return [p for p in map(Path, paths) if p.parent == here and INPUT.fullmatch(p.name)]
 
@@ -231,6 +247,18 @@ class Run:
             "make room or give leave to write there, or choose another folder with"
             " `checkpoints`; what was saved before is whole",
         )
+
+
+_Stamp = tuple[int, int, int] | None
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Inode, size and time of change of a file; None where there is none to be seen."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _is_there(path: Path) -> bool:

@@ -58,6 +58,8 @@ def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
             f"go on with it: textgen resume {run.typed}; or start it over: add `overwrite`;"
             " or give another name: `run=NAME`",
         )
+    if not overwrite:
+        run.watch()
     return run
 
 

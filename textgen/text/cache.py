@@ -59,7 +59,9 @@ class Cache:
         """The texts last found at `place` (see `place_of`)."""
         entry = self.folder / place
         try:
-            entry = self.folder / (self.folder / (_AT + place)).readlink()
+            entry = self.folder / (self.folder / (_AT + place)).readlink().name
+            if not (_KEY.fullmatch(entry.name) and _is_entry(entry)):  # somebody else's
+                return None
             facts = json.loads((entry / "corpus.json").read_text(encoding="utf-8"))
             names = ("level", "characters", "has_unknown", "has_end")
             vocabulary = Vocabulary(*(facts[name] for name in names))
@@ -106,7 +108,10 @@ class Cache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, scratch: Path, encoded: Encoded, config: CorpusConfig, place: str) -> None:
-        """Make the folder `scratch`, which holds `ids`, an entry that `place` leads to."""
+        """Make the folder `scratch`, which holds `ids`, an entry that `place` leads to.
+
+        Equal texts have one entry, unless there is something to notice of them, which names files.
+        """
         vocabulary = encoded.vocabulary
         facts = {
             "files": config.files,
@@ -125,14 +130,14 @@ class Cache:
             json.dump(facts, file)
             file.flush()
             os.fsync(file.fileno())
-        key = _digest([encoded.fingerprint, encoded.lengths, encoded.training, _settings(config)])
+        parts = encoded.lengths, encoded.training, encoded.notices
+        key = _digest([encoded.fingerprint, *parts, _settings(config)])
         with suppress(OSError):  # another process has just made the same entry: it is not empty
             scratch.rename(self.folder / key)
-        if place:
-            link = scratch.with_name(f"{scratch.name}-link")
-            with suppress(OSError):  # no links on this system: the text is read again
-                link.symlink_to(key)
-                link.replace(self.folder / (_AT + place))
+        link = scratch.with_name(f"{scratch.name}-link")
+        with suppress(OSError):  # no links on this system: the text is read again
+            link.symlink_to(key)
+            link.replace(self.folder / (_AT + place))
         self._trim(key)
 
     def entries(self) -> list[Entry]:
@@ -219,8 +224,8 @@ def place_of(config: CorpusConfig, began: float) -> str:
     """
     files: list[Any] = []
     try:
-        for path in (*config.files, *([config.val_file] if config.val_file else [])):
-            for file in Sources().files(Path(path)):
+        for path in map(Path, config.paths):
+            for file in Sources().files(path):
                 found = file.stat()
                 if max(found.st_mtime, found.st_ctime) > began - AT_REST:
                     return ""

@@ -16,7 +16,7 @@ from textgen.errors import ChangedCorpus, CorpusError, quoted
 from textgen.events import Reading
 from textgen.text.cache import FOLDER, Cache, place_of
 from textgen.text.cutting import shown
-from textgen.text.decoding import Reader
+from textgen.text.decoding import Reader, normalized
 from textgen.text.documents import split
 from textgen.text.encoding import (
     FULL,
@@ -29,7 +29,8 @@ from textgen.text.encoding import (
     vocabulary_of,
 )
 from textgen.text.mapped import counts_of
-from textgen.text.sources import STDIN, size_on_disk, special
+from textgen.text.sources import size_on_disk, special
+from textgen.text.stream import STDIN
 from textgen.text.vocabulary import END, Unknown, Vocabulary, name_character, symbols_of
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
@@ -105,7 +106,7 @@ def read_corpus(
     Raises CorpusError: a file that cannot be read or decoded, or a text too poor to learn from;
     ChangedCorpus: files of another fingerprint.
     """
-    for path in _paths(config):
+    for path in map(Path, config.paths):
         if (what := special(path)) in ("a pipe", "a socket"):
             what += "; expected a file, for a run is resumed from its corpus"
             given = "" if str(path) == STDIN else f"{quoted(path)} "
@@ -114,7 +115,7 @@ def read_corpus(
     place = place_of(config, time.time()) if cache else ""
     found = Cache().find(place) if place else None
     if found is None or vocabulary not in (None, found.vocabulary):
-        found = _encode(config, vocabulary, fingerprint, place if cache else None, progress)
+        found = _encode(config, vocabulary, fingerprint, place, progress)
     _check_unchanged(config, fingerprint, found.fingerprint)
     cut = found.cut or sum(found.lengths[: found.training])
     if not (found.cut or config.val_file):
@@ -147,10 +148,10 @@ def _encode(
     config: CorpusConfig,
     vocabulary: Vocabulary | None,
     fingerprint: str | None,
-    place: str | None,
+    place: str,
     progress: Progress | None,
 ) -> Encoded:
-    """Read the texts; place: by which the cache finds them again, None to do without it."""
+    """Read the texts; place: by which the cache finds them again, empty to do without it."""
     began = time.monotonic()
     reader = Reader.of(config, _counted(config, progress) if progress else None)
     with (
@@ -158,7 +159,7 @@ def _encode(
         tempfile.SpooledTemporaryFile(IN_MEMORY) as file,
     ):
         numbered = Numbered(file, config.level)
-        lengths, texts = number_texts(_paths(config), reader, numbered)
+        lengths, texts = number_texts([*map(Path, config.paths)], reader, numbered)
         found, training = reader.digest.hexdigest(), sum(texts[: len(config.files)])
         _check_unchanged(config, fingerprint, found)
         if vocabulary is None:
@@ -182,7 +183,7 @@ def _encode(
             notices = of_all.notices + parts.notices
             return replace(of_all, **{**parts._asdict(), "notices": notices})
 
-        if place is None or time.monotonic() - began < WORTH or vocabulary != of_text:
+        if not place or time.monotonic() - began < WORTH or vocabulary != of_text:
             return encoded(None)
         cache = Cache()
         with room_for(cache.folder, _OTHER_CACHE):
@@ -212,7 +213,7 @@ def _check_vocabulary(vocabulary: Vocabulary, numbered: Numbered, config: Corpus
 
 def _counted(config: CorpusConfig, progress: Progress) -> Callable[[int], None]:
     """A function that is told how many bytes more were read, for `progress`."""
-    done, total = 0, sum(map(size_on_disk, _paths(config)))
+    done, total = 0, sum(size_on_disk(Path(path)) for path in config.paths)
 
     def count(more: int) -> None:
         nonlocal done
@@ -220,11 +221,6 @@ def _counted(config: CorpusConfig, progress: Progress) -> Callable[[int], None]:
         progress(Reading(done, total))
 
     return count
-
-
-def _paths(config: CorpusConfig) -> list[Path]:
-    """Of the files for training, and of the one for validation."""
-    return [Path(f) for f in (*config.files, *([config.val_file] if config.val_file else []))]
 
 
 def _where(config: CorpusConfig) -> str:
@@ -254,7 +250,8 @@ def _check_cut(reader: Reader, config: CorpusConfig, size: int) -> None:
 
 
 def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) -> NDArray:
-    """The ids of `text`, cut into documents as a file is; `unknown` as in `Vocabulary.encode`."""
+    """The ids of `text`, normalized and cut as a file is; `unknown` as in `Vocabulary.encode`."""
+    text = normalized(text, reader.normalize)
     if reader.cutter is None:
         return vocabulary.encode(text, unknown)
     symbols = np.concatenate([*reader.cutter.cut(iter((symbols_of(text, vocabulary.level),)))])

@@ -9,8 +9,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from textgen.config import CorpusConfig
 from textgen.errors import CorpusError, quoted
 from textgen.text.cutting import Cutter
-from textgen.text.sources import Sources, Stream, special
+from textgen.text.sources import Sources, special
+from textgen.text.stream import Stream
 
 READ = 1 << 18  # bytes read at a time: few enough to stay in a processor's cache
+_FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 _ODD = {"\r": "CR", "\r\n": "CRLF"}  # line ends that become LF
 _MARKS = {  # byte-order marks; UTF-32 first, for its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -204,16 +206,20 @@ def _normalized(texts: Iterator[str], form: str) -> Iterator[str]:
     if form == "none":
         yield from texts
         return
-    normal = partial(unicodedata.normalize, "NFC" if form == "nfc" else "NFKC")
     kept = ""
     for text in texts:
         kept += text
         cut = next((i for i in range(len(kept) - 1, 0, -1) if _begins(kept[i])), 0)
         if cut:
-            yield normal(kept[:cut])
+            yield normalized(kept[:cut], form)
             kept = kept[cut:]
     if kept:
-        yield normal(kept)
+        yield normalized(kept, form)
+
+
+def normalized(text: str, form: str) -> str:
+    """A text in a normal form: none, nfc or nfkc."""
+    return text if form == "none" else unicodedata.normalize(_FORMS[form], text)
 
 
 def _begins(character: str) -> bool:

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textgen.errors import CorpusError, TextgenError, readable
-from textgen.text.sources import STDIN, special
+from textgen.text.sources import special
+from textgen.text.stream import STDIN
 
 
 @contextmanager
 def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
     """`paths` with a copy in `folder` in the place of each pipe.
 
-    If an error is raised within, the copies are removed, and it names the pipe in place of its
-    copy. Raises CorpusError if one cannot be made.
+    If an error is raised within, the copies are removed, and the folders that were made for them,
+    and it names the pipe in place of its copy. Raises CorpusError if one cannot be made.
     """
     made: dict[Path, Path] = {}  # the pipe of each copy
+    folders = [f for f in (folder, folder.parent) if not f.exists()]
     piped = [path for path in paths if special(path) == "a pipe"]
     try:
         now = []
@@ -34,12 +36,19 @@ def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
         for copy, pipe in made.items():
             copy.unlink(missing_ok=True)
             if isinstance(error, TextgenError):
-                named = "stdin" if str(pipe) == STDIN else str(pipe)
-                error.message = error.message.replace(readable(str(copy.absolute())), named)
-        with suppress(OSError):  # it holds a run
-            if piped:
-                folder.rmdir()
+                error.message = as_given(error.message, copy, pipe)
+        with suppress(OSError):  # another process made use of one
+            for made_folder in folders if piped else ():
+                made_folder.rmdir()
         raise
+
+
+def as_given(message: str, copy: Path, path: Path) -> str:
+    """The message, which may name the copy of a pipe, with what that was given as instead."""
+    given = "stdin" if str(path) == STDIN else str(path)
+    for name in {copy.resolve(), copy.absolute()}:
+        message = message.replace(readable(str(name)), given)
+    return message
 
 
 def _copy(pipe: Path, folder: Path) -> Path:

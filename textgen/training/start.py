@@ -95,6 +95,7 @@ def resume(
     """
     run = Run(source.parent)
     run.check_writable()
+    run.watch()
     header, arrays = _read(run, source)
     run.check_identity(header)
     record = header.record
