@@ -10,7 +10,7 @@ from conftest import prose
 from networks import build
 
 from textgen.inference import evaluation, parts
-from textgen.inference.evaluation import Evaluation, evaluate, nats, validate
+from textgen.inference.evaluation import Evaluation, evaluate, nats, validate, validated
 
 
 @pytest.fixture
@@ -164,3 +164,14 @@ def test_documents_are_sampled_whole_and_evenly() -> None:
 def test_a_perplexity_is_a_number_whatever_a_text_costs() -> None:
     assert Evaluation(math.log(7), 1).perplexity == pytest.approx(7)
     assert 1e300 < Evaluation(1e5, 1).perplexity < math.inf
+
+
+def test_of_long_documents_a_sample_is_of_the_beginnings() -> None:
+    model, rng = build("gru", (8,)).eval(), np.random.default_rng(1)
+    texts = [rng.integers(END, size=size) for size in (3000, 100, 5000)]
+    scored = [texts[0][:600], np.append(texts[1], END), texts[2][:600]]  # of twice 900 / 3
+    expected = [np.concatenate([*nats(model, [np.array([END, *text])])]).sum() for text in scored]
+    total, count = validated(model, joined(texts), most=900, end=END)
+    assert count == 600 + 101 + 600
+    assert total == pytest.approx(sum(expected), rel=1e-5)
+    assert validated(model, joined(texts[1:2] * 9), most=900, end=END)[1] == 9 * 101

@@ -38,6 +38,20 @@ def test_the_temperature_that_targets_were_drawn_at_is_found(temperature: float)
     assert losses[1] == min(losses)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_temperature_of_a_model_that_is_far_too_sure_is_found(seed: int) -> None:
+    """Where Newton's method alone goes back and forth over the minimum."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(128, 256, generator=generator)
+    likeliest, others = torch.randint(256, (2, 128), generator=generator)
+    z[torch.arange(128), likeliest] += 10
+    wrong = torch.rand(128, generator=generator) < 0.4
+    targets = torch.where(wrong, others, likeliest)
+    found = sharpness([(z, targets)])
+    losses = [float(cross_entropy(z * found * by, targets)) for by in (0.99, 1.0, 1.01)]
+    assert losses[1] == min(losses)
+
+
 @pytest.mark.parametrize(
     ("fitted", "used"), [(0.9, 0.966), (1.0, 1.04), (1.2, 1.182), (1.6, 1.445)]
 )

@@ -15,10 +15,10 @@ from networks import build, model_config, training_config
 
 import textgen
 from textgen.errors import CheckpointError
-from textgen.events import Planned, Stepped
+from textgen.events import Evaluated, Planned, Stepped
 from textgen.inference.evaluation import validate
 from textgen.model.network import CharModel
-from textgen.store.checkpoint import read_header
+from textgen.store.checkpoint import read_arrays, read_header
 from textgen.store.contents import reread_corpus
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
@@ -206,6 +206,24 @@ def test_documents_that_were_kept_aside_are_learned_whole() -> None:
     for step in range(40):
         assert (1 in trained._read().window[:, 0]) == (step >= 28)
         trained.advance()
+
+
+def test_a_best_of_an_extended_run_keeps_the_temperature_that_is_in_it(tmp_path: Path) -> None:
+    """For its first segment may have learned what was kept aside."""
+    file = tmp_path / "text.txt"
+    file.write_text(prose(40_000))
+    shape = {"hidden": (8,), "embedding": 4, "batch_size": 16, "bptt": 16, "precision": "fp32"}
+    list(textgen.train(file, checkpoints=tmp_path, steps=100, **shape))
+    with closing(textgen.resume("text", checkpoints=tmp_path, steps=900)) as events:
+        for event in events:
+            if isinstance(event, Evaluated):
+                break
+    with closing(textgen.resume(tmp_path / "text" / "best.safetensors")) as events:
+        for event in events:
+            if isinstance(event, Stepped):
+                break
+    arrays = read_arrays(read_header(tmp_path / "text" / "last.safetensors"), "temperature")
+    assert arrays["temperature"]["sharpness"] == 1
 
 
 def test_a_run_that_was_extended_has_learned_it_still(tmp_path: Path) -> None:

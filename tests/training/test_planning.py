@@ -16,7 +16,7 @@ from textgen.config import DEFAULT_TIME, Choices
 from textgen.errors import OutOfMemory, UsageError
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training import batching, fitting, planning, speed
+from textgen.training import batching, fitting, memory, planning, speed
 from textgen.training.batching import first_trial
 from textgen.training.planning import plan
 from textgen.training.speed import Trial, measure
@@ -97,6 +97,33 @@ def test_a_temperature_is_fitted_on_text_that_is_learned_in_the_end(
 ) -> None:
     training = plan(Choices(steps=300), corpus(size), CPU, time.monotonic()).training
     assert (training.aside, training.late) == (aside, late)
+
+
+def test_nothing_is_kept_aside_of_a_text_that_was_learned_before() -> None:
+    choices = Choices(steps=300)
+    of = choices, corpus(10**6), CPU, time.monotonic(), model_config(8, "lstm", (8,))
+    assert [plan(*of, learned=known).training.aside for known in (False, True)] == [8192, 0]
+
+
+def test_layers_of_a_width_that_was_chosen_count_for_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "memory", lambda device: 24 * 10**9)
+    choices = Choices(hidden=(8000,), steps=10)
+    with pytest.raises(UsageError, match="`hidden` is 8000,8000,8000"):
+        plan(choices, corpus(10_000), CPU, time.monotonic())
+    with pytest.raises(UsageError, match=r"steps of 64,\d+,\d+ characters"):  # of the planned width
+        plan(Choices(bptt=10**6, steps=10), corpus(10**8), CPU, time.monotonic())
+
+
+def test_a_whole_softmax_in_validations_is_counted() -> None:
+    of = 4096, corpus(1_000_000), 0
+    few, many = (model_config(size, "lstm", (160, 160)) for size in (500, 50_000))
+    worth = [planning.evaluation_worth(m, *of, CPU) for m in (few, many)]
+    assert worth[0] == pytest.approx(2.0)
+    assert 20 < worth[1] < 60
+    gpu = torch.device("cuda")
+    assert planning.evaluation_worth(many, *of, gpu) == worth[0]  # as a step's is there
 
 
 @pytest.mark.parametrize(("streams", "aside"), [(7, 0), (8, 8192)])
@@ -366,5 +393,7 @@ def test_choices_that_make_no_sense_are_refused(values: dict[str, float], named:
     ("steps", "validations"), [(50, 1), (250, 2), (320, 2), (2_000, 4), (40_000, 20)]
 )
 def test_a_short_run_has_something_to_see_on_the_way(steps: int, validations: int) -> None:
-    every = planning.evaluation_interval(steps, 64 * 32, corpus(1_000_000), 8192)
+    of = 64 * 32, corpus(1_000_000), 8192, torch.device("cpu")
+    worth = planning.evaluation_worth(model_config(65, "lstm", (192, 192)), *of)
+    every = planning.evaluation_interval(steps, worth)
     assert math.ceil(steps / every) == validations

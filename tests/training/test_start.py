@@ -102,6 +102,32 @@ def test_a_run_that_went_on_from_best_and_was_left_at_once_goes_on(run: Path) ->
     assert isinstance(list(textgen.resume(run))[-1], Finished)
 
 
+def test_a_warm_up_goes_on_where_a_run_is_extended_within_it(corpus: Path, tmp_path: Path) -> None:
+    choices: dict[str, Any] = {**SMALL, "checkpoints": tmp_path}
+    rates = []
+    for events in (
+        textgen.train(corpus, steps=400, **choices),
+        textgen.resume("tales", checkpoints=tmp_path, steps=398),
+    ):
+        for event in events:
+            if isinstance(event, Stepped):
+                rates.append(event.lr)
+                if event.step in (2, 4):
+                    events.close()
+    assert np.diff(rates) == pytest.approx([rates[0]] * 3, rel=0.02)
+
+
+def test_samples_are_as_rare_as_validations_in_a_run_that_was_extended(
+    corpus: Path, tmp_path: Path
+) -> None:
+    list(textgen.train(corpus, checkpoints=tmp_path, steps=20, **SMALL))
+    events = textgen.resume("tales", checkpoints=tmp_path, steps=100_000)
+    planned = next(events)
+    events.close()
+    assert isinstance(planned, Planned)
+    assert planned.training.sample_every == 2 * planned.training.eval_every > 1000
+
+
 def test_a_run_that_another_process_saved_meanwhile_is_left_as_it_is(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from textgen.text.documents import laid_out, places_of
 
 GROUP = 1 << 20  # ids of documents that are scored at a time
 TEXTS = 512  # side by side, of about one length
+SHORT = 256  # characters of a document that are scored at least, where a sample is
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def validate(
 
     The text is cut in parts read side by side, each warmed up on the 128 characters before it.
     most: score about so many characters, the beginning of each part: an even sample of the text.
-    end: the end symbol of a text that is cut into documents, all of which are scored.
+    end: the end symbol of a text that is cut into documents, all of which are scored, with `most`
+        at their beginnings alone where they are much longer than so many characters allow.
     """
     total, count = validated(network, ids, autocast, most, end=end)
     return total / count
@@ -145,7 +147,7 @@ def validated(
     """
     which, of = share
     if end is not None:
-        found = list(_of_documents(network, ids, end, autocast, share=share))
+        found = list(_of_documents(network, ids, end, autocast, share=share, most=most))
         return float(sum(total for total, _ in found)), sum(count for _, count in found)
     parts = parts_of(len(ids), len(ids) if most is None else most)
     streams = len(parts.ends)
@@ -186,9 +188,14 @@ def _of_documents(
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     *,
     share: tuple[int, int] = (0, 1),
+    most: int | None = None,
 ) -> Iterator[tuple[float, int]]:
     """The sum of -ln p, and of how many characters, of some documents in `ids` after others."""
-    for parts in document_parts(ids, end, share):
+    longest = len(ids)
+    if most is not None:  # twice what each may have on average
+        longest = max(SHORT, 2 * most // max(1, int(np.count_nonzero(ids == end)) - 1))
+    for begins, first, ends in document_parts(ids, end, share):
+        parts = Parts(begins, first, np.minimum(ends, begins + longest))
         yield _total(network, ids, parts, autocast), int((parts.ends - parts.first).sum())
 
 

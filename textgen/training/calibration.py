@@ -30,7 +30,7 @@ ASIDE = 8192  # characters that are kept aside, at most;
 SHARE = 50  # they are one in so many of the training text,
 FEWEST = 512  # and none if those would be fewer
 CELLS = 1 << 24  # logits that are kept while a temperature is fitted, at most
-ROUNDS = 20  # of Newton's method; four or five are usual
+ROUNDS = 40  # of Newton's method; four or five are usual
 SURE = (0.25, 4.0)  # 1 / T, from and to
 USUAL, WEIGHT = 1.04, 0.7  # of T further on: a factor, and what is left of its logarithm
 
@@ -42,19 +42,25 @@ def kept_aside(size: int, vocabulary_size: int) -> int:
 
 
 def sharpness(predictions: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """1 / T for logits (n, V) and targets (n,), in pieces; 1 where none can be found."""
+    """1 / T for logits (n, V) and targets (n,), in pieces; 1 where none can be found.
+
+    By Newton's method, and by bisection where a step leads out of where the minimum is known to be.
+    """
     pieces = [(z, z.gather(1, target[:, None]).sum()) for z, target in predictions]
-    found = 1.0
+    found, low, high = 1.0, 0.0, math.inf  # the minimum lies between the last two
     for _ in range(ROUNDS):
         slope = curvature = 0.0
         for z, of_targets in pieces:
             p = torch.softmax(found * z, dim=1)
             mean = (p * z).sum(1)
             slope += float(mean.sum() - of_targets)
-            curvature += float(((p * z * z).sum(1) - mean * mean).sum())
+            curvature += float((p * (z - mean[:, None]) ** 2).sum())
         if not (math.isfinite(slope) and curvature > 0):
             return 1.0
+        low, high = (low, found) if slope > 0 else (found, high)
         before, found = found, min(max(found - slope / curvature, SURE[0]), SURE[1])
+        if not low <= found <= high:
+            found = math.sqrt(low * high)
         if abs(found - before) < 1e-4:
             break
     return found

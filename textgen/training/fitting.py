@@ -45,10 +45,15 @@ def settled(
     """
     shape: Shape = partial(_shape, choices, vocabulary_size) if base is None else lambda *_: base
     characters = trial.batch_size * trial.bptt // trial.accumulate
-    check_memory(shape(1, min(WIDTHS)), characters, trial.device)
+    layers = DEPTHS[0][0] if choices.hidden else 1
+    check_memory(shape(layers, min(WIDTHS)), characters, trial.device)
     if choices.time is None:
-        return _expected(shape, trial, choices)
-    return _measured(shape, trial, choices, began)
+        found = _expected(shape, trial, choices)
+    else:
+        found = _measured(shape, trial, choices, began)
+    model, trial, *_ = found
+    check_memory(model, trial.batch_size * trial.bptt // trial.accumulate, trial.device)
+    return found
 
 
 def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
@@ -75,7 +80,7 @@ def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
 def _expected(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     """By sizes alone, and torch's threads set by them."""
     most = PARAMETERS_PER_CHARACTER * trial.size
-    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and _learnable(s) <= most)
+    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and learnable(s) <= most)
     width, precision = max(model.hidden), trial.precision
     if trial.device.type == "cpu":
         torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
@@ -114,8 +119,8 @@ def _measured(shape: Shape, trial: Trial, choices: Choices, began: float) -> Set
         """The shape, where characters are read so many times as fast as was measured."""
 
         def fits(model: ModelConfig) -> bool:
-            enough = READ_PER_PARAMETER * _learnable(model) <= times * seconds / costs_of(model)
-            return enough and _learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
+            enough = READ_PER_PARAMETER * learnable(model) <= times * seconds / costs_of(model)
+            return enough and learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
 
         return _deepest(shape, fits) if choices.hidden is None else tried
 
@@ -130,6 +135,6 @@ def _measured(shape: Shape, trial: Trial, choices: Choices, began: float) -> Set
     return model, longer, times / costs_of(model), []
 
 
-def _learnable(model: ModelConfig) -> int:
+def learnable(model: ModelConfig) -> int:
     """Parameters without the characters' own rows in embedding and head: most are for rare ones."""
     return replace(model, vocabulary_size=0).parameters

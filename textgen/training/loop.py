@@ -77,7 +77,8 @@ class Loop:
         if learner.step == 0 or self.changed:
             yield self._save()  # that the folder can be written is found out now, not later
         config = learner.config
-        worth = evaluation_worth(config.chars_per_step, self.corpus, config.aside)
+        of = config.chars_per_step, self.corpus, config.aside, learner.device
+        worth = evaluation_worth(self.plan.model, *of)
         alone = learner.device.type == "cpu" and learner.ranks.size == 1
         looked = self._cpu_threads.look if alone else None
         decide = Decisions(self.began + (self.plan.time or math.inf), worth, looked)

@@ -15,19 +15,22 @@ from textgen.config import DEFAULT_TIME, Choices, TrainingConfig, own_streams
 from textgen.errors import DeviceError
 from textgen.inference.parts import PARTS, WARM_UP
 from textgen.model.device import check_precision, prepare_device
+from textgen.model.loss import DRAWN, FEW
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
 from textgen.training.batching import DECAYING, first_trial, peak
 from textgen.training.calibration import kept_aside
-from textgen.training.fitting import TRAINING_SHARE, settled
+from textgen.training.fitting import TRAINING_SHARE, learnable, settled
 from textgen.training.late import MOST, late_streams
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import regularisation
+from textgen.training.schedule import rise
 from textgen.training.speed import measure
 from textgen.training.streams import BLOCK
 
 EVALUATED = 1 << 14  # characters of the held-out text that a validation during training scores
+PRESENT = 1000  # distinct characters of a step, about, where the vocabulary is much larger
 FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate had to end near 0
 
 Value = TypeVar("Value")
@@ -51,12 +54,15 @@ def plan(
     device: torch.device,
     began: float,
     base: ModelConfig | None = None,
+    *,
+    learned: bool = False,
 ) -> Plan:
     """Decide on everything that `choices` leaves open; the default budget is 5 minutes.
 
     Only a budget of time measures; with steps or epochs nothing is decided by a clock. began: when
     the budget's clock began to run, on `time.monotonic`; base: the network, where its weights are
-    there already. Raises UsageError or DeviceError.
+    there already; learned: whether these have learned the text, so that none is kept aside. Raises
+    UsageError or DeviceError.
     """
     if choices.budget is None:
         choices = replace(choices, time=DEFAULT_TIME)
@@ -67,7 +73,6 @@ def plan(
     if base is not None:
         choices = replace(choices, hidden=base.hidden)
     shape, trial, rate, said = settled(choices, first, len(corpus.vocabulary), began, base)
-
     size, per_step = trial.size, trial.chars_per_step
     own = own_streams(trial.batch_size, choices.keep_mixing)
     whole = size * trial.batch_size / own
@@ -76,9 +81,9 @@ def plan(
     tuning = base is not None
     counts = shape.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
-    # of fewer streams none would learn what is kept aside
-    aside = kept_aside(size, shape.vocabulary_size) if own >= MOST else 0
-    eval_every = _or(choices.eval_every, evaluation_interval(steps, per_step, corpus, aside))
+    aside = kept_aside(size, shape.vocabulary_size) if own >= MOST and not learned else 0
+    worth = evaluation_worth(shape, per_step, corpus, aside, device)
+    eval_every = _or(choices.eval_every, evaluation_interval(steps, worth))
     training = TrainingConfig.of(
         choices,
         steps=steps,
@@ -96,7 +101,7 @@ def plan(
         warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
         weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
         eval_every=eval_every,
-        sample_every=_or(choices.sample_every, eval_every * (2 if steps > 2 * eval_every else 1)),
+        sample_every=_or(choices.sample_every, _sample_interval(steps, eval_every)),
         precision=trial.precision,
     )
     training = replace(training, late=late_streams(training, corpus))
@@ -148,16 +153,16 @@ def extended(
         before if name in record.chosen else max(before, then)
         for name, before, then in zip(names, now, planned, strict=True)
     )
-    training = replace(
-        training,
-        steps=steps,
-        segment_start=record.step,
-        segment_progress=record.step / steps,
-        weight_decay=decay if training.optimizer in DECAYING else training.weight_decay,
-        eval_every=training.eval_every
-        if "eval_every" in record.chosen
-        else evaluation_interval(more, per_step, corpus, training.aside),
-    )
+    if "eval_every" not in record.chosen:
+        worth = evaluation_worth(model, per_step, corpus, training.aside, device)
+        training = replace(training, eval_every=evaluation_interval(more, worth))
+    if "sample_every" not in record.chosen:
+        training = replace(training, sample_every=_sample_interval(more, training.eval_every))
+    if record.step - training.segment_start >= rise(training):  # else the warm-up goes on
+        progress = record.step / steps
+        training = replace(training, segment_start=record.step, segment_progress=progress)
+    decay = decay if training.optimizer in DECAYING else training.weight_decay
+    training = replace(training, steps=steps, weight_decay=decay)
     if training.late:
         training = replace(training, late=late_streams(training, corpus, learned=learned))
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
@@ -178,20 +183,31 @@ def steps_of(budget: Choices, per_step: int, size: float, rate: float | None, be
     return budget.steps or 1
 
 
-def evaluation_interval(steps: int, per_step: int, corpus: Corpus, aside: int) -> int:
+def evaluation_interval(steps: int, worth: float) -> int:
     """For twenty validations in all, fewer where they would take above about 1.1 % of the time.
 
-    A run of 200 steps has two all the same: something is to be seen on the way.
+    A run of 200 steps has two all the same: something is to be seen on the way. worth: see
+    `evaluation_worth`.
     """
-    affordable = int(steps / (90 * evaluation_worth(per_step, corpus, aside)))
+    affordable = int(steps / (90 * worth))
     number = min(20, max(1, min(2, steps // 100), affordable))
     return math.ceil(steps / number)
 
 
-def evaluation_worth(per_step: int, corpus: Corpus, aside: int) -> float:
+def _sample_interval(steps: int, eval_every: int) -> int:
+    return eval_every * (2 if steps > 2 * eval_every else 1)
+
+
+def evaluation_worth(
+    model: ModelConfig, per_step: int, corpus: Corpus, aside: int, device: torch.device
+) -> float:
     """In how many steps' time a validation is done: forward alone is a third of a step.
 
-    aside: characters that are kept aside, half of which are scored, half read before.
+    Its softmax is over the whole vocabulary, that of a step may be over a part. aside: characters
+    that are kept aside, half of which are scored, half read before.
     """
     read = min(len(corpus.validation), EVALUATED + PARTS * WARM_UP) + aside
-    return read / (3 * per_step)
+    rows = model.vocabulary_size
+    trained = min(rows, PRESENT + DRAWN) if rows > FEW and device.type == "cpu" else rows
+    layers, row = learnable(model), model.hidden[-1]  # multiply-adds for a character
+    return read / (3 * per_step) * (layers + rows * row) / (layers + trained * row)

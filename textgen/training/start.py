@@ -56,10 +56,11 @@ def begin(
         if joined != corpus.vocabulary:
             corpus = read_corpus(corpus_config, joined, cache=False, progress=progress)
         shape = tuning.shape_of(base, joined)
-    planned = plan(choices, corpus, device, began, shape)
+    ancestors = tuning.ancestors(base) if base else ()
+    learned = any(corpus.fingerprint == ancestor.fingerprint for ancestor in ancestors)
+    planned = plan(choices, corpus, device, began, shape, learned=learned)
     seed, counts = planned.training.seed, corpus.train_counts
     network = first_network(planned.model, corpus.train, seed, counts=counts)
-    ancestors = tuning.ancestors(base) if base else ()
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
     mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary)
@@ -113,9 +114,11 @@ def resume(
     now = moved(record.corpus, *files) if any(files) else None
     corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
     corpus_config = now or record.corpus
-    # a temperature that was settled tells of an earlier segment too; a best has none
+    # a temperature that was settled tells of an earlier segment too; a best, which has none, may
+    # have learned in one what was kept aside, and its own is in its weights
     settled = any(kept.any() for kept in arrays.get("temperature", {}).values())
-    learned = settled or has_learned(record.step, record.training)
+    unknown = record.kind == "best" and bool(record.training.segment_start)
+    learned = settled or unknown or has_learned(record.step, record.training)
     planned = extended(record, choices, corpus, device, began, learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
     planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
