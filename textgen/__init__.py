@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the functions import what they need, so that `import textge
     from textgen.inference.text_model import TextModel
     from textgen.studies.comparison import Report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["TextgenError", "compare", "load", "resume", "serve", "train"]
 
 

@@ -1,7 +1,7 @@
 """The one description of the network: its weights, its state, its skip connections.
 
-Counting parameters, checking a file, building a state and folding for the sampler are loops over
-what stands here. Standard library only, so that `info` and `ls` need nothing else.
+Counting parameters, checking a file and building a state are loops over what stands here. Standard
+library only, so that `info` and `ls` need nothing else.
 """
 
 import math

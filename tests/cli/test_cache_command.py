@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from conftest import prose
 
 from textgen.cli.app import app
 from textgen.config import Choices, CorpusConfig
+from textgen.errors import UsageError
 from textgen.text import cache, corpus
 
 
@@ -29,5 +31,10 @@ def test_what_is_kept_is_listed_and_removed(
     assert header.split() == ["BYTES", "CHARACTERS", "USED", "TEXT"]
     assert line.split()[1] == "3,000"
     assert line.endswith(str(path))
+    entry = json.loads(run(capsys, "cache", "ls", "--json")[0])
+    assert (entry["files"], entry["characters"]) == ([str(path)], 3000)
+    assert Path(entry["path"]).is_dir()
+    with pytest.raises(UsageError, match="--json lists"):
+        run(capsys, "cache", "clear", "--json")
     assert run(capsys, "cache", "clear")[1].startswith("freed 3.")
     assert list((tmp_path / "cache").iterdir()) == []

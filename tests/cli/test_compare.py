@@ -11,7 +11,7 @@ import pytest
 from conftest import prose
 
 from textgen.cli.app import app
-from textgen.errors import RunError, UsageError
+from textgen.errors import RunError, TextgenError, UsageError
 
 CELLS = "--cell rnn,lstm --layers 1 --embedding 6 --batch-size 4 --bptt 16 --precision fp32"
 HOW = [*CELLS.split(), "--steps", "30", "--eval-every", "10"]
@@ -54,6 +54,24 @@ def test_a_line_per_event_and_a_table_of_80_columns(
     run("sample", "tales-rnn", "--checkpoints", text.parent, "--length", 5)
     with pytest.raises(RunError, match=r"`clip` is 0\.7, and the comparison"):
         run("compare", *how, "--clip", 0.7)
+
+
+def test_the_losses_are_drawn_at_the_end(
+    text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = ["compare", text, "--checkpoints", text.parent, *HOW, "-o"]
+    for wrong in (text.parent / "loss.pdf", text):
+        with pytest.raises((UsageError, RunError)):
+            run(*how, wrong)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(TextgenError, match="matplotlib, which is not installed"):
+            run(*how, text.parent / "loss.svg")
+    assert list(text.parent.iterdir()) == [text]  # nothing was trained
+    run(*how, text.parent / "loss.svg")
+    assert "wrote " in capsys.readouterr().err.splitlines()[-1]
+    picture = (text.parent / "loss.svg").read_text()
+    assert all(f">{name}<" in picture for name in ("tales-rnn", "tales-lstm"))
 
 
 def test_as_json_every_line_says_which_run_it_is_of(

@@ -1,6 +1,8 @@
 """textgen cache: the encoded texts that are kept for the next run."""
 
+import json as jsonlib
 import time
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import typer
 
 from textgen.cli.table import table
 from textgen.cli.terminal import harmless, note, short
+from textgen.errors import UsageError
 
 
 class Action(StrEnum):
@@ -20,7 +23,10 @@ class Action(StrEnum):
 ACTION = typer.Argument(help="ls lists what is kept, clear removes it.")
 
 
-def cache(action: Annotated[Action, ACTION] = Action.ls) -> None:
+def cache(
+    action: Annotated[Action, ACTION] = Action.ls,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+) -> None:
     """List or remove the encoded texts that are kept for the next run.
 
     They are in the user's cache folder, or in the one that TEXTGEN_CACHE names; at most 20 GB, of
@@ -30,11 +36,17 @@ def cache(action: Annotated[Action, ACTION] = Action.ls) -> None:
 
     kept = Cache()
     if action is Action.clear:
+        if json:
+            raise UsageError("--json lists, and clear removes; expected one", "leave out --json")
         note(f"freed {short(kept.clear())}B in {kept.folder}")
         return
     entries = kept.entries()
     if not entries:
         note(f"nothing is kept in {kept.folder}")
+        return
+    if json:
+        for entry in entries:
+            print(jsonlib.dumps(asdict(entry) | {"path": str(entry.path)}))
         return
     rows = [("BYTES", "CHARACTERS", "USED", "TEXT")]
     for entry in entries:

@@ -19,6 +19,7 @@ from textgen.cli.terminal import note
 from textgen.cli.train import BUDGET, MODEL
 
 if TYPE_CHECKING:
+    from textgen.sharing.output import Output
     from textgen.studies.comparison import Report
 
 CORPUS = typer.Argument(
@@ -28,6 +29,7 @@ HIDDEN = option("The width of all layers; several are variants: 128,256.", MODEL
 RUN = option("What the runs' names begin with; else the first file's.", OUTPUT)
 OVERWRITE = option("Start over a comparison that exists.", OUTPUT, "--overwrite")
 SEEDS = option("Train each variant with so many seeds.", BUDGET)
+PICTURE = option("Draw the losses at the end: loss.svg or loss.png.", OUTPUT, "--output", "-o")
 
 
 @with_settings(
@@ -36,20 +38,22 @@ SEEDS = option("Train each variant with so many seeds.", BUDGET)
     run=Annotated[str | None, RUN],
     overwrite=Annotated[bool, OVERWRITE],
     seeds=Annotated[int | None, SEEDS],
+    output=Annotated[Path | None, PICTURE],
 )
 def compare(context: typer.Context, **_: Any) -> None:
     """Train variants on equal terms, and set them side by side.
 
     A setting of the network or of its steps may have several values, with commas between, such as
     --cell rnn,gru,lstm; of --skip and --no-skip both; two settings make a grid. A budget is for
-    each variant. Networks have as many parameters, unless --hidden says how wide they are. Each
-    variant is a run of its own. Ctrl-C saves and stops; the same command goes on.
+    each variant. All networks have the same number of parameters, unless --hidden says how wide
+    they are. Each variant is a run of its own. Ctrl-C saves and stops; the same command goes on.
     """
     given = context.params
     if given["steps"] is None and given["epochs"] is None:
         spin_for_long()
     options = {name: given[name] for name in ("run", "checkpoints", "overwrite")}
-    follow(
+    picture = _picture(Path(given["output"])) if given["output"] else None
+    runs = follow(
         partial(
             textgen.compare,
             *(given["corpus"] or []),
@@ -59,12 +63,27 @@ def compare(context: typer.Context, **_: Any) -> None:
         ),
         given["json"],
     )
+    if picture:
+        from textgen.cli.plot import drawn
+
+        note(drawn(picture, runs, Path(given["checkpoints"])))
 
 
-def follow(start: Callable[..., Iterator[Report]], json: bool) -> None:
+def _picture(path: Path) -> Output:
+    """Where the picture goes; found out before anything is trained whether it can be drawn."""
+    from textgen.studies.plot import check_library, output
+
+    picture = output(path)
+    picture.check()
+    check_library()
+    return picture
+
+
+def follow(start: Callable[..., Iterator[Report]], json: bool) -> list[str]:
     """Show every report, and the table at the end; at Ctrl-C or kill save and stop.
 
     start: makes the iterator of reports, given where to tell how much of the text was read.
+    Returns the names of the runs that have a loss to be drawn.
     """
     from textgen.cli.compared import lines_of
     from textgen.cli.comparing import reporter
@@ -85,9 +104,12 @@ def follow(start: Callable[..., Iterator[Report]], json: bool) -> None:
     ):
         report = next(reports)  # reading and planning: nothing to save, just stop
         show(report)
+        measured = []
         with Interrupts() as interrupts:
             for report in reports:
                 show(report)
+                if isinstance(report, Result) and report.curve:
+                    measured.append(report.run)
                 if interrupts.signal is not None and stoppable(report):
                     reports.close()
                     break
@@ -97,3 +119,4 @@ def follow(start: Callable[..., Iterator[Report]], json: bool) -> None:
     if not json:
         for line in lines_of(report):
             print(line)
+    return measured

@@ -59,8 +59,8 @@ def memory(
     gradient   of a character's loss, by the input so far back; largest: 1
 
     With --recall no run is measured, but each cell, trained on the spot on a
-    made text: how often it repeats one of eight symbols so many characters
-    after that stood, with as many parameters and seconds as the others
+    made text: how often it repeats one of eight symbols, 2 to 128 characters
+    after that stood. All have the same number of parameters, and of seconds
     """
     OneOf(UNKNOWN).check("unknown", unknown)
     if recall:

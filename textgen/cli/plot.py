@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from textgen.bounds import OneOf
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunNames
 from textgen.cli.terminal import note, short
+
+if TYPE_CHECKING:
+    from textgen.sharing.output import Output
 
 FILE = typer.Option("--output", "-o", help="The picture to write: loss.svg or loss.png.")
 AGAINST = typer.Option(help="One panel: steps, characters or time.", show_default="all three")
@@ -26,14 +29,23 @@ def plot(
 
     Several runs are drawn in one picture, each in its colour.
     """
-    from textgen.studies.curves import AXES, curve
-    from textgen.studies.plot import draw, output
+    from textgen.studies.curves import AXES
+    from textgen.studies.plot import output
 
     if against is not None:
         OneOf(tuple(AXES)).check("against", against)
     picture = output(file)
     picture.check()
-    names: Sequence[str | None] = runs or [None]
-    curves = [curve(name, checkpoints) for name in names]
-    picture.write([draw(curves, [against] if against else [*AXES], file.suffix.lower())])
-    note(f"wrote {file}, {short(file.stat().st_size)}B")
+    note(drawn(picture, runs or [None], checkpoints, against))
+
+
+def drawn(
+    picture: Output, runs: Sequence[str | None], checkpoints: Path, against: str | None = None
+) -> str:
+    """Draw the losses of runs; what to say of it. against: one of AXES, all of them if None."""
+    from textgen.studies.curves import AXES, curve
+    from textgen.studies.plot import draw
+
+    path, curves = picture.path, [curve(name, checkpoints) for name in runs]
+    picture.write([draw(curves, [against] if against else [*AXES], path.suffix.lower())])
+    return f"wrote {path}, {short(path.stat().st_size)}B"

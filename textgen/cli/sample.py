@@ -92,7 +92,7 @@ def sample(
     prompt = _given(model, options, (prompt, prompt_file, before))
     keeps = position is not None or save_state is not None or length == 0
     streams = 64 if batch else 1
-    free = not keeps and seed is None  # a seed that was given writes the same text on any machine
+    free = not keeps and seed is None  # with a seed the device is not a matter of speed
     options = _on_device(model, options, streams, position, free)
     side_by_side = batch or options.device != "cpu"
     if side_by_side and keeps:

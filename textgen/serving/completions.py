@@ -28,7 +28,7 @@ from textgen.serving.text import FAILED, OVERDUE, Piece, Text
 
 RETRY_AFTER = "2"  # seconds
 SLOWEST_BODY = 10.0  # seconds in which a body must be there,
-SLOWEST_READER = 10.0  # and in which the last of a stream must be read, once its texts have ended
+SLOWEST_READER = 10.0  # and in which the last of a stream must be read, once its texts' time is up
 
 Pieces = asyncio.Queue[tuple[int, Piece]]  # with the number of their text
 

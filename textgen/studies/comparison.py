@@ -1,6 +1,6 @@
 """Variants trained on equal terms, each as a run of its own, and what they came to.
 
-The same text, split, streams and seed; networks of as many parameters, unless their widths are
+The same text, split, streams and seed; networks of the same size, unless their widths are
 chosen; each setting that is not compared as the planner takes it for the variant.
 """
 

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,19 +49,22 @@ def is_plot(path: Path) -> bool:
     return any(begins_with(path, mark, _SEARCHED) for mark in _MARKS)
 
 
+def check_library() -> None:
+    """Raise TextgenError where matplotlib is not installed."""
+    if find_spec("matplotlib") is None:
+        what = "pictures are drawn with matplotlib, which is not installed"
+        raise TextgenError(what, "install the extra: pip install 'textgen-lstm[plot]'")
+
+
 def draw(curves: Sequence[Curve], axes: Sequence[str], form: str) -> bytes:
     """The picture of the losses against each of `axes`, side by side; form: .svg or .png.
 
-    Training loss dashed, validation loss solid, a colour for each run.
-    Raises TextgenError where matplotlib is not installed.
+    Training loss dashed, validation loss solid, a colour for each run. Raises as `check_library`.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        what = "pictures are drawn with matplotlib, which is not installed"
-        hint = "install the extra: pip install 'textgen-lstm[plot]'"
-        raise TextgenError(what, hint) from None
+    check_library()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     made = {MADE_WITH[form]: f"{_MAKER} {version('textgen-lstm')}"}
     if form == ".svg":
         made["Date"] = None  # type: ignore[assignment]  # the same runs, the same bytes
