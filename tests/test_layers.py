@@ -95,7 +95,8 @@ def test_the_light_commands_leave_torch_and_numpy_alone(trained: Path) -> None:
         "except SystemExit as end: assert end.code in (None, 0, 2), end.code\n"
         "print(*{'torch', 'numpy'} & {*sys.modules}, file=sys.stderr)"
     )
-    for arguments in (["info", str(trained)], ["ls", "--checkpoints", str(trained.parent)], []):
+    asked = ["info", str(trained)], ["ls", "--checkpoints", str(trained.parent)]
+    for arguments in (*asked, ["--version"], ["--help"], ["train", "-h"], []):
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
         )

@@ -116,6 +116,8 @@ def resume(
     choices: `time` (seconds), `epochs` or `steps`: train for so much more, instead of to the
         planned end; `device`: by default the one it was trained on; `cache`; `accumulate` and
         `deterministic`: from here on.
+    Raises UsageError, RunError if there is no such run or it is finished, CheckpointError,
+    CorpusError if its text is gone or another.
     """
     began = clock.monotonic()
     from dataclasses import replace
@@ -159,19 +161,18 @@ def serve(
     runs: names, folders or checkpoint files (the latest run, if none is named); ready: is called
         with the server's address once it listens.
     options: the fields of `textgen.config.ServingOptions`.
-    Raises UsageError, RunError if the port is taken or a library is missing, CheckpointError.
+    Raises UsageError, RunError if the port is taken, CheckpointError, MissingLibrary.
     """
     from pathlib import Path
 
     from textgen.config import ServingOptions
-    from textgen.errors import RunError
+    from textgen.errors import MissingLibrary
 
     chosen = ServingOptions(**options)
     try:
         from textgen.serving.server import serve as run
     except ImportError as error:
-        what = f"a server needs {error.name}, which is not installed"
-        raise RunError(what, 'pip install "textgen-lstm[serve]"') from None
+        raise MissingLibrary(f"a server needs {error.name}", "serve") from None
     run([str(given) for given in runs], Path(checkpoints), chosen, ready)
 
 

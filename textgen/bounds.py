@@ -1,6 +1,7 @@
 """What a setting may be: its bounds, its help, and the error for a value beyond them."""
 
 import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -62,6 +63,21 @@ class OneOf:
             )
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Texts, which may be paths, or if `truth` True and False."""
+
+    truth: bool
+
+    def check(self, name: str, value: object) -> None:
+        if not isinstance(value, bool if self.truth else str | os.PathLike):
+            expected = "True or False" if self.truth else "a text"
+            given = "False" if self.truth else "TEXT"
+            raise UsageError(
+                f"`{name}` is {_shown(value)}; expected {expected}", f"try `{name}={given}`"
+            )
+
+
 def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any = None) -> Any:
     """A dataclass field with its help and its bounds."""
     return field(default=default, metadata={"help": help_text, "bounds": bounds})
@@ -75,9 +91,16 @@ def help_of(owner: type, name: str) -> str:
 def check(config: Any, declared: type) -> None:
     """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
 
-    None is not checked, and of a tuple each element is.
+    A text or truth value without bounds is of its type; None is not checked, and of a tuple each
+    element is.
     """
-    bounds = {f.name: f.metadata["bounds"] for f in fields(declared) if f.metadata.get("bounds")}
+    kinds: dict[Any, _Kind] = {
+        bool: _Kind(truth=True),
+        str: _Kind(truth=False),
+        str | None: _Kind(truth=False),
+    }
+    found = {f.name: f.metadata.get("bounds") or kinds.get(f.type) for f in fields(declared)}
+    bounds = {name: bound for name, bound in found.items() if bound}
     for name in (f.name for f in fields(config) if f.name in bounds):
         value = getattr(config, name)
         for one in value if isinstance(value, tuple) else (value,):

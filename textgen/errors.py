@@ -103,5 +103,14 @@ class RankLost(TextgenError):
         self.told = told
 
 
+class MissingLibrary(TextgenError):
+    """A library that comes with an extra is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        """what: that something needs it, by its name."""
+        hint = f"install the extra: pip install 'textgen-lstm[{extra}]'"
+        super().__init__(f"{what}, which is not installed", hint)
+
+
 class Diverged(TextgenError):
     """Training reached a loss that is not a number."""

@@ -271,19 +271,6 @@ def test_a_plan_is_shown_and_nothing_is_written(run, corpus: Path, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_light_commands_do_without_torch(trained: Path) -> None:
-    code = (
-        "import sys; from textgen.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy'} & set(sys.modules); assert not heavy, heavy"
-    )
-    for arguments in (["--help"], ["--version"], ["ls"], ["info", str(trained)], ["train", "-h"]):
-        subprocess.run(
-            [sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=60
-        )
-
-
 def test_sampling_does_without_torch(trained: Path) -> None:
     code = (
         "import sys; from textgen.cli.app import main\n"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import textgen
 from textgen.cli import app
 from textgen.cli.session import Session
-from textgen.config import Choices, SamplingOptions
+from textgen.cli.terminal import Output
+from textgen.config import Choices, SamplingOptions, ServingOptions
 from textgen.errors import TextgenError
 
 EXAMPLES = 40
@@ -99,16 +100,22 @@ def test_commands_of_a_session(
             session.command(f"/{typed[0]} {typed[1]}")
 
     try_values(st.tuples(st.sampled_from(names), TEXTS), 3 * EXAMPLES, check)
+    for command in ("/reset", "/length 5"):
+        session.command(command)
+    with Output() as output:
+        session.turn("", output)
 
 
 def test_settings() -> None:
-    """Every setting accepts a value or refuses it as one that no run could have."""
-    known = [(owner, f.name) for owner in (Choices, SamplingOptions) for f in fields(owner)]
+    """Every setting takes a value, and again what it made of it, or refuses it as one of no run."""
+    owners = (Choices, SamplingOptions, ServingOptions)
+    known = [(owner, f.name) for owner in owners for f in fields(owner)]
 
     def check(chosen: tuple[tuple[type, str], Any]) -> None:
         (owner, name), value = chosen
         with suppress(TextgenError):
-            owner(**{name: value})
+            made = owner(**{name: value})
+            assert owner(**{name: getattr(made, name)}) == made
 
     values = st.one_of(
         st.sampled_from(NASTY), st.integers(), st.floats(allow_subnormal=False), TEXTS

@@ -56,7 +56,7 @@ def test_the_order_of_a_model_made_by_hand_is_found_exactly(
 def test_costs_are_those_of_states_that_saw_so_many_characters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reach, "CELLS", 20 * 2 * 3 * 7)  # read in pieces of 7 characters
+    monkeypatch.setattr(reach, "KEPT", 20 * 2 * 3 * 7)  # read in pieces of 7 characters
     network = build("lstm", (16, 16))
     ids = np.random.default_rng(0).integers(0, 20, 200)
     begins = np.array([40, 77, 111])

@@ -9,7 +9,7 @@ from networks import build, model_config
 
 from textgen.cli.shading import in_rows
 from textgen.inference.evaluation import evaluate
-from textgen.inference.surprise import Character, characters, judge, lines, predictions
+from textgen.inference.surprise import Character, characters, judge, lines, predicted
 from textgen.model.network import CharModel
 from textgen.text.vocabulary import Vocabulary
 
@@ -61,10 +61,10 @@ def test_no_characters_have_figures_of_0() -> None:
 def test_bytes_cost_what_their_character_costs() -> None:
     network = constant([1 / 256] * 256)
     ids = np.frombuffer("aé\n\xff猫".encode() + b"\xff", np.uint8)
-    found = [*characters(Vocabulary("byte"), predictions(network, [ids]))]
+    found = [*characters(Vocabulary("byte"), predicted(network, [ids]))]
     assert "".join(c.text for c in found) == "aé\nÿ猫\udcff"
     assert [round(c.bits) for c in found] == [0, 16, 8, 16, 24, 8]
-    backward = predictions(network, [ids[::-1]])
+    backward = predicted(network, [ids[::-1]])
     turned = [*characters(Vocabulary("byte"), backward, backward=True)]
     assert "".join(c.text for c in turned) == "aé\nÿ猫\udcff"
     assert [round(c.bits) for c in turned] == [8, 16, 8, 16, 24, 0]
@@ -75,7 +75,7 @@ def test_a_document_ends_with_a_line_end_that_costs_what_its_end_costs(backward:
     vocabulary = Vocabulary("char", "\nab", has_end=True)
     network = constant([0.25, 0.125, 0.125, 0.5])
     ids = np.array([3, 1, 2, 3, 2, 0, 1, 3])[:: -1 if backward else 1]
-    found = [*characters(vocabulary, predictions(network, [ids], end=3), backward)]
+    found = [*characters(vocabulary, predicted(network, [ids], end=3), backward)]
     assert "".join(c.text for c in found) == "ab\nb\na\n"
     assert [c.bits for c in found] == pytest.approx([3, 3, 1, 3, 2, 3, 1])
     assert all(c.expected[:2] == ("\n", "\n") for c in found)
@@ -85,7 +85,7 @@ def test_a_document_ends_with_a_line_end_that_costs_what_its_end_costs(backward:
 def test_bytes_of_no_character_end_with_their_document() -> None:
     network = constant([1 / 257] * 257)
     ids = np.array([256, 97, 0xC3, 256, 97, 256])
-    found = [*characters(Vocabulary("byte", has_end=True), predictions(network, [ids], end=256))]
+    found = [*characters(Vocabulary("byte", has_end=True), predicted(network, [ids], end=256))]
     assert "".join(c.text for c in found) == "a\udcc3\na\n"
     assert [round(c.bits) for c in found] == [8] * 5
 
@@ -120,17 +120,15 @@ def test_a_document_that_is_cut_has_its_own_characters_alone() -> None:
     vocabulary = Vocabulary("char", "\nab", has_end=True)
     network = constant([0.25, 0.125, 0.125, 0.5])
     cut = np.array([1, 2, 0, 3])[::-1]  # read backward, from its end; its beginning is missing
-    found = [*characters(vocabulary, predictions(network, [cut]), True)]
+    found = [*characters(vocabulary, predicted(network, [cut]), True)]
     assert "".join(c.text for c in found) == "ab\n"
     assert [c.bits for c in found] == pytest.approx([3, 3, 2])
 
 
 def test_what_was_not_predicted_is_not_in_a_mean() -> None:
     network = constant([0.25, 0.25, 0.5])
-    found = [
-        *characters(Vocabulary("char", "\nab"), predictions(network, [np.array([1, 2, 0, 1])]))
-    ]
+    found = [*characters(Vocabulary("char", "\nab"), predicted(network, [np.array([1, 2, 0, 1])]))]
     told = [(number, round(bits, 6), *rest) for number, bits, *rest in lines(found)]
     assert told == [(1, 1.5, 2, "ab"), (2, 2.0, 1, "a")]
-    one = [*characters(Vocabulary("char", "\nab"), predictions(network, [np.array([1, 2])]))]
+    one = [*characters(Vocabulary("char", "\nab"), predicted(network, [np.array([1, 2])]))]
     assert [(line.characters, round(line.bits_per_char, 6)) for line in lines(one)] == [(1, 1.0)]

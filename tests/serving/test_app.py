@@ -361,3 +361,12 @@ def test_a_file_that_could_not_be_opened_is_tried_again(
     served.again = 0.0
     served.look()
     assert served.loaded is not before
+
+
+def test_a_run_of_which_previous_alone_is_left_keeps_its_name(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "tales"
+    run.mkdir()
+    shutil.copy(trained / "last.safetensors", run / "previous.safetensors")
+    assert [*models.Models(["tales"], tmp_path).served] == ["tales"]

@@ -10,7 +10,7 @@ import pytest
 from conftest import WORDS, prose, train
 
 import textgen
-from textgen.errors import RunError, UsageError
+from textgen.errors import MissingLibrary, RunError
 from textgen.inference.stepper import Stepper
 from textgen.sharing.onnx import is_onnx
 
@@ -76,7 +76,7 @@ def test_without_the_exporter_it_says_what_to_install(
 ) -> None:
     for package in ("onnx", "onnxscript"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match="which is not installed") as caught:
+    with pytest.raises(MissingLibrary, match="which is not installed") as caught:
         textgen.load(trained).export(tmp_path / "model.onnx")
-    assert caught.value.hint == "pip install 'textgen-lstm[onnx]'"
+    assert caught.value.hint == "install the extra: pip install 'textgen-lstm[onnx]'"
     assert list(tmp_path.iterdir()) == []

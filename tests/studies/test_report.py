@@ -14,7 +14,7 @@ from conftest import prose, train
 import textgen
 from textgen.cli.app import app
 from textgen.errors import RunError, UsageError
-from textgen.inference.surprise import characters, predictions
+from textgen.inference.surprise import characters, predicted
 from textgen.studies.curves import curve
 from textgen.studies.sections import printable
 from textgen.studies.subject import LEAD, PAGE, Subject
@@ -93,7 +93,7 @@ def test_the_page_is_the_held_out_text_with_what_it_cost(page: Page, trained: Pa
     held_out = prose(4000)[3600:]
     assert "".join(text for text, _ in page.costs).replace("↵", "") == held_out
     blocks = model.blocks(held_out)
-    expected = [*characters(model.vocabulary, predictions(model.network(), blocks))]
+    expected = [*characters(model.vocabulary, predicted(model.network(), blocks))]
     for (_, told), character in zip(page.costs, expected, strict=True):
         assert told.startswith(f"{character.bits:.1f} bits")
         assert ("likelier" in told) == (character.bits >= 3)

@@ -10,7 +10,7 @@ from textgen.inference.evaluation import validate
 from textgen.model.network import CharModel
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training.calibration import ASIDE, SURE, further, kept_aside, sharpness
+from textgen.training.calibration import ASIDE, SURE, further, inverse_temperature, kept_aside
 from textgen.training.ranks import Alone
 from textgen.training.step import Learner
 
@@ -31,7 +31,7 @@ def predictions(temperature: float, pieces: int = 3) -> list[tuple[torch.Tensor,
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.4, 3.0])
 def test_the_temperature_that_targets_were_drawn_at_is_found(temperature: float) -> None:
     pieces = predictions(temperature)
-    found = sharpness(pieces)
+    found = inverse_temperature(pieces)
     assert 1 / found == pytest.approx(temperature, rel=0.03)
     z, targets = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     losses = [float(cross_entropy(z * found * by, targets)) for by in (0.99, 1.0, 1.01)]
@@ -47,7 +47,7 @@ def test_the_temperature_of_a_model_that_is_far_too_sure_is_found(seed: int) -> 
     z[torch.arange(128), likeliest] += 10
     wrong = torch.rand(128, generator=generator) < 0.4
     targets = torch.where(wrong, others, likeliest)
-    found = sharpness([(z, targets)])
+    found = inverse_temperature([(z, targets)])
     losses = [float(cross_entropy(z * found * by, targets)) for by in (0.99, 1.0, 1.01)]
     assert losses[1] == min(losses)
 
@@ -61,12 +61,12 @@ def test_further_on_a_temperature_is_nearer_to_the_usual_one(fitted: float, used
 
 def test_nothing_is_fitted_where_nothing_can_be() -> None:
     targets = torch.zeros(10, dtype=torch.int64)
-    assert sharpness([]) == 1
-    assert sharpness([(torch.zeros(10, 4), targets)]) == 1
-    assert sharpness([(torch.full((10, 4), torch.nan), targets)]) == 1
+    assert inverse_temperature([]) == 1
+    assert inverse_temperature([(torch.zeros(10, 4), targets)]) == 1
+    assert inverse_temperature([(torch.full((10, 4), torch.nan), targets)]) == 1
     always_right = torch.nn.functional.one_hot(targets, 4).float()
-    assert sharpness([(always_right, targets)]) == SURE[1]
-    assert sharpness([(-always_right, targets)]) == SURE[0]
+    assert inverse_temperature([(always_right, targets)]) == SURE[1]
+    assert inverse_temperature([(-always_right, targets)]) == SURE[0]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_it_is_fitted_anew_after_each_step_alone(monkeypatch: pytest.MonkeyPatch
     from textgen.training import judged
 
     calls = []
-    monkeypatch.setattr(judged, "sharpness", lambda found: calls.append(found) or 0.5)
+    monkeypatch.setattr(judged, "inverse_temperature", lambda found: calls.append(found) or 0.5)
     ids = shifting(4000, seed=2)
     one = Learner(build("gru", (16,)), training_config(9), ids[:3000], CPU, aside=ids[3000:])
     for steps in range(1, 4):

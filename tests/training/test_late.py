@@ -133,7 +133,7 @@ def test_the_temperature_stays_what_it_was_before(monkeypatch: pytest.MonkeyPatc
         fitted.append(0.5 + len(fitted) / 100)
         return fitted[-1]
 
-    monkeypatch.setattr(judged, "sharpness", fit)
+    monkeypatch.setattr(judged, "inverse_temperature", fit)
     trained = learner()
     for _ in range(BEGIN):
         trained.advance()

@@ -112,10 +112,10 @@ def _characters(
     model: TextModel, text: Path | NDArray, unknown: str, name: str, *, fast: bool
 ) -> Iterator[Character]:
     """What each character of a text cost. Raises CorpusError for a text without any."""
-    from textgen.inference.surprise import characters, predictions
+    from textgen.inference.surprise import characters, predicted
 
     blocks, end = model.blocks(text, unknown), model.vocabulary.end
-    parts = predictions(model.network(), blocks, end=end, fast=fast)
+    parts = predicted(model.network(), blocks, end=end, fast=fast)
     of = characters(model.vocabulary, parts, model.backward)
     first = next(of, None)
     if first is None:

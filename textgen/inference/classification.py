@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from textgen.inference.evaluation import nats_of_each
 from textgen.inference.text_model import TextModel
-from textgen.inference.writer import first_id
 from textgen.text.decoding import text_of
 from textgen.text.vocabulary import END, symbols_of
 
@@ -22,7 +21,7 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
     documents each is a document, its end symbol too: see `documents_of`.
     """
     turn = -1 if model.backward else 1
-    first = first_id(model.vocabulary)
+    first = model.vocabulary.first
     found = np.zeros(len(texts))
     ids = []
     for place, text in enumerate(texts):

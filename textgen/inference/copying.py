@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.errors import TextgenError
+from textgen.errors import MissingLibrary
 
 if TYPE_CHECKING:
     from textgen.inference.text_model import TextModel
@@ -35,15 +35,12 @@ class KnownText:
     """
 
     def __init__(self, ids: NDArray) -> None:
-        """ids: shape (n,), unsigned. Raises TextgenError where pydivsufsort is not installed."""
+        """ids: shape (n,), unsigned. Raises MissingLibrary without pydivsufsort."""
         try:
             from pydivsufsort import divsufsort
         except ImportError:
-            what = (
-                "passages of the training text are found with pydivsufsort, which is not installed"
-            )
-            hint = "install the extra: pip install 'textgen-lstm[novelty]'"
-            raise TextgenError(what, hint) from None
+            what = "passages of the training text are found with pydivsufsort"
+            raise MissingLibrary(what, "novelty") from None
         self._ids = ids.copy()  # the library refuses what cannot be written, as a mapped file
         self._suffixes: NDArray[np.int64] = divsufsort(self._ids)
 

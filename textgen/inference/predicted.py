@@ -25,7 +25,7 @@ STREAMS = 64  # parts of a text that are read side by side, at most
 GROUP = 1 << 18  # characters that are cut into them at a time
 SHORTEST = 1024  # characters of a part
 AT_A_TIME = 64  # characters of each of several parts: what they need stays in the CPU's cache
-CELLS = 1 << 22  # logits at a time
+LOGITS = 1 << 22  # logits at a time
 AGREED = 1e-4  # nats per character by which two readings may differ on average,
 FOR = 128  # over so many characters in a row or more
 
@@ -207,4 +207,4 @@ def _expect(
 
 
 def _chunk(network: CharModel, streams: int) -> int:
-    return max(1, min(CHUNK, CELLS // (streams * network.config.vocabulary_size)))
+    return max(1, min(CHUNK, LOGITS // (streams * network.config.vocabulary_size)))

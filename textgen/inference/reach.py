@@ -28,7 +28,7 @@ SHORTEST = 16  # characters back below which nothing is measured
 PLACES = 128  # of the text, at which a state begins anew, unless fewer are asked for
 SIDE_BY_SIDE = 64  # places read at a time
 TRACED = 64  # places from which gradients are followed back
-CELLS = 1 << 23  # activations or logits kept at a time, of a layer or of the head
+KEPT = 1 << 23  # activations or logits kept at a time, of a layer or of the head
 USED, LEFT = 0.05, 0.01  # shares of what it knows that lie beyond the two reaches
 
 
@@ -161,7 +161,7 @@ def _windows(ids: NDArray, begins: NDArray, length: int) -> Tensor:
 @torch.inference_mode()
 def _read(network: CharModel, ids: Tensor, state: State) -> tuple[NDArray[np.float64], State]:
     """-ln p of ids[1:] (T, B), and the state after ids[:-1]."""
-    chunk = max(1, CELLS // (ids.shape[1] * network.config.vocabulary_size))
+    chunk = max(1, KEPT // (ids.shape[1] * network.config.vocabulary_size))
     found = []
     for inputs, targets in zip(ids[:-1].split(chunk), ids[1:].split(chunk), strict=True):
         logits, state = network(inputs, state)
@@ -174,7 +174,7 @@ def _gradient(network: CharModel, ids: NDArray, begins: NDArray, longest: int) -
     """The median norms by distance, (K,), relative to the largest."""
     config = network.config
     wide = max(config.vocabulary_size, 4 * max(config.hidden))
-    together = max(1, min(TRACED, CELLS // (wide * longest)))
+    together = max(1, min(TRACED, KEPT // (wide * longest)))
     traced = begins[:: -(-len(begins) // TRACED)]
     embedded: list[Tensor] = []
 

@@ -75,7 +75,7 @@ FILTERS = {  # by the name of their option, in the order in which they apply
 class Sampler:
     """Draws characters as `options` say; never the id `never`.
 
-    greedy: whether it takes the likeliest; coldness: else 1 / temperature.
+    greedy: whether it takes the likeliest; inverse_temperature: else 1 / temperature.
     """
 
     def __init__(self, options: SamplingOptions, never: int | None = None) -> None:
@@ -84,7 +84,7 @@ class Sampler:
         self._filters = [(filter, value) for filter, value in values if value != filter.off]
         self._temperature = min(options.temperature, EVEN)
         self.greedy = options.temperature < GREEDY
-        self.coldness = 1.0 if self.greedy else 1.0 / self._temperature
+        self.inverse_temperature = 1.0 if self.greedy else 1.0 / self._temperature
 
     def distribution(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """What the next character is drawn from: probabilities (V,) for logits (V,)."""
@@ -113,7 +113,9 @@ class Sampler:
     def _kept(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities relative to the likeliest, 0 for those filtered out; not normalised."""
         logits = self._allowed(logits)
-        p: NDArray[np.float64] = np.multiply(logits - logits.max(), self.coldness, dtype=np.float64)
+        p: NDArray[np.float64] = np.multiply(
+            logits - logits.max(), self.inverse_temperature, dtype=np.float64
+        )
         np.exp(p, out=p)
         self.filter(p)
         return p
@@ -149,9 +151,9 @@ def draw_rows(
     if never is not None:
         logits = logits.copy()
         logits[:, never] = -np.inf
-    coldness = np.array([s.coldness for s in samplers])[:, None]
+    inverse_temperature = np.array([s.inverse_temperature for s in samplers])[:, None]
     shifted = logits - logits.max(axis=1, keepdims=True)
-    p: NDArray[np.float64] = np.multiply(shifted, coldness, dtype=np.float64)
+    p: NDArray[np.float64] = np.multiply(shifted, inverse_temperature, dtype=np.float64)
     np.exp(p, out=p)
     for sampler, row in zip(samplers, p, strict=True):
         sampler.filter(row)

@@ -44,7 +44,7 @@ class Judgement(Evaluation):
     warm_up: int
 
 
-def predictions(
+def predicted(
     network: CharModel,
     blocks: Iterable[NDArray],
     *,
@@ -72,11 +72,11 @@ def judge(
 ) -> Judgement:
     """The figures of a text, all 0 of no characters; `progress` is called with each part's size.
 
-    end, fast: as for `predictions`.
+    end, fast: as for `predicted`.
     """
     nats, first, five, how = 0.0, 0, 0, {"streams": 1, "warm_up": 0}
     counts, sure, right = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
-    for part in predictions(network, blocks, end=end, fast=fast, named=0):
+    for part in predicted(network, blocks, end=end, fast=fast, named=0):
         nats += float(part.nats.sum(dtype=np.float64))
         hit = part.rank == 0
         first, five = first + int(hit.sum()), five + int((part.rank < TOP).sum())

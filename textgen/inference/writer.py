@@ -248,12 +248,4 @@ class Writer(Iterator[str]):
 
 def prologue(vocabulary: Vocabulary, prompt: NDArray) -> list[int]:
     """Ids to read before those of `prompt`: of a document the end symbol, else none if any."""
-    return [first_id(vocabulary)] if vocabulary.has_end or not len(prompt) else []
-
-
-def first_id(vocabulary: Vocabulary) -> int:
-    """What stands before the first character: the end symbol or a line end, where there is one."""
-    if vocabulary.end is not None:
-        return vocabulary.end
-    newline = "\n" in vocabulary.characters or vocabulary.level == "byte"
-    return int(vocabulary.encode("\n")[0]) if newline else 0
+    return [vocabulary.first] if vocabulary.has_end or not len(prompt) else []

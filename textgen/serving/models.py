@@ -16,6 +16,7 @@ from textgen.inference.text_model import TextModel
 from textgen.model.device import prepare_device
 from textgen.serving.engine import Engine
 from textgen.sharing.page import page_file
+from textgen.store.run import Run
 from textgen.store.runs import checkpoint_at, find_checkpoint
 
 LOOK = 1.0  # seconds between two looks at the files,
@@ -78,7 +79,7 @@ class Models:
         self.served: dict[str, Served] = {}
         for given in names or (None,):
             path = find_checkpoint(given, checkpoints)
-            run = path.name in ("best.safetensors", "last.safetensors")
+            run = path in Run(path.parent).checkpoints
             name = readable(path.resolve().parent.name if run else path.stem)
             if name in self.served:
                 what = f"two models are named {name!r}; expected names that differ"

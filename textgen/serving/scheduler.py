@@ -14,7 +14,7 @@ from textgen.inference.batch import STREAMS
 from textgen.serving.engine import Engine
 from textgen.serving.text import FAILED, OVERDUE, Text
 
-BLOCK = 0.02  # seconds of writing between two looks at who comes and who went
+TURN = 0.02  # seconds of writing between two looks at who comes and who went
 LOG = logging.getLogger("textgen.serving")
 
 
@@ -112,7 +112,7 @@ class Scheduler:
     def _write(self, engine: Engine) -> None:
         before = sum(text.drawn for text in engine.texts)
         try:
-            engine.write(BLOCK)
+            engine.write(TURN)
         except Exception:
             LOG.exception("writing failed")
             for text in engine.texts:

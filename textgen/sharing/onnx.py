@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from textgen.architecture import ModelConfig
-from textgen.errors import UsageError
+from textgen.errors import MissingLibrary
 from textgen.sharing.output import begins_with
 from textgen.sharing.weights import described, published
 from textgen.store.checkpoint import Header
@@ -72,13 +72,12 @@ def _step(
 
 
 def onnx_file(header: Header, anonymous: bool) -> list[bytes]:
-    """The parts of an ONNX file. Raises CheckpointError, UsageError without ONNX."""
+    """The parts of an ONNX file. Raises CheckpointError, MissingLibrary without ONNX."""
     for package in ("onnx", "onnxscript"):
         try:
             import_module(package)
         except ImportError:
-            what = f"an ONNX model needs the package {package}, which is not installed"
-            raise UsageError(what, "pip install 'textgen-lstm[onnx]'") from None
+            raise MissingLibrary(f"an ONNX model needs the package {package}", "onnx") from None
     config = header.record.model
     weights = {name: torch.from_numpy(array) for name, array in read_weights(header).items()}
     state = {name: torch.zeros(2, axis.size) for name, axis in config.state.items()}

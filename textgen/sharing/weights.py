@@ -41,13 +41,12 @@ def published(record: Record, *, anonymous: bool) -> Record:
 def described(header: Header) -> dict[str, object]:
     """How to turn text into ids and back, and what to read first; an id there is not is null."""
     vocabulary = read_vocabulary(header)
-    newline = 10 if vocabulary.level == "byte" else max(vocabulary.characters.find("\n"), 0)
     return {
         "level": vocabulary.level,
         "characters": vocabulary.characters,
         "unknown": vocabulary.unknown,
         "end": vocabulary.end,
-        "first": newline,  # read before the first character is drawn, where there is no end symbol
+        "first": vocabulary.first,  # read before the first character is drawn
         "backward": header.record.corpus.backward,
     }
 

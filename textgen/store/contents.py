@@ -32,9 +32,7 @@ def read_vocabulary(header: Header) -> Vocabulary:
         raise damaged(header.path, "its vocabulary is empty")
     if not ascending or any("\ud800" <= c < "\ue000" for c in characters):
         raise damaged(header.path, "its vocabulary is not in order")
-    corpus = header.record.corpus
-    more = corpus.min_count > 1, corpus.documents is not None
-    vocabulary = Vocabulary(corpus.level, characters, *more)
+    vocabulary = Vocabulary.of(header.record.corpus, characters)
     if len(vocabulary) != size:
         raise damaged(header.path, f"{len(vocabulary)} characters for a model of {size}")
     return vocabulary

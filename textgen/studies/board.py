@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgen.errors import TextgenError, UsageError
+from textgen.errors import MissingLibrary, UsageError
 from textgen.events import Evaluated, Event, Noticed, Planned
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ class Board:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises TextgenError where TensorBoard is not installed, UsageError for a file."""
+        """Raises MissingLibrary without TensorBoard, UsageError for a file."""
         try:
             from tensorboard.compat.proto import event_pb2
             from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError:
-            what = "event files are written with tensorboard, which is not installed"
-            hint = "install the extra: pip install 'textgen-lstm[tensorboard]'"
-            raise TextgenError(what, hint) from None
+            raise MissingLibrary(
+                "event files are written with tensorboard", "tensorboard"
+            ) from None
         if folder.exists() and not folder.is_dir():
             what = f"{folder} is a file; expected a folder for event files"
             raise UsageError(what, "name another: --tensorboard FOLDER")

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from textgen.errors import TextgenError
+from textgen.errors import MissingLibrary
 from textgen.sharing.output import Output, begins_with, ending
 from textgen.studies.curves import AXES, Curve
 
@@ -50,10 +50,9 @@ def is_plot(path: Path) -> bool:
 
 
 def check_library() -> None:
-    """Raise TextgenError where matplotlib is not installed."""
+    """Raise MissingLibrary without matplotlib."""
     if find_spec("matplotlib") is None:
-        what = "pictures are drawn with matplotlib, which is not installed"
-        raise TextgenError(what, "install the extra: pip install 'textgen-lstm[plot]'")
+        raise MissingLibrary("pictures are drawn with matplotlib", "plot")
 
 
 def draw(curves: Sequence[Curve], axes: Sequence[str], form: str) -> bytes:

@@ -7,7 +7,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from textgen.errors import TextgenError
+from textgen.errors import MissingLibrary, TextgenError
 from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.output import Output, ending
 from textgen.studies.chart import Line, Scale, chart
@@ -51,7 +51,7 @@ def _made(section: Section, subject: Subject) -> str:
     try:
         return section(subject)
     except TextgenError as error:
-        hint = f" ({error.hint})" if error.hint.startswith("install") else ""
+        hint = f" ({error.hint})" if isinstance(error, MissingLibrary) else ""
         return f'<p class="faint">Not measured: {printable(error.message + hint)}.</p>'
 
 

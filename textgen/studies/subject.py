@@ -11,7 +11,7 @@ import numpy as np
 
 from textgen.config import SamplingOptions
 from textgen.errors import CorpusError
-from textgen.inference.surprise import Character, characters, predictions
+from textgen.inference.surprise import Character, characters, predicted
 from textgen.inference.text_model import TextModel
 from textgen.store.contents import reread_corpus
 from textgen.studies.curves import Curve
@@ -70,7 +70,7 @@ class Subject:
         whole = np.flatnonzero(ids == end)[1:]  # the ends of documents after that before the first
         if len(whole):
             ids = ids[: whole[-1] + 1]
-        parts = predictions(self.network, [ids], end=end if len(whole) else None)
+        parts = predicted(self.network, [ids], end=end if len(whole) else None)
         if end is None:
             parts = _after(parts, max(0, min(LEAD, len(ids) - PAGE)))
         return [*characters(self.model.vocabulary, parts, self.model.backward)]

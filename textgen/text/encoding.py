@@ -136,12 +136,11 @@ def number_texts(
 
 def vocabulary_of(numbered: Numbered, config: CorpusConfig) -> Vocabulary:
     """The characters that occur `min_count` times or more, and the unknown symbol for others."""
-    has_end = config.documents is not None
     if config.level == "byte":
-        return Vocabulary("byte", has_end=has_end)
+        return Vocabulary.of(config, "")
     kept = numbered.codes[(numbered.counts >= config.min_count) & (numbered.codes != END)]
     characters = np.sort(kept).astype("<u4").tobytes().decode("utf-32-le")
-    return Vocabulary("char", characters, config.min_count > 1, has_end)
+    return Vocabulary.of(config, characters)
 
 
 def in_order(

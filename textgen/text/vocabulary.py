@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.config import CorpusConfig
 from textgen.errors import UnknownCharacters
 
 REPLACEMENT = "\ufffd"  # how the unknown symbol reads
@@ -32,6 +34,11 @@ class Vocabulary:
     has_unknown: bool = False
     has_end: bool = False
 
+    @classmethod
+    def of(cls, corpus: CorpusConfig, characters: str) -> Self:
+        """That of a text which is read as `corpus` says; characters: none at level byte."""
+        return cls(corpus.level, characters, corpus.min_count > 1, corpus.documents is not None)
+
     def __len__(self) -> int:
         characters = 256 if self.level == "byte" else len(self.characters)
         return characters + self.has_unknown + self.has_end
@@ -45,6 +52,12 @@ class Vocabulary:
     def end(self) -> int | None:
         """The id of the end symbol; None where a text is not cut into documents."""
         return len(self) - 1 if self.has_end else None
+
+    @property
+    def first(self) -> int:
+        """What is read before the first character: the end symbol, a line end, or whatever is 0."""
+        newline = "\n" in self.characters or self.level == "byte"
+        return self.end if self.end is not None else int(self.encode("\n")[0]) if newline else 0
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:

@@ -29,7 +29,7 @@ FITTED = 4096  # characters that a temperature is fitted on, spread evenly over,
 ASIDE = 8192  # characters that are kept aside, at most;
 SHARE = 50  # they are one in so many of the training text,
 FEWEST = 512  # and none if those would be fewer
-CELLS = 1 << 24  # logits that are kept while a temperature is fitted, at most
+LOGITS = 1 << 24  # logits that are kept while a temperature is fitted, at most
 ROUNDS = 40  # of Newton's method; four or five are usual
 SURE = (0.25, 4.0)  # 1 / T, from and to
 USUAL, WEIGHT = 1.04, 0.7  # of T further on: a factor, and what is left of its logarithm
@@ -37,11 +37,11 @@ USUAL, WEIGHT = 1.04, 0.7  # of T further on: a factor, and what is left of its 
 
 def kept_aside(size: int, vocabulary_size: int) -> int:
     """How many characters of a training text of `size` are kept aside: see `late`."""
-    most = min(ASIDE, size // SHARE, CELLS // vocabulary_size)
+    most = min(ASIDE, size // SHARE, LOGITS // vocabulary_size)
     return most if most >= FEWEST else 0
 
 
-def sharpness(predictions: Iterable[tuple[Tensor, Tensor]]) -> float:
+def inverse_temperature(predictions: Iterable[tuple[Tensor, Tensor]]) -> float:
     """1 / T for logits (n, V) and targets (n,), in pieces; 1 where none can be found.
 
     By Newton's method, and by bisection where a step leads out of where the minimum is known to be.
@@ -71,7 +71,7 @@ def further(sharp: float) -> float:
     return math.pow(sharp, WEIGHT) / USUAL
 
 
-def check_sharpness(*kept: float) -> None:
+def check_inverse_temperature(*kept: float) -> None:
     """Raise CheckpointError for a 1 / T that a checkpoint cannot have; 0 stands for none."""
     for found in kept:
         if found and not SURE[0] <= found <= SURE[1]:

@@ -56,8 +56,7 @@ def _begun(record: Record, ranks: Ranks, cache: bool) -> tuple[Learner, Validati
     """What the first rank begins with, or goes on from, for this rank's streams."""
     torch.set_num_threads(record.threads)
     config = record.corpus
-    more = config.min_count > 1, config.documents is not None
-    vocabulary = Vocabulary(config.level, record.vocabulary, *more)
+    vocabulary = Vocabulary.of(config, record.vocabulary)
     corpus = read_corpus(config, vocabulary, record.fingerprint, cache=cache)
     check_parts(corpus, record)
     mixed = read_mixed(record.ancestors, record.training, vocabulary)

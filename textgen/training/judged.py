@@ -15,7 +15,7 @@ from textgen.config import TrainingConfig
 from textgen.inference.parts import predictions
 from textgen.model.device import autocast
 from textgen.model.network import CharModel
-from textgen.training.calibration import FITTED, further, sharpen, sharpness
+from textgen.training.calibration import FITTED, further, inverse_temperature, sharpen
 
 
 class Judged:
@@ -72,7 +72,7 @@ class Judged:
         live = self._copied()
         try:
             self._network.load_state_dict(self.weights)
-            sharpen(self._network.head, self._sharpness(step))
+            sharpen(self._network.head, self._inverse_temperature(step))
             yield
         finally:
             self._network.load_state_dict(live)
@@ -82,14 +82,14 @@ class Judged:
         with self.applied(step):
             self.settled = self._fitted[1]
 
-    def _sharpness(self, step: int) -> float:
+    def _inverse_temperature(self, step: int) -> float:
         """1 / temperature for the weights after `step` steps, which the network has to have."""
         if self.settled is not None:
             return self.settled
         if self._aside is not None and self._fitted[0] != step:
             precision = partial(autocast, self._precision, self._network.head.weight.device)
             found = predictions(self._network, self._aside, precision, FITTED, self._end)
-            self._fitted = step, further(sharpness(found))
+            self._fitted = step, further(inverse_temperature(found))
         return self._fitted[1]
 
     def _copied(self) -> dict[str, Tensor]:

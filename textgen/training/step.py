@@ -19,7 +19,7 @@ from textgen.model.network import CharModel, State
 from textgen.store.contents import LARGEST_WEIGHT
 from textgen.text.corpus import Corpus
 from textgen.training.arrays import Arrays, array_of, check_arrays
-from textgen.training.calibration import check_sharpness
+from textgen.training.calibration import check_inverse_temperature
 from textgen.training.judged import Judged
 from textgen.training.late import Late, is_late
 from textgen.training.mixed import streams_over
@@ -255,7 +255,7 @@ class Learner:
         begun = step and arrays["optimizer"]
         expected["optimizer"] = first_moments(self.optimizer, self.config) if begun else {}
         check_arrays(arrays, expected)
-        check_sharpness(*map(float, arrays["temperature"].values()))
+        check_inverse_temperature(*map(float, arrays["temperature"].values()))
         self.take_up(arrays, step)
 
     def take_up(self, arrays: Arrays, step: int) -> None:
