@@ -55,7 +55,7 @@ class Vocabulary:
 
     @property
     def first(self) -> int:
-        """What is read before the first character: the end symbol, a line end, or whatever is 0."""
+        """What is read before the first character: the end symbol, else a line end, else id 0."""
         newline = "\n" in self.characters or self.level == "byte"
         return self.end if self.end is not None else int(self.encode("\n")[0]) if newline else 0
 
