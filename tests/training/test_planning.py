@@ -218,6 +218,14 @@ def test_more_time_makes_a_wider_model_and_fills_the_time() -> None:
 
 
 @pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(("seconds", "shape"), [(110, (256, 256)), (160, (256, 256, 256))])
+def test_a_third_layer_has_to_be_worth_its_time(seconds: int, shape: tuple[int, ...]) -> None:
+    decided = plan(Choices(time=seconds), corpus(10**6), CPU, time.monotonic())
+    assert decided.model.hidden == shape
+    assert plan(Choices(steps=9), corpus(10**6), CPU, time.monotonic()).model.hidden == (256,) * 3
+
+
+@pytest.mark.usefixtures("machine")
 def test_the_more_often_a_text_is_read_the_more_is_dropped_and_decays() -> None:
     def settings(epochs: float, width: int = 16, **choices: float) -> tuple[float, float, float]:
         choice = Choices(epochs=epochs, hidden=(width,), embedding=16, **choices)  # type: ignore[arg-type]

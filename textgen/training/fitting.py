@@ -22,7 +22,9 @@ TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves
 WIDTH = 256  # the widest where nothing is measured
 TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
-DEPTHS = ((3, 224), (2, 128), (1, 0))  # layers, and the width from which they are worth having
+Depths = tuple[tuple[int, int], ...]  # numbers of layers, and the width from which each is taken
+DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
+IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 
 # The network without dropout, of so many layers and of such a width where none were chosen.
@@ -66,9 +68,9 @@ def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> M
     )
 
 
-def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
+def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool], depths: Depths) -> ModelConfig:
     """The widest layers that fit, and as many of them as are worth having at that width."""
-    for layers, least in DEPTHS:
+    for layers, least in depths:
         shapes = [shape(layers, width) for width in WIDTHS]
         widest = max(filter(fits, shapes), key=lambda s: s.hidden, default=shapes[0])
         chosen = shapes[0] == shapes[-1] or widest.layers != layers
@@ -80,7 +82,7 @@ def _deepest(shape: Shape, fits: Callable[[ModelConfig], bool]) -> ModelConfig:
 def _expected(shape: Shape, trial: Trial, choices: Choices) -> Settled:
     """By sizes alone, and torch's threads set by them."""
     most = PARAMETERS_PER_CHARACTER * trial.size
-    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and learnable(s) <= most)
+    model = _deepest(shape, lambda s: max(s.hidden) <= WIDTH and learnable(s) <= most, DEPTHS)
     width, precision = max(model.hidden), trial.precision
     if trial.device.type == "cpu":
         torch.set_num_threads(speed.expected_threads(width, trial.batch_size))
@@ -122,7 +124,7 @@ def _measured(shape: Shape, trial: Trial, choices: Choices, began: float) -> Set
             enough = READ_PER_PARAMETER * learnable(model) <= times * seconds / costs_of(model)
             return enough and learnable(model) <= PARAMETERS_PER_CHARACTER * trial.size
 
-        return _deepest(shape, fits) if choices.hidden is None else tried
+        return _deepest(shape, fits, IN_TIME) if choices.hidden is None else tried
 
     model = suited(1.0)
     if gpu:
