@@ -78,6 +78,10 @@ class _Kind:
             )
 
 
+_TEXT = _Kind(truth=False)
+_KINDS: dict[Any, _Kind] = {bool: _Kind(truth=True), str: _TEXT, str | None: _TEXT}  # by type
+
+
 def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any = None) -> Any:
     """A dataclass field with its help and its bounds."""
     return field(default=default, metadata={"help": help_text, "bounds": bounds})
@@ -94,12 +98,7 @@ def check(config: Any, declared: type) -> None:
     A text or truth value without bounds is of its type; None is not checked, and of a tuple each
     element is.
     """
-    kinds: dict[Any, _Kind] = {
-        bool: _Kind(truth=True),
-        str: _Kind(truth=False),
-        str | None: _Kind(truth=False),
-    }
-    found = {f.name: f.metadata.get("bounds") or kinds.get(f.type) for f in fields(declared)}
+    found = {f.name: f.metadata.get("bounds") or _KINDS.get(f.type) for f in fields(declared)}
     bounds = {name: bound for name, bound in found.items() if bound}
     for name in (f.name for f in fields(config) if f.name in bounds):
         value = getattr(config, name)

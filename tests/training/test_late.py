@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -15,7 +16,7 @@ from networks import build, model_config, training_config
 
 import textgen
 from textgen.errors import CheckpointError
-from textgen.events import Evaluated, Planned, Stepped
+from textgen.events import Evaluated, Event, Planned, Stepped
 from textgen.inference.evaluation import validate
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import read_arrays, read_header
@@ -208,16 +209,19 @@ def test_documents_that_were_kept_aside_are_learned_whole() -> None:
         trained.advance()
 
 
-def test_a_best_of_an_extended_run_keeps_the_temperature_that_is_in_it(tmp_path: Path) -> None:
-    """For its first segment may have learned what was kept aside."""
-    file = tmp_path / "text.txt"
+def extend(checkpoints: Path, until: Callable[[Event], bool]) -> None:
+    """Train a run of 100 steps to its end, and extend it by 900, up to an event."""
+    file = checkpoints / "text.txt"
     file.write_text(prose(40_000))
     shape = {"hidden": (8,), "embedding": 4, "batch_size": 16, "bptt": 16, "precision": "fp32"}
-    list(textgen.train(file, checkpoints=tmp_path, steps=100, **shape))
-    with closing(textgen.resume("text", checkpoints=tmp_path, steps=900)) as events:
-        for event in events:
-            if isinstance(event, Evaluated):
-                break
+    list(textgen.train(file, checkpoints=checkpoints, steps=100, **shape))
+    with closing(textgen.resume("text", checkpoints=checkpoints, steps=900)) as events:
+        next(filter(until, events))
+
+
+def test_a_best_of_an_extended_run_keeps_the_temperature_that_is_in_it(tmp_path: Path) -> None:
+    """For its first segment may have learned what was kept aside."""
+    extend(tmp_path, lambda event: isinstance(event, Evaluated))
     with closing(textgen.resume(tmp_path / "text" / "best.safetensors")) as events:
         for event in events:
             if isinstance(event, Stepped):
@@ -228,14 +232,7 @@ def test_a_best_of_an_extended_run_keeps_the_temperature_that_is_in_it(tmp_path:
 
 def test_a_run_that_was_extended_has_learned_it_still(tmp_path: Path) -> None:
     """Where its first end lies far before the last part of the longer schedule."""
-    file = tmp_path / "text.txt"
-    file.write_text(prose(40_000))
-    shape = {"hidden": (8,), "embedding": 4, "batch_size": 16, "bptt": 16, "precision": "fp32"}
-    list(textgen.train(file, checkpoints=tmp_path, steps=100, **shape))
-    with closing(textgen.resume("text", checkpoints=tmp_path, steps=900)) as events:
-        for event in events:
-            if isinstance(event, Stepped) and event.step == 150:
-                break
+    extend(tmp_path, lambda event: isinstance(event, Stepped) and event.step == 150)
     with closing(textgen.resume("text", checkpoints=tmp_path, steps=300)) as events:
         planned = next(events)
     assert isinstance(planned, Planned)

@@ -13,13 +13,13 @@ import typer
 import textgen
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import OUTPUT, option
+from textgen.cli.plot import drawn, target
 from textgen.cli.several import chosen, with_settings
 from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import note
 from textgen.cli.train import BUDGET, MODEL
 
 if TYPE_CHECKING:
-    from textgen.sharing.output import Output
     from textgen.studies.comparison import Report
 
 CORPUS = typer.Argument(
@@ -52,7 +52,7 @@ def compare(context: typer.Context, **_: Any) -> None:
     if given["steps"] is None and given["epochs"] is None:
         spin_for_long()
     options = {name: given[name] for name in ("run", "checkpoints", "overwrite")}
-    picture = _picture(Path(given["output"])) if given["output"] else None
+    picture = target(Path(given["output"])) if given["output"] else None
     runs = follow(
         partial(
             textgen.compare,
@@ -64,19 +64,7 @@ def compare(context: typer.Context, **_: Any) -> None:
         given["json"],
     )
     if picture:
-        from textgen.cli.plot import drawn
-
         note(drawn(picture, runs, Path(given["checkpoints"])))
-
-
-def _picture(path: Path) -> Output:
-    """Where the picture goes; found out before anything is trained whether it can be drawn."""
-    from textgen.studies.plot import check_library, output
-
-    picture = output(path)
-    picture.check()
-    check_library()
-    return picture
 
 
 def follow(start: Callable[..., Iterator[Report]], json: bool) -> list[str]:

@@ -30,13 +30,20 @@ def plot(
     Several runs are drawn in one picture, each in its colour.
     """
     from textgen.studies.curves import AXES
-    from textgen.studies.plot import output
 
     if against is not None:
         OneOf(tuple(AXES)).check("against", against)
-    picture = output(file)
+    note(drawn(target(file), runs or [None], checkpoints, against))
+
+
+def target(path: Path) -> Output:
+    """Where a picture goes, once it is known that it can be drawn and written there."""
+    from textgen.studies.plot import check_library, output
+
+    picture = output(path)
     picture.check()
-    note(drawn(picture, runs or [None], checkpoints, against))
+    check_library()
+    return picture
 
 
 def drawn(

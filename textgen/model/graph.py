@@ -8,7 +8,6 @@ from torch import Tensor
 
 EAGER = 3  # calls done kernel by kernel first, so that what is set up once is not captured
 
-
 Step = Callable[..., Tensor]
 
 

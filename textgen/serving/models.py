@@ -16,6 +16,7 @@ from textgen.inference.text_model import TextModel
 from textgen.model.device import prepare_device
 from textgen.serving.engine import Engine
 from textgen.sharing.page import page_file
+from textgen.store.files import stamp
 from textgen.store.run import Run
 from textgen.store.runs import checkpoint_at, find_checkpoint
 
@@ -28,7 +29,7 @@ class Loaded:
     """One version of a model, and what writes with it."""
 
     def __init__(self, path: Path) -> None:
-        self.stamp = _stamp(path)  # before it is read, so that a later change is seen
+        self.stamp = stamp(path)  # before it is read, so that a later change is seen
         self.model = TextModel(path)
         self.engine = Engine(self.model.folded)
         # an HTML page that writes, made while the file is known to be whole
@@ -56,11 +57,10 @@ class Served:
         """Load the model again if its file is another than the one that was read."""
         try:
             path = checkpoint_at(self.source)
-            stamp = _stamp(path)
-            now = time.monotonic()
-            if stamp == self.loaded.stamp or (stamp == self.refused and now < self.again):
+            there, now = stamp(path), time.monotonic()
+            if there == self.loaded.stamp or (there == self.refused and now < self.again):
                 return
-            self.refused, self.again = stamp, now + AGAIN
+            self.refused, self.again = there, now + AGAIN
             self.loaded = Loaded(path)
         except (TextgenError, OSError) as error:
             if str(error) != self.said:  # once, not at each look
@@ -108,9 +108,3 @@ class Models:
                     served.look()
                 except Exception:
                     LOG.exception("%s stays as it is", served.name)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced by another."""
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size

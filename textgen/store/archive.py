@@ -210,9 +210,9 @@ def pack(arrays: Mapping[str, NDArray], metadata: dict[str, str]) -> list[bytes 
         begin, end = end, end + array.nbytes
         dtype = _NAMES[array.dtype.newbyteorder("<").str]
         entries[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    header = _sealed(text + b" " * (-len(text) % 8))
-    if len(header) > _LONGEST_HEADER or _holds_too_much(text.decode()):
+    text = json.dumps(entries, separators=(",", ":"))  # in ASCII
+    header = _sealed(f"{text}{' ' * (-len(text) % 8)}".encode())
+    if len(header) > _LONGEST_HEADER or _holds_too_much(text):
         what = f"a checkpoint's header would take {len(header):,} bytes, names of files above all"
         expected = f"expected {_LONGEST_HEADER:,} at most, and few brackets, commas and quotes"
         raise CheckpointError(f"{what}; {expected}", "name the folder that holds the files")

@@ -26,6 +26,15 @@ _KINDS = {
 }
 
 
+Stamp = tuple[int, int, int]  # inode, time of change in nanoseconds, bytes
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when a file is replaced by another. Raises OSError."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def kind(mode: int) -> str | None:
     """What a file that is not regular is, by its `st_mode`; None for a regular one."""
     return next((name for test, name in _KINDS.items() if test(mode)), None)

@@ -18,7 +18,7 @@ from textgen.errors import CheckpointError, RunError, quoted
 from textgen.events import Evaluated
 from textgen.store.archive import Damaged
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
-from textgen.store.files import write_file
+from textgen.store.files import Stamp, stamp, write_file
 from textgen.store.lock import Lock
 from textgen.store.record import Record
 
@@ -47,7 +47,7 @@ class Run:
         self.best = folder / "best.safetensors"
         self.metrics = folder / "metrics.jsonl"
         self._lock: Lock | None = None
-        self._seen: list[_Stamp] | None = None  # what there was when `watch` was called
+        self._seen: dict[Path, Stamp] | None = None  # what `watch` found
         self._saved = False  # by this process, so that `last` is of this run
         self._best_step: int | None = None  # of the evaluation whose weights `best` holds, if known
 
@@ -75,9 +75,13 @@ class Run:
         """Have `locked` raise RunError if another process saves the run before it is locked."""
         self._seen = self._stamps()
 
-    def _stamps(self) -> list[_Stamp]:
-        """What changes when a checkpoint of the run is replaced by another."""
-        return [_stamp(path) for path in self.checkpoints]
+    def _stamps(self) -> dict[Path, Stamp]:
+        """Of the checkpoints that are there."""
+        found = {}
+        for path in self.checkpoints:
+            with suppress(OSError, ValueError):
+                found[path] = stamp(path)
+        return found
 
     def changed(self) -> float:
         """When it was last saved, in seconds since the epoch; 0 if it is gone meanwhile."""
@@ -145,7 +149,7 @@ class Run:
         What was made for a run of which nothing could be saved is removed.
         """
         made = [f for f in (self.folder, self.folder.parent) if not f.exists()]
-        files = [path for path in (self.metrics,) if not path.exists()]
+        had_metrics = self.metrics.exists()
         with self._writing():
             self._lock = Lock(self.folder)
         try:
@@ -160,8 +164,9 @@ class Run:
             self._lock = None
             with suppress(OSError, RunError):
                 if not self.exists():
-                    for path in (*files, self.folder / ".lock"):
-                        path.unlink(missing_ok=True)
+                    (self.folder / ".lock").unlink(missing_ok=True)
+                    if not had_metrics:
+                        self.metrics.unlink(missing_ok=True)
                     for folder in made:
                         folder.rmdir()
 
@@ -199,9 +204,9 @@ class Run:
             before = read_header(self.last).record.corpus
         except CheckpointError:
             return []
-        paths = {*before.paths}
+        paths = set(before.paths)
         for corpus in (record.corpus, *(ancestor.corpus for ancestor in record.ancestors)):
-            paths -= {*corpus.paths}
+            paths.difference_update(corpus.paths)
         here = self.folder.resolve()
         return [p for p in map(Path, paths) if p.parent == here and INPUT.fullmatch(p.name)]
 
@@ -247,18 +252,6 @@ class Run:
             "make room or give leave to write there, or choose another folder with"
             " `checkpoints`; what was saved before is whole",
         )
-
-
-_Stamp = tuple[int, int, int] | None
-
-
-def _stamp(path: Path) -> _Stamp:
-    """Inode, size and time of change of a file; None where there is none to be seen."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _is_there(path: Path) -> bool:
