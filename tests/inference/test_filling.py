@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, prose
+from conftest import SMALL, prose, train
 
 import textgen
 from textgen.config import SamplingOptions
@@ -72,6 +73,17 @@ def test_two_models_of_one_direction_are_refused(models: tuple[TextModel, TextMo
         fill("a", "b", forward, backward, SamplingOptions(length=0))
     with pytest.raises(UnknownCharacters):
         fill("🦊", "b", forward, backward, OPTIONS)
+
+
+def test_each_model_reads_the_texts_in_its_own_normal_form(tmp_path: Path) -> None:
+    text = tmp_path / "cafe.txt"
+    text.write_text("café au lait\n" * 20, encoding="utf-8")
+    for run, backward in (("forward", False), ("backward", True)):
+        train(text, tmp_path, run=run, steps=2, normalize="nfc", backward=backward)
+    models = textgen.load(tmp_path / "forward"), textgen.load(tmp_path / "backward")
+    composed, apart = "café", "cafe\u0301"
+    expected = fill(composed, composed, *models, OPTIONS)
+    assert fill(apart, apart, *models, OPTIONS) == expected
 
 
 def test_what_only_one_model_knows_is_not_proposed(

@@ -309,6 +309,17 @@ def test_a_model_that_reads_backward_writes_what_comes_before(corpus: Path, tmp_
         assert error_of(refused)["param"] == "logprobs"
 
 
+def test_a_prompt_is_read_in_the_normal_form_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("café au lait\n" * 20, encoding="utf-8")
+    train(tmp_path / "a.txt", tmp_path, steps=2, normalize="nfc")
+    asked = {"prompt": "cafe\u0301", "max_tokens": 5, "seed": 1, "echo": True, "logprobs": 0}
+    with serving(tmp_path / "a") as (url, _):
+        choice = httpx.post(f"{url}/v1/completions", json=asked, timeout=60).json()["choices"][0]
+    assert choice["text"].startswith("café")
+    assert choice["logprobs"]["tokens"][:4] == ["c", "a", "f", "é"]
+    assert choice["logprobs"]["text_offset"] == [*range(9)]
+
+
 def test_a_model_of_bytes_counts_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("日本語の文。\n" * 100, "utf-8")
     train(tmp_path / "a.txt", tmp_path, steps=30, level="byte", lr=0.02)

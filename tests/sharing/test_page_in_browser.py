@@ -118,6 +118,17 @@ def test_what_is_read_as_unknown_is_named(browser: Browser, tmp_path: Path) -> N
     assert "Read as unknown, for the model never saw them: é" in browser.value(STATUS)
 
 
+def test_what_is_typed_is_read_in_the_normal_form_of_the_text(
+    browser: Browser, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "x.txt"
+    corpus.write_text("café au lait\n" * 100, encoding="utf-8")
+    train(corpus, tmp_path, steps=3, normalize="nfc")
+    opened(browser, tmp_path / "x", typed="cafe\u0301", length=1)
+    assert press(browser, "write").startswith("café")
+    assert "never saw" not in browser.value(STATUS)
+
+
 def test_markup_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
     corpus = tmp_path / "x.txt"
     corpus.write_text("<img src=x onerror=alert(1)>\n" * 100)

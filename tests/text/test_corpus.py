@@ -404,7 +404,12 @@ def test_of_a_missing_file_the_one_with_the_nearest_name_is_suggested(
 def test_neither_a_folder_nor_a_name_unlike_it_is_suggested(tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
     (tmp_path / "moptions").touch()
-    assert refusal(tmp_path / "optt").hint == "check the path"
+    assert refusal(tmp_path / "optt").hint == f"see what is there: ls {tmp_path}"
+    assert refusal(tmp_path / "none" / "of" / "x").hint == f"see what is there: ls {tmp_path}"
+    assert (
+        refusal(tmp_path / "opt" / ("x" * 999) / "y").hint
+        == f"see what is there: ls {tmp_path / 'opt'}"
+    )
 
 
 def test_a_suggested_name_is_quoted_as_a_shell_needs(tmp_path: Path) -> None:

@@ -99,15 +99,23 @@ def test_the_first_streams_read_it() -> None:
     chunk = Chunk(np.full((17, 16), 99), np.zeros(16, bool))
     late, seen = Late(np.arange(630) % 90, CONFIG, None), set()
     for step in range(60):
-        whole = late.into(chunk, step, slice(None), fresh=False)
+        whole = late.into(chunk, step, slice(None), anew=False)
         assert (whole.window[:, 2:] == 99).all()
         assert (np.diff(whole.window[:, :2], axis=0) % 90 == 1).all()
         seen |= set(whole.window[:, :2].flat)
-        parts = [late.into(Chunk(c, f), step, p, fresh=False) for c, f, p in dealt(chunk, 1, 5)]
+        parts = [late.into(Chunk(c, f), step, p, anew=False) for c, f, p in dealt(chunk, 1, 5)]
         assert np.concatenate([p.window for p in parts], axis=1).tolist() == whole.window.tolist()
         assert np.concatenate([p.fresh for p in parts]).tolist() == whole.fresh.tolist()
     assert seen == set(range(90))
-    assert late.into(chunk, 1, slice(None), fresh=True).fresh.tolist() == [True] * 2 + [False] * 14
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_none_keeps_the_state_of_other_text_where_their_number_changes(count: int) -> None:
+    chunk = Chunk(np.full((17, 16), 99), np.zeros(16, bool))
+    late = Late(np.arange(630) % 90, replace(CONFIG, late=count), None)
+    assert late.into(chunk, 1, slice(None), anew=True).fresh.tolist() == [True] * 2 + [False] * 14
+    parts = [late.into(Chunk(c, f), 1, p, anew=True) for c, f, p in dealt(chunk, 1, 5)]
+    assert np.concatenate([p.fresh for p in parts]).tolist() == [True] * 2 + [False] * 14
 
 
 def dealt(chunk: Chunk, *cuts: int) -> list[tuple[np.ndarray, np.ndarray, slice]]:
@@ -147,9 +155,10 @@ def test_the_temperature_stays_what_it_was_before(monkeypatch: pytest.MonkeyPatc
     assert fitted == [0.5]
     # nor is a run that is extended as if it had not learned it
     trained.config = replace(CONFIG, steps=4 * STEPS, segment_start=STEPS, segment_progress=0.25)
-    expected = Late(ASIDE, CONFIG, None).into(chunk_of(STEPS), STEPS, slice(None), fresh=False)
-    np.testing.assert_equal(trained._read(), expected)
-    trained.advance()
+    for step, begins in ((STEPS, True), (STEPS + 1, False)):
+        expected = Late(ASIDE, CONFIG, None).into(chunk_of(step), step, slice(None), anew=begins)
+        np.testing.assert_equal(trained._read(), expected)
+        trained.advance()
     trained.weights()
     assert fitted == [0.5]
 

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Self
 
 from textgen.config import Choices, SamplingOptions, ServingOptions
-from textgen.errors import MISLEADING, TextgenError
+from textgen.errors import MISLEADING, TextgenError, quoted
 
 _FOLDS = re.compile(r"\s*[\t\n\r]\s*")
 _LONG_WORD = re.compile(r"(\S{100})\S{100,}(\S{100})")
@@ -62,10 +62,11 @@ def report_exception(error: BaseException) -> int:
             report_error(error.message, error.hint)
             return error.exit_code
         case OSError(strerror=str(why)):
-            where = f" {os.fsdecode(error.filename)}" if error.filename is not None else ""
-            report_error(
-                f"cannot use{where}: {why}" if where else why, "check names and permissions"
-            )
+            if error.filename is None:
+                report_error(why)
+            else:
+                file = os.fsdecode(error.filename)
+                report_error(f"cannot use {file}: {why}", f"see what it is: ls -ld {quoted(file)}")
             return 1
         case UnicodeEncodeError():  # a name, in a locale of ASCII alone
             what = f"cannot write {error.object[:100]!r} in this locale, {error.encoding}"

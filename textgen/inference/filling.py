@@ -8,10 +8,10 @@ follows the left text and is followed by the right one, the backward model the s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from textgen.bounds import Number
 from textgen.config import SamplingOptions
@@ -52,7 +52,7 @@ def fill(
             what = f"`{name}` is {model.header.path}, which does not read {reads}"
             raise UsageError(what, "train one of each: textgen train, textgen train --backward")
         for text, where in ((left, "the text before"), (right, "the text after")):
-            model.vocabulary.encode(text, options.unknown, where)
+            model.vocabulary.encode(model.as_read(text), options.unknown, where)
     Number(1, 1000, whole=True, example="60").check("length", options.length)
     proposed = {
         *_cut(forward, left, right, options),
@@ -85,11 +85,14 @@ def _cut(model: TextModel, own: str, other: str, options: SamplingOptions) -> li
 def _nats(model: TextModel, given: str, texts: list[str], unknown: str = "error") -> list[float]:
     """-ln p per character of each text, after `given` (before it, for a backward model)."""
     turn = -1 if model.backward else 1
-    encode = partial(model.vocabulary.encode, unknown=unknown)
     network = model.network()
-    first = encode(given)[::turn].astype(np.int64)
+
+    def encode(text: str) -> NDArray[np.int64]:
+        return model.vocabulary.encode(model.as_read(text), unknown)[::turn].astype(np.int64)
+
+    first = encode(given)
     first = np.array([*prologue(model.vocabulary, first), *first])
-    ids = [np.array([first[-1], *encode(text)[::turn]]) for text in texts]
+    ids = [np.array([first[-1], *encode(text)]) for text in texts]
     with torch.inference_mode():
         state = State.zeros(network.config, 1)
         if len(first) > 1:

@@ -69,10 +69,13 @@ class TextModel:
     def folded(self) -> FoldedModel:
         return fold(self.header.record.model, self.weights)
 
+    def as_read(self, text: str) -> str:
+        """`text` in the normal form of what the model was trained on."""
+        return normalized(text, self.header.record.corpus.normalize)
+
     def _ids(self, prompt: str, unknown: str) -> NDArray:
-        """Of a text to go on from, in the normal form of what the model was trained on."""
-        form = self.header.record.corpus.normalize
-        return self.vocabulary.encode(normalized(prompt, form), unknown, "the prompt")
+        """Of a text to go on from."""
+        return self.vocabulary.encode(self.as_read(prompt), unknown, "the prompt")
 
     def generate(
         self,

@@ -47,6 +47,7 @@ class Completions:
         asked = parse(await body_of(request, self._limits), self._limits)
         served = self.served(asked.model)
         loaded = served.loaded
+        asked = replace(asked, prompts=tuple(map(loaded.model.as_read, asked.prompts)))
         pieces: Pieces = asyncio.Queue()
         texts = self._texts(asked, loaded, _into(pieces))
         answer = Answer(asked, served.name, loaded)

@@ -28,7 +28,9 @@ function symbol(id) {
   return id < 128 ? String.fromCharCode(id) : `byte ${id}`;
 }
 
-function encode(text) {
+function encode(given) {
+  const form = description.normalize.toUpperCase();
+  const text = form === "NONE" ? given : given.normalize(form);
   if (description.level === "byte") return { known: Array.from(new TextEncoder().encode(text)), unknown: [] };
   const typed = Array.from(text);
   const known = typed.map((c) => (ids.has(c) ? ids.get(c) : description.unknown)).filter((id) => id !== null);

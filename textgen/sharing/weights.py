@@ -48,6 +48,7 @@ def described(header: Header) -> dict[str, object]:
         "end": vocabulary.end,
         "first": vocabulary.first,  # read before the first character is drawn
         "backward": header.record.corpus.backward,
+        "normalize": header.record.corpus.normalize,  # the normal form of a text before its ids
     }
 
 

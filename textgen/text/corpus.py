@@ -205,7 +205,7 @@ def _check_vocabulary(vocabulary: Vocabulary, numbered: Numbered, config: Corpus
     if vocabulary.has_unknown and len(vocabulary.characters) < 2:
         left = f"{len(vocabulary.characters)} distinct characters of {_where(config)}"
         what = f"`min_count={config.min_count}` leaves {left}; expected two or more"
-        raise CorpusError(what, "lower it")
+        raise CorpusError(what, "try `min_count=1`")
     if vocabulary.lookup(numbered.codes).min(initial=0) < 0 and not vocabulary.has_unknown:
         what = f"{_where(config)} has characters that are not in the run's vocabulary"
         raise CorpusError(what, _ANEW)

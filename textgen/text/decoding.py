@@ -250,11 +250,17 @@ def _unreadable(path: Path, error: OSError) -> CorpusError:
                 names = os.listdir(path.parent)
             close = difflib.get_close_matches(path.name, names)
             near = [found for n in close if (found := path.parent / n).is_file()]
-            hint = f"did you mean {quoted(near[0])}" if near else "check the path"
+            hint = f"did you mean {quoted(near[0])}" if near else _listing(path.parent)
             return CorpusError(f"no such file: {where}; expected a text file", hint)
         case PermissionError():
             return CorpusError(f"no permission to read {where}", f"chmod u+r {quoted(where)}")
-    return CorpusError(f"cannot read {where}: {error.strerror or error}", "check the path")
+    return CorpusError(f"cannot read {where}: {error.strerror or error}", _listing(path.parent))
+
+
+def _listing(folder: Path) -> str:
+    """How to see what is there, or in the nearest folder above it that there is."""
+    there = next(filter(os.path.isdir, (folder, *folder.parents)), Path())
+    return f"see what is there: ls {quoted(there)}"
 
 
 def _nothing(path: Path, left_out: list[str]) -> CorpusError:

@@ -51,7 +51,7 @@ class File:
         if _signature(self._file) != self._before:
             raise CorpusError(
                 f"{self.path} changed while it was read; expected a file at rest",
-                "wait until it is written, or copy it and name the copy",
+                f"wait until it is written, or read a copy: cp {quoted(self.path)} COPY",
             )
 
 

@@ -14,6 +14,7 @@ from textgen.model.device import pick_device
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
+from textgen.store.record import Record
 from textgen.store.run import Run
 from textgen.text.corpus import Progress, read_corpus
 from textgen.training import tuning
@@ -114,30 +115,51 @@ def resume(
     now = moved(record.corpus, *files) if any(files) else None
     corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
     corpus_config = now or record.corpus
-    # a temperature that was settled tells of an earlier segment too; a best, which has none, may
-    # have learned in one what was kept aside, and its own is in its weights
-    settled = any(kept.any() for kept in arrays.get("temperature", {}).values())
-    unknown = record.kind == "best" and bool(record.training.segment_start)
-    learned = settled or unknown or has_learned(record.step, record.training)
+    learned = _has_learned(record, arrays)
     planned = extended(record, choices, corpus, device, began, learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
     planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
     mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
+    restored = _restored(learner, record, arrays, learned=learned)
+    return Loop(
+        run,
+        corpus,
+        corpus_config,
+        planned,
+        learner,
+        began=began,
+        threads=threads,
+        history=[event for event in record.history if event.step <= record.step],
+        identity=record.identity,
+        seconds=record.seconds,
+        ancestors=record.ancestors,
+        mixed=mixed,
+        best=run.read_best(record),
+        restored=restored,
+        changed=source != run.last or planned.training != record.training,
+    )
+
+
+def _has_learned(record: Record, arrays: Arrays) -> bool:
+    """Whether a run has learned what was kept aside, or may have."""
+    # a temperature that was settled tells of an earlier segment too; a best, which has none, may
+    # have learned in one what was kept aside, and its own is in its weights
+    settled = any(kept.any() for kept in arrays.get("temperature", {}).values())
+    unknown = record.kind == "best" and bool(record.training.segment_start)
+    return settled or unknown or has_learned(record.step, record.training)
+
+
+def _restored(learner: Learner, record: Record, arrays: Arrays, *, learned: bool) -> Arrays | None:
+    """Have the learner go on from what was saved; what it took up, None for weights alone."""
     if record.kind == "best":
         learner.restart(arrays["model"], record.step, learned=learned)
-    else:
-        if planned.training.precision != record.training.precision:
-            arrays = {**arrays, "scaler": {}}  # of fp16, which is not to be had here
-        learner.restore(arrays, record.step)
-    loop = Loop(run, corpus, corpus_config, planned, learner, began=began, threads=threads)
-    loop.restored = arrays if record.kind == "last" else None
-    loop.changed = source != run.last or planned.training != record.training
-    loop.history = [event for event in record.history if event.step <= record.step]
-    loop.seconds, loop.identity = record.seconds, record.identity
-    loop.best, loop.ancestors, loop.mixed = run.read_best(record), record.ancestors, mixed
-    return loop
+        return None
+    if learner.config.precision != record.training.precision:
+        arrays = {**arrays, "scaler": {}}  # of fp16, which is not to be had here
+    learner.restore(arrays, record.step)
+    return arrays
 
 
 def _read(run: Run, source: Path) -> tuple[Header, Arrays]:

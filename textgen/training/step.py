@@ -133,7 +133,8 @@ class Learner:
             return read
         if begins:
             self._judged.settle(self.step)
-        return self._late.into(read, self.step, part, fresh=begins)
+        anew = begins or self.step == self.config.segment_start
+        return self._late.into(read, self.step, part, anew=anew)
 
     def _out_of_memory(self) -> OutOfMemory:
         config = self.config
