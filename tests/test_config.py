@@ -214,3 +214,15 @@ def test_a_validation_file_leaves_no_share_to_choose() -> None:
 def test_a_number_that_is_a_text_is_shown_as_one() -> None:
     with pytest.raises(UsageError, match="`steps` is '3'; expected a whole number"):
         Choices(steps="3")
+
+
+def test_a_message_repeats_no_more_than_the_beginning_of_a_long_word() -> None:
+    with pytest.raises(UsageError) as caught:
+        SamplingOptions(unknown="x" * 10_000)
+    assert len(caught.value.message) < 120
+
+
+def test_stops_that_are_one_text_are_refused_with_what_to_write() -> None:
+    with pytest.raises(UsageError, match="`stop` is 'end'; expected texts") as caught:
+        SamplingOptions(stop="end")  # type: ignore[arg-type]
+    assert caught.value.hint == "give several: `stop=['end']`"

@@ -58,7 +58,7 @@ class OneOf:
     def check(self, name: str, value: object) -> None:
         if value not in self.words:
             raise UsageError(
-                f"`{name}` is {value!r}; expected one of {', '.join(self.words)}",
+                f"`{name}` is {_shown(value)}; expected one of {', '.join(self.words)}",
                 f"try `{name}={self.words[0]}`",
             )
 
@@ -105,6 +105,19 @@ def check(config: Any, declared: type) -> None:
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
                 bounds[name].check(name, one)
+
+
+def check_texts(name: str, value: object, expected: str) -> None:
+    """Raise UsageError unless `value`, of the setting `name`, is several texts, none of them empty.
+
+    expected: what they are.
+    """
+    texts = value if isinstance(value, tuple | list) else None
+    if texts is not None and all(isinstance(text, str) and text for text in texts):
+        return
+    found = "holds an empty text" if texts and "" in texts else f"is {_shown(value)}"
+    hint = f"give several: `{name}=[{_shown(value)}]`" if texts is None else f"give `{name}=TEXT`"
+    raise UsageError(f"`{name}` {found}; expected {expected}", hint)
 
 
 def whole(low: float, high: float, example: str) -> Number:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Self
 
-from textgen.bounds import Number, OneOf, above, check, setting, whole
+from textgen.bounds import Number, OneOf, above, check, check_texts, setting, whole
 from textgen.errors import CorpusError, UsageError
 
 CELLS = ("lstm", "gru", "rnn")
@@ -130,10 +130,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check(self, SamplingOptions)
-        several = isinstance(self.stop, tuple | list)
-        if not several or not all(isinstance(text, str) and text for text in self.stop):
-            found = "holds an empty text" if several and "" in self.stop else f"is {self.stop!r}"
-            raise UsageError(f"`stop` {found}; expected texts to end before", "give `stop=TEXT`")
+        check_texts("stop", self.stop, "texts to end before")
 
 
 @dataclass(frozen=True)
@@ -156,14 +153,16 @@ class ServingOptions:
 
     def __post_init__(self) -> None:
         check(self, ServingOptions)
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
-            what = "`api_key` holds characters that a header cannot carry; expected printable ASCII"
-            raise UsageError(what, 'try `api_key="$(openssl rand -hex 16)"`')
-        if self.api_key is not None and self.api_key != self.api_key.strip():
-            what = (
-                "`api_key` begins or ends with a space, which a header loses; expected none there"
-            )
-            raise UsageError(what, 'try `api_key="$(openssl rand -hex 16)"`')
+        check_texts("allow_origin", self.allow_origin, "origins of pages")
+        key, what = self.api_key or "", ""
+        if not (key.isascii() and key.isprintable()):
+            what = "holds characters that a header cannot carry; expected printable ASCII"
+        elif key != key.strip():
+            what = "begins or ends with a space, which a header loses; expected none there"
+        elif not key and self.api_key is not None:
+            what = "is empty, so that everybody would be answered; expected a key"
+        if what:
+            raise UsageError(f"`api_key` {what}", 'try `api_key="$(openssl rand -hex 16)"`')
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -57,6 +58,12 @@ def guarded(trained: Path) -> Iterator[str]:
             yield url
 
 
+@pytest.fixture(scope="module")
+def unguarded(trained: Path) -> Iterator[str]:
+    with serving(trained) as (url, _):
+        yield url
+
+
 def with_key(**others: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEY}", **others}
 
@@ -85,7 +92,7 @@ def raw(url: str, *parts: bytes, end: bool = False) -> tuple[int, dict[str, Any]
 
 
 def request(body: bytes, *headers: str, length: int | None = None) -> bytes:
-    lines = ["POST /v1/completions HTTP/1.1", "Host: a", "Connection: close", *headers]
+    lines = ["POST /v1/completions HTTP/1.1", "Host: localhost", "Connection: close", *headers]
     lines += [f"Authorization: Bearer {KEY}", f"Content-Length: {length or len(body)}"]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
@@ -216,10 +223,86 @@ def test_the_page_is_that_of_the_model_that_writes(trained: Path, tmp_path: Path
         assert httpx.post(f"{url}/v1/completions", json={}, timeout=60).status_code == 200
 
 
-@pytest.mark.parametrize("key", [" a", "a ", "\u00e9"])
+@pytest.mark.parametrize("key", ["", " a", "a ", "\u00e9"])
 def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
     with pytest.raises(UsageError, match="api_key"):
         ServingOptions(api_key=key)
+
+
+def test_origins_are_several_texts() -> None:
+    with pytest.raises(UsageError, match=r"`allow_origin` is 'https://a\.example'; "):
+        ServingOptions(allow_origin=cast(Any, "https://a.example"))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("localhost", "LOCALHOST:8013", "127.0.0.1:1", "[::1]:80")),
+        *((host, 421) for host in ("a.example", "a.example:8013", "127.0.0.1.a.example", "[::2]")),
+    ],
+)
+def test_without_a_key_a_name_that_was_made_to_lead_here_is_refused(
+    unguarded: str, host: str, status: int
+) -> None:
+    for path in ("/", "/v1/models"):
+        answer = httpx.get(f"{unguarded}{path}", headers={"Host": host})
+        assert answer.status_code == status
+    if status == 421:
+        assert "127.0.0.1, ::1, localhost alone" in error_of(answer)["message"]
+
+
+def test_with_a_key_any_name_may_lead_here(guarded: str) -> None:
+    answer = httpx.get(guarded, headers={"Host": "a.example"}, auth=("", KEY))
+    assert answer.status_code == 200
+
+
+def test_the_log_names_who_is_connected_and_has_one_line_for_each(
+    trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "textgen.serving")
+    forged = {"X-Forwarded-For": "10.0.0.9 POST /v1/completions 200 0.001s"}
+    with serving(trained) as (url, _):
+        httpx.get(f"{url}/a%20200%200.001s%0a", headers=forged)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("127.0.0.1 GET /a%20200%200.001s%0a 404 ")
+    assert len(line.split()) == 5
+
+
+def test_a_hundred_thousand_characters_that_are_not_known_hold_nobody_up(unguarded: str) -> None:
+    prompts = ["".join(map(chr, range(0x4E00 + n, 0x4E00 + n + 8000))) for n in range(12)]
+    asked = {"prompt": prompts, "max_tokens": 1, "unknown": "replace"}
+    begin = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        busy = pool.submit(post, unguarded, **asked)
+        while not busy.done():
+            before = time.monotonic()
+            assert httpx.get(f"{unguarded}/health").status_code == 200
+            assert time.monotonic() - before < 5
+    assert busy.result().json()["usage"]["prompt_tokens"] == 12 * 8000
+    assert time.monotonic() - begin < 60
+
+
+def test_a_prompt_that_its_normal_form_makes_too_long_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the fox said\n" * 20)
+    train(tmp_path / "a.txt", tmp_path, steps=2, normalize="nfkc")
+    with serving(tmp_path / "a") as (url, _):
+        answer = post(url, prompt="\ufdfa" * 8000)
+    assert error_of(answer)["code"] == "context_length_exceeded"
+    assert "144,000 characters" in error_of(answer)["message"]
+
+
+def test_what_nobody_reads_is_dropped_once_it_was_hung_up_on() -> None:
+    protocol = object.__new__(server.Protocol)
+    sizes, calls = iter([900, 500, 500]), []
+    protocol.transport = SimpleNamespace(
+        get_write_buffer_size=lambda: next(sizes),
+        is_closing=lambda: True,
+        abort=lambda: calls.append("abort"),
+    )
+    protocol.loop = SimpleNamespace(call_later=lambda _, again, left: calls.append(left))
+    for left in (0, 900, 500):
+        protocol._await_reader(left)
+    assert calls == [900, 500, "abort"]
 
 
 def test_what_is_no_http_gets_an_error_object(guarded: str) -> None:
@@ -283,10 +366,21 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(RunError, match=f"cannot listen on 127.0.0.1 port {port}: "),
+            pytest.raises(RunError, match=f"cannot listen on 127.0.0.1 port {port}: ") as caught,
             server.listening(ServingOptions(port=port)),
         ):
             pass
+        assert "`port=0`" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "\udc80"])
+def test_an_address_of_another_machine_is_not_mended_by_another_port(host: str) -> None:
+    with (
+        pytest.raises(RunError, match="cannot listen on") as caught,
+        server.listening(ServingOptions(host=host, port=0)),
+    ):
+        pass
+    assert "`host=127.0.0.1`" in caught.value.hint
 
 
 def test_a_page_is_asked_for_with_the_password_that_is_the_key(guarded: str) -> None:

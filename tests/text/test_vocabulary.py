@@ -146,6 +146,17 @@ def test_replace_takes_the_nearest_known_form(known: str, text: str, expected: s
     assert vocabulary.decode(vocabulary.encode(text, "replace")) == expected
 
 
+@pytest.mark.parametrize("unknown", ["error", "skip", "replace"])
+@pytest.mark.parametrize("has_unknown", [False, True])
+def test_each_id_has_the_place_of_its_character(unknown: str, has_unknown: bool) -> None:
+    vocabulary = Vocabulary("char", " AEaest", has_unknown=has_unknown)
+    text = "tea" if unknown == "error" else "tæa\ufb06É猫st\u0301"
+    alone = [len(vocabulary.encode(character, unknown)) for character in text]
+    expected = [place for place, count in enumerate(alone) for _ in range(count)]
+    assert vocabulary.places(text, unknown).tolist() == expected
+    assert len(expected) == len(vocabulary.encode(text, unknown))
+
+
 def test_the_unknown_symbol_is_the_last_id_and_takes_what_is_replaced() -> None:
     vocabulary = Vocabulary("char", " abe", has_unknown=True)
     assert (len(vocabulary), vocabulary.unknown, SMALL.unknown) == (5, 4, None)

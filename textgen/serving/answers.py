@@ -11,14 +11,14 @@ from typing import Any
 from textgen.serving.models import Loaded
 from textgen.serving.requests import Completion
 from textgen.serving.text import Piece, Token
-from textgen.text.vocabulary import Vocabulary
 
 
 class Answer:
     """What a request came to so far."""
 
-    def __init__(self, asked: Completion, name: str, loaded: Loaded) -> None:
-        self._asked = asked
+    def __init__(self, asked: Completion, name: str, loaded: Loaded, read: Sequence[int]) -> None:
+        """read: characters, or bytes, that each prompt is read as."""
+        self._asked, self._read = asked, sum(read)
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -27,7 +27,9 @@ class Answer:
             "system_fingerprint": loaded.version,
         }
         vocabulary, unknown = loaded.model.vocabulary, asked.options.unknown
-        self._places = [_places(prompt, vocabulary, unknown) for prompt in asked.prompts]
+        echoed = asked.prompts if asked.echo and asked.logprobs is not None else ()
+        # for each id that a prompt is read as, the place of its character
+        self._places = [vocabulary.places(prompt, unknown).tolist() for prompt in echoed]
         self._backward = loaded.model.backward
         self.written = 0  # characters, or bytes of a model of bytes
         self._reached: dict[int, tuple[int, int]] = {}  # of each text: its tokens, where it ends
@@ -60,9 +62,8 @@ class Answer:
         return found
 
     def usage(self) -> dict[str, int]:
-        prompt = sum(map(len, self._places))
-        counts = {"prompt_tokens": prompt, "completion_tokens": self.written}
-        return {**counts, "total_tokens": prompt + self.written}
+        counts = {"prompt_tokens": self._read, "completion_tokens": self.written}
+        return {**counts, "total_tokens": self._read + self.written}
 
     def whole(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The one answer to a request that is not streamed."""
@@ -91,12 +92,6 @@ def joined(pieces: Sequence[Piece]) -> Piece:
     tokens = tuple(token for piece in pieces for token in piece.tokens)
     written = sum(piece.written for piece in pieces)
     return Piece("".join(piece.text for piece in pieces), written, tokens, pieces[-1].end)
-
-
-def _places(prompt: str, vocabulary: Vocabulary, unknown: str) -> list[int]:
-    """For each id that a prompt is read as, the place of its character; see `Vocabulary.encode`."""
-    counts = {c: len(vocabulary.encode(c, unknown)) for c in {*prompt}}
-    return [place for place, c in enumerate(prompt) for _ in range(counts[c])]
 
 
 def _logprobs(tokens: Sequence[Token], offsets: list[int]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
 
 PATHS = ("/", "/health", "/metrics", "/v1/models", "/v1/completions")
+OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 GONE = 499  # nginx's number for a client that went away
 LOG = logging.getLogger("textgen.serving")
 
@@ -111,6 +112,7 @@ class Gate:
     def __init__(self, app: ASGIApp, options: ServingOptions, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
         self._key = options.api_key.encode() if options.api_key else None
+        self._hosts = {*OWN_NAMES, options.host.strip("[]")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -126,7 +128,9 @@ class Gate:
             await send(message)
 
         try:
-            if self._is_allowed(scope):
+            if not self._is_meant(scope):
+                await self._misdirected()(scope, receive, noted)
+            elif self._is_allowed(scope):
                 await self._app(scope, receive, noted)
             else:
                 await self._turn_away(scope)(scope, receive, noted)
@@ -144,6 +148,19 @@ class Gate:
             path = scope["path"] if scope["path"] in PATHS else "other"
             self._metrics.requests.labels(path, str(status)).inc()
             LOG.info("%s", _line(scope, status, seconds, state.get("note", {})))
+
+    def _is_meant(self, scope: Scope) -> bool:
+        """Whether the request is for this server by name: without a key, one of this machine.
+
+        A page of another origin may have a name that leads here, and would read what it is sent.
+        """
+        given = Headers(scope=scope).get("host", "localhost")
+        name = given.partition("]")[0][1:] if given.startswith("[") else given.partition(":")[0]
+        return self._key is not None or name.lower() in self._hosts
+
+    def _misdirected(self) -> ASGIApp:
+        what = f"without a key requests are for {', '.join(sorted(self._hosts))} alone"
+        return JSONResponse(Refused(what, status=421).body, 421)
 
     def _is_allowed(self, scope: Scope) -> bool:
         if self._key is None or scope["path"] == "/health":
@@ -170,6 +187,6 @@ class Gate:
 def _line(scope: Scope, status: int, seconds: float, note: dict[str, object]) -> str:
     """One line of log: who, what, the answer, how long it took, and what it came to."""
     client = (scope.get("client") or ("-",))[0]
-    path = scope["path"][:100].encode("unicode_escape").decode()
+    path = scope["raw_path"][:100].decode("ascii", "backslashreplace")
     more = "".join(f" {name}={value}" for name, value in note.items())
     return f"{client} {scope['method']} {path} {status} {seconds:.3f}s{more}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -22,7 +24,7 @@ from textgen.inference.writer import prologue
 from textgen.serving.answers import Answer, joined, sse
 from textgen.serving.metrics import Metrics
 from textgen.serving.models import Loaded, Models, Served
-from textgen.serving.requests import Completion, Refused, parse
+from textgen.serving.requests import Completion, Refused, check_prompts, parse
 from textgen.serving.scheduler import Full, Scheduler, gone
 from textgen.serving.text import FAILED, OVERDUE, Piece, Text
 
@@ -48,9 +50,11 @@ class Completions:
         served = self.served(asked.model)
         loaded = served.loaded
         asked = replace(asked, prompts=tuple(map(loaded.model.as_read, asked.prompts)))
+        check_prompts(asked.prompts, self._limits)  # a normal form may be the longer one
         pieces: Pieces = asyncio.Queue()
-        texts = self._texts(asked, loaded, _into(pieces))
-        answer = Answer(asked, served.name, loaded)
+        read = await asyncio.to_thread(_encoded, asked, loaded)
+        texts = self._texts(asked, loaded, read, _into(pieces))
+        answer = await asyncio.to_thread(Answer, asked, served.name, loaded, [*map(len, read)])
         note = {"model": served.name, "texts": len(texts)}
         if self._limits.log_prompts:
             note["prompt"] = json.dumps(asked.prompts)
@@ -86,33 +90,35 @@ class Completions:
         return self._models.served[name]
 
     def _texts(
-        self, asked: Completion, loaded: Loaded, deliver: Callable[[int, Piece], None]
+        self,
+        asked: Completion,
+        loaded: Loaded,
+        read: Sequence[NDArray],
+        deliver: Callable[[int, Piece], None],
     ) -> list[Text]:
-        """A text for each prompt and each of its numbers; text i of a prompt is of draw i."""
+        """A text for each prompt and each of its numbers; text i of a prompt is of draw i.
+
+        read: the ids of each prompt.
+        """
         model, options = loaded.model, asked.options
         vocabulary, backward = model.vocabulary, model.backward
         if asked.logprobs is not None and (backward or vocabulary.level == "byte"):
             what = "`logprobs` are given of models of characters that read forward; leave it out"
             raise Refused(what, param="logprobs")
-        read, turned = vocabulary, options
+        drawn, turned = vocabulary, options
         if backward:
-            read = turned_vocabulary(vocabulary)
+            drawn = turned_vocabulary(vocabulary)
             turned = turned_options(options, vocabulary.level)
         seed = random_seed() if options.seed is None else options.seed
         texts: list[Text] = []
-        for prompt in asked.prompts:
-            try:
-                ids = vocabulary.encode(prompt, options.unknown, "the prompt")
-            except TextgenError as error:
-                what = f"{error.message}; {error.hint}"
-                raise Refused(what, param="prompt", code="unknown_characters") from None
+        for ids in read:
             ids = ids[::-1] if backward else ids
             scored = asked.echo and asked.logprobs is not None
             before = [*prologue(vocabulary, ids), *np.asarray(ids).tolist()]
             for number in range(asked.n):
                 text = Text(
                     before,
-                    read,
+                    drawn,
                     turned,
                     Uniforms(seed, number),
                     deliver=_numbered(deliver, len(texts)),
@@ -218,6 +224,16 @@ async def _collected(
         if not count:
             return list(found.items())
         item = await pieces.get()
+
+
+def _encoded(asked: Completion, loaded: Loaded) -> list[NDArray]:
+    """The ids of each prompt. Raises Refused."""
+    encode = partial(loaded.model.vocabulary.encode, unknown=asked.options.unknown)
+    try:
+        return [encode(prompt, what="the prompt") for prompt in asked.prompts]
+    except TextgenError as error:
+        what = f"{error.message}; {error.hint}"
+        raise Refused(what, param="prompt", code="unknown_characters") from None
 
 
 def _check(piece: Piece) -> None:

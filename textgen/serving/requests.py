@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -64,10 +65,7 @@ def parse(body: bytes, limits: ServingOptions) -> Completion:
         if (value := given.pop(name, None)) is not None and value not in neutral:
             _refuse(name, f"`{name}` is not supported by a model of characters; leave it out")
     prompts = _texts(given.pop("prompt", None), "prompt", empty=True) or ("",)
-    for prompt in prompts:
-        if len(prompt) > limits.max_prompt:
-            found = f"`prompt` has {len(prompt):,} characters; this server reads up to"
-            _refuse("prompt", f"{found} {limits.max_prompt:,}", code="context_length_exceeded")
+    check_prompts(prompts, limits)
     n = _number(given, "n", Number(1, limits.max_n, whole=True), 1)
     best_of = _number(given, "best_of", Number(n, n, whole=True), n)
     if len(prompts) * best_of > STREAMS:
@@ -90,6 +88,14 @@ def parse(body: bytes, limits: ServingOptions) -> Completion:
     )
     _nothing_else(given)
     return completion
+
+
+def check_prompts(prompts: Sequence[str], limits: ServingOptions) -> None:
+    """Refuse those that are too long."""
+    for prompt in prompts:
+        if len(prompt) > limits.max_prompt:
+            found = f"`prompt` has {len(prompt):,} characters; this server reads up to"
+            _refuse("prompt", f"{found} {limits.max_prompt:,}", code="context_length_exceeded")
 
 
 def _nothing_else(given: dict[str, Any], within: str = "") -> None:

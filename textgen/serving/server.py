@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import logging
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from textgen.config import ServingOptions
 from textgen.errors import RunError, UsageError
 from textgen.serving.app import GONE, make_app
+from textgen.serving.completions import SLOWEST_READER
 from textgen.serving.models import Models
 from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
@@ -57,6 +59,7 @@ def make_server(runs: Sequence[str], checkpoints: Path, options: ServingOptions)
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=round(LAST_TEXTS) + 1,
     )
@@ -86,7 +89,11 @@ def listening(options: ServingOptions) -> Iterator[socket.socket]:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         what = f"cannot listen on {options.host} port {options.port}: {why}"
-        raise RunError(what, "choose another port: `port=0` takes any free one") from None
+        hint = "choose another port: `port=0` takes any free one"
+        elsewhere = getattr(error, "errno", None) == errno.EADDRNOTAVAIL
+        if elsewhere or isinstance(error, (socket.gaierror, UnicodeError)):
+            hint = "name an address of this machine: `host=127.0.0.1`"
+        raise RunError(what, hint) from None
     with listener:
         yield listener
 
@@ -129,14 +136,16 @@ class Server(uvicorn.Server):
 
 
 class Protocol(H11Protocol):
-    """HTTP whose own errors are error objects too, and that waits for no slow sender."""
+    """HTTP whose own errors are error objects too, and that waits for no slow sender or reader."""
 
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _heard = False  # whether the client said anything
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
+        self._await_reader(0)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
@@ -145,6 +154,8 @@ class Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
@@ -177,6 +188,17 @@ class Protocol(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _await_reader(self, left: int) -> None:
+        """Drop a connection that was hung up on while the client reads nothing of what is left.
+
+        left: bytes that were not sent yet when it was looked at last.
+        """
+        now = self.transport.get_write_buffer_size()
+        if self.transport.is_closing() and now == left:
+            self.transport.abort()
+        else:
+            self._unread = self.loop.call_later(SLOWEST_READER, self._await_reader, now)
 
     def _too_late(self) -> None:
         self._late = None

@@ -112,19 +112,36 @@ class Vocabulary:
                 ids[ids < 0] = self.unknown
             elif unknown == "replace":
                 symbols = symbols.astype(np.uint32)
-                nearest = {int(c): self._nearest(chr(c)) for c in np.unique(symbols[ids < 0])}
+                nearest = self._nearest(symbols[ids < 0])
                 text = symbols.tobytes().decode("utf-32-le", "surrogatepass").translate(nearest)
                 codes = text.encode("utf-32-le", "surrogatepass")  # END is a surrogate
                 ids = self.lookup(np.frombuffer(codes, np.uint32))
             ids = ids[ids >= 0]
         return ids.astype(self.dtype)
 
-    def _nearest(self, character: str) -> str:
+    def places(self, text: str, unknown: str) -> NDArray:
+        """For each of the ids of `text` at level char the place of its character; as `encode`."""
+        codes = symbols_of(text, self.level)
+        counts = np.ones(len(codes), np.int64)
+        lacking = self.lookup(codes) < 0
+        if unknown == "skip":
+            counts[lacking] = 0
+        elif self.unknown is None:
+            nearest = self._nearest(codes[lacking])
+            counts[lacking] = [len(nearest[code]) for code in codes[lacking].tolist()]
+        return np.repeat(np.arange(len(codes)), counts)
+
+    def _nearest(self, codes: NDArray) -> dict[int, str]:
+        """The nearest known form of each code point that the vocabulary lacks."""
         known = {*self.characters}
-        parts = unicodedata.normalize("NFKD", character)
-        bare = "".join(c for c in parts if not unicodedata.combining(c))
-        forms = (character.swapcase(), bare, bare.swapcase(), " ")
-        return next((form for form in forms if form and {*form} <= known), "")
+
+        def form_of(character: str) -> str:
+            parts = unicodedata.normalize("NFKD", character)
+            bare = "".join(c for c in parts if not unicodedata.combining(c))
+            forms = (character.swapcase(), bare, bare.swapcase(), " ")
+            return next((form for form in forms if form and {*form} <= known), "")
+
+        return {code: form_of(chr(code)) for code in np.unique(codes).tolist()}
 
     def decode(self, ids: NDArray | list[int]) -> str:
         """Text of ids; bytes that are not UTF-8 come as lone surrogates (PEP 383)."""
