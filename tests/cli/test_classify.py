@@ -46,6 +46,17 @@ def test_each_line_goes_to_the_model_that_finds_it_likeliest(
     assert whole["text"] == str(text)
 
 
+def test_a_text_without_a_document_is_refused(
+    runs: Path, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("\n\n\n")
+    both = ["-c", str(runs / "low"), "-c", str(lines)]
+    with pytest.raises(CorpusError, match=f"text is empty, as {lines} reads it"):
+        run(capsys, text, *both)
+    assert len(run(capsys, text, *both, "--lines")) == 3
+
+
 def test_what_makes_no_sense_is_refused(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from conftest import prose, train
@@ -19,8 +20,9 @@ from conftest import prose, train
 import textgen
 from textgen.cli import app, parse, terminal
 from textgen.errors import UsageError
+from textgen.inference.backward import BackwardWriter
 from textgen.inference.text_model import TextModel
-from textgen.inference.writer import Position
+from textgen.inference.writer import Position, Writer
 
 SMALL = "--hidden 12 --embedding 6 --batch-size 4 --bptt 16 --precision fp32 --lr 0.02".split()
 
@@ -243,6 +245,32 @@ def test_texts_side_by_side_that_are_not_whole_are_given_up_at_a_signal(
     assert (result.code, result.out) == (143, "one\n")
 
 
+def test_a_signal_while_the_prompt_is_read_ends_the_process(
+    run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(Writer, "_read", read)
+    result = run("sample", trained, "--seed", 1, "-p", "the", "--length", 5)
+    assert (result.code, result.out) == (143, "")
+
+
+def test_a_signal_while_a_text_is_written_backward_ends_the_process(
+    run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(corpus, tmp_path, steps=1, backward=True)
+
+    def drawn(_: object) -> str:
+        signal.raise_signal(signal.SIGTERM)
+        return "the fox"
+
+    monkeypatch.setattr(BackwardWriter, "__next__", drawn)
+    result = run("sample", tmp_path / "tales", "--seed", 1, "--before", "", "--length", 5)
+    assert (result.code, result.out) == (143, "")
+
+
 def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
     told = run("info", trained).out
     for fact in ("lstm", "2 x 12", "60 of 60", "nats/char", "3,600 for training"):
@@ -293,15 +321,13 @@ def test_a_reader_that_leaves_is_no_error(trained: Path) -> None:
     assert done.stderr == ""
 
 
-def test_on_a_terminal_progress_is_drawn_and_in_a_pipe_it_is_not(
-    corpus: Path, tmp_path: Path
-) -> None:
+def on_a_terminal(arguments: list[object], stdout: IO[bytes] | int) -> str:
+    """What a command writes to stderr, a terminal of 80 columns; it ends with 0."""
     leader, follower = pty.openpty()
-    arguments = ["train", corpus, "--checkpoints", tmp_path, *SMALL, "--steps", "30"]
     process = subprocess.Popen(
         [sys.executable, "-m", "textgen", *map(str, arguments)],
         stderr=follower,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"},
     )
     os.close(follower)
@@ -313,12 +339,30 @@ def test_on_a_terminal_progress_is_drawn_and_in_a_pipe_it_is_not(
             break
     os.close(leader)
     assert process.wait() == 0
-    text = seen.decode()
+    return seen.decode()
+
+
+def test_on_a_terminal_progress_is_drawn_and_in_a_pipe_it_is_not(
+    corpus: Path, tmp_path: Path
+) -> None:
+    arguments = ["train", corpus, "--checkpoints", tmp_path, *SMALL, "--steps", "30"]
+    text = on_a_terminal(arguments, stdout=subprocess.DEVNULL)
     assert "\x1b[" in text
     assert "chars/s" in text
     assert "it writes" in text
     assert "nats" in text
     assert "bits" in text
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["--json", "--lines"]])
+def test_scores_go_to_stdout_where_somebody_looks_at_stderr(
+    trained: Path, corpus: Path, tmp_path: Path, flags: list[str]
+) -> None:
+    arguments = ["eval", corpus, "-c", trained, *flags]
+    with (tmp_path / "scores").open("wb") as file:
+        assert "%" in on_a_terminal(arguments, stdout=file)
+    lines = (tmp_path / "scores").read_text().splitlines()
+    assert [json.loads(line) for line in lines]
 
 
 def test_control_characters_are_shown_not_obeyed() -> None:
@@ -433,7 +477,12 @@ def test_a_model_that_reads_backward_writes_what_comes_before(
     refused = run("sample", "back", *where, "-p", "the")
     assert (refused.code, refused.err.splitlines()[-1][:5]) == (2, "hint:")
     assert "--before TEXT" in refused.err
-    assert "--length" in run("sample", "back", *where, "--length", 0).err
+    for length in ("--length", 0), ("--length", 0, "--before", "the"):
+        refused = run("sample", "back", *where, *length)
+        assert (refused.code, "--length 500" in refused.err) == (2, True)
+    found = run("fill", "The fox", "moon.", "-b", "back", *where)
+    assert "--checkpoint" in found.err
+    assert "does not read forward" in found.err
     assert run("play", "back", *where).code == 2
 
     run("train", corpus, *where, *SMALL, "--steps", 20)
@@ -444,6 +493,9 @@ def test_a_model_that_reads_backward_writes_what_comes_before(
     )
     assert filled.code == 0, filled.err
     assert len(filled.out.splitlines()) >= 2
+    os.utime(tmp_path / "back" / "last.safetensors")  # the latest, which reads backward
+    latest = run("fill", "The fox", "moon.", "-b", "back", *where, "--length", 6, "--num", 2)
+    assert latest.code == 0, latest.err
     few = run(
         "fill", "The", " fox", "-c", "tales", "-b", "back", *where, "--length", 1, "--num", 99
     )
@@ -465,6 +517,18 @@ def test_documents_are_written_one_on_a_line(run, lines: Path) -> None:
     prompted = run("sample", *where, "--num", 5, "-p", "fox", "--unique", "--json")
     texts = [json.loads(line)["text"] for line in prompted.out.splitlines()]
     assert len({*texts}) == len(texts) == 5
+
+
+def test_what_goes_on_within_a_document_cannot_be_told_to_be_new(
+    run, lines: Path, tmp_path: Path
+) -> None:
+    where = [lines.name, "--checkpoints", lines.parent, "--seed", 1]
+    state = tmp_path / "state"
+    run("sample", *where, "--length", 2, "--save-state", state)
+    refused = run("sample", *where, "--load-state", state, "--novel")
+    assert (refused.code, "whose beginning it lacks" in refused.err) == (2, True)
+    run("sample", *where, "--length", 100, "--save-state", state)  # to its end
+    assert run("sample", *where, "--load-state", state, "--novel").code == 0
 
 
 def test_it_says_when_too_few_texts_are_new(run, lines: Path) -> None:

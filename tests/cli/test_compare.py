@@ -74,6 +74,15 @@ def test_the_losses_are_drawn_at_the_end(
     assert all(f">{name}<" in picture for name in ("tales-rnn", "tales-lstm"))
 
 
+def test_nothing_is_drawn_where_no_variant_came_to_a_loss(
+    text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ["compare", text, "--checkpoints", text.parent, *HOW, "--lr", 1e30, "--clip", 1e30]
+    run(*how, "-o", text.parent / "loss.svg")
+    assert "note: no variant came to a loss" in capsys.readouterr().err.splitlines()[-1]
+    assert not (text.parent / "loss.svg").exists()
+
+
 def test_as_json_every_line_says_which_run_it_is_of(
     text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from textgen.cli.compared import lines_of
@@ -27,6 +29,13 @@ def test_the_table_is_within_80_columns() -> None:
     assert any(line.split()[-1:] == ["1="] for line in lines)
     assert any("lower by 2 standard errors" in line for line in lines)
     assert "nats and bits per character at the end of the same time, after 1:00" in "\n".join(lines)
+
+
+def test_samples_of_wide_characters_are_within_80_columns() -> None:
+    wide = replace(result("a", "hidden 1"), sample="猫が月を見た。" * 30)
+    lines = [*lines_of(table_of([wide], timed=True))]
+    assert max(map(cell_len, lines)) <= 80
+    assert sum(line.count("猫") for line in lines) == 30
 
 
 def test_networks_of_other_sizes_are_said_to_be() -> None:

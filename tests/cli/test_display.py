@@ -265,6 +265,15 @@ def test_the_validation_losses_are_drawn_over_all_steps(clock: Clock, width: int
     assert max(map(len, lines)) <= width
 
 
+def test_what_is_measured_again_after_going_back_is_drawn_anew(clock: Clock) -> None:
+    panel = _Panel(Console(file=io.StringIO(), force_terminal=True, width=80, height=24))
+    panel.show(PLAN)
+    for step, nats in ((400, 3.0), (800, 9.0), (400, 2.5), (800, 2.0)):
+        panel.show(replace(EVALUATED, step=step, val_nats=nats))
+        frame(panel)
+    assert panel._losses == [(0.1, 2.5), (0.2, 2.0)]
+
+
 @pytest.mark.parametrize(("height", "encoding"), [(15, "utf-8"), (24, "ascii"), (24, "utf-8")])
 def test_a_low_terminal_and_one_of_ascii_have_no_curve(
     clock: Clock, height: int, encoding: str

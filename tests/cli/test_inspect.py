@@ -46,6 +46,19 @@ def test_two_tables_of_80_columns(
     assert "no unit follows: inside quotes" in "\n".join(lines)  # there are none in the text
 
 
+def test_the_text_of_a_model_of_bytes_is_counted_in_bytes(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(corpus, tmp_path, steps=1, level="byte")
+    assert run(capsys, tmp_path / "tales", "-p", "é" * 9).splitlines()[1] == "18 bytes of --prompt"
+
+
+@pytest.mark.parametrize("flag", ["--unit", "--gate"])
+def test_an_empty_name_is_refused(trained: Path, tales: Path, flag: str) -> None:
+    with pytest.raises(UsageError, match=f"{flag} is ''"):
+        app(["inspect", str(trained), str(tales), flag, ""], standalone_mode=False)
+
+
 def test_as_json(trained: Path, tales: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(run(capsys, trained, tales, "--json"))
     assert facts["read"] == 1500

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +49,23 @@ def test_as_json_all_distances_are_listed(
 
 
 def test_the_sentence_rounds_and_says_where_the_measure_ends() -> None:
-    *_, sentence, steep = lines_of(HALVED)
+    *_, sentence, steep = lines_of(HALVED, "characters")
     assert sentence == "uses about 6 characters; 1 % of what it knows comes from beyond 8"
     assert steep == "the gradient is below 1 % beyond 7"
     flat = Memory(3.0, 1.0, np.ones(1024), np.ones(1024), np.ones(1024), 9)
-    assert "uses about 1,024 or more characters" in lines_of(flat)[-2]
+    assert "uses about 1,024 or more bytes" in lines_of(flat, "bytes")[-2]
     nothing = Memory(1.0, 3.0, np.ones(1024), np.ones(1024), np.ones(1024), 9)
-    assert lines_of(nothing)[-2].startswith("knows nothing of this text")
+    assert lines_of(nothing, "bytes")[-2].startswith("knows nothing of this text")
+
+
+def test_what_is_piped_in_is_measured_by_each_run(
+    trained: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(prose(900).encode())))
+    app(["memory", "-", "-c", str(trained), "-c", str(trained), "--json"], standalone_mode=False)
+    first, second = map(json.loads, capfd.readouterr().out.splitlines())
+    assert first == second
+    assert first["text"] == "-"
 
 
 def test_a_model_of_documents_is_refused(lines: Path) -> None:
@@ -95,4 +107,4 @@ def test_the_unknown_mode_is_checked_with_recall_too() -> None:
 
 def test_a_share_that_is_nothing_has_no_sign() -> None:
     none = Memory(3.0, 1.0, np.full(1024, -1e-6), np.ones(1024), np.ones(1024), 9)
-    assert not any("-0.0%" in line for line in lines_of(none))
+    assert not any("-0.0%" in line for line in lines_of(none, "characters"))

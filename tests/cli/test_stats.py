@@ -36,7 +36,7 @@ def test_on_a_terminal_a_bar_shows_how_much_was_read(
     assert run(capsys, "stats", tmp_path)[1] == ""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr("textgen.cli.stats.looking", lambda stream: True)
+    monkeypatch.setattr("textgen.cli.terminal.looking", lambda stream: True)
     assert "100%" in run(capsys, "stats", tmp_path)[1]
 
 
@@ -56,6 +56,9 @@ def test_at_level_byte_there_is_no_alphabet(
     path.write_bytes(bytes(range(256)) * 4)
     out = run(capsys, "stats", path, "--level", "byte")[0]
     assert "alphabet  bytes" in out
+    assert "256 distinct" in out
+    path.write_text(prose(1000))
+    assert f"{len({*prose(1000)})} distinct" in run(capsys, "stats", path, "--level", "byte")[0]
     assert "rarest" not in out
 
 
@@ -71,3 +74,16 @@ def test_documents_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str
     facts = json.loads(run(capsys, "stats", path, "--documents", "line", "--json", "--dedupe")[0])
     assert facts["documents"]["documents"] == 19
     assert facts["documents"]["duplicates"] == 0
+
+
+def test_the_parts_of_documents_are_told_with_their_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("foxes\ncrows\n" * 10)
+    lines = run(capsys, "stats", path, "--documents", "line")[0].splitlines()
+    assert lines[0].startswith("read      1 text, 100 characters")
+    parts = next(line for line in lines if line.startswith("parts"))
+    numbers = [int(word) for word in parts.split() if word.isdigit()]
+    assert sum(numbers) == 100 + 20 + 2  # an end after each, and before the first of each part
+    assert parts.endswith(", with the documents' ends")

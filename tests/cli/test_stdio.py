@@ -140,6 +140,19 @@ def test_a_prompt_from_a_pipe_is_read_as_one_from_a_file(shell: Shell) -> None:
         assert written(shell, f"printf '{text}' > file; {SAMPLE} {end}") == expected, end
 
 
+def test_a_prompt_from_a_pipe_is_in_the_encoding_of_the_text(shell: Shell) -> None:
+    text = r"printf 'caf\xe9 au lait\n%.0s' $(seq 50) > a.txt"
+    quick = "--steps 2 --hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32"
+    written(shell, f"{text}; textgen train a.txt --encoding latin-1 {quick}")
+    sample = "textgen sample a --seed 1 --length 5"
+    expected = written(shell, f"{sample} -p café")
+    assert expected.startswith("café")
+    for way in ("-f file", "-f - < file", "< file"):
+        assert written(shell, rf"printf 'caf\xe9' > file; {sample} {way}") == expected, way
+    refused = shell(rf"printf 'caf\xe9' | textgen sample $run {way[:0]}")
+    assert "byte offset 3: 0xE9 is not valid utf-8" in refused.stderr
+
+
 def test_a_loop_keeps_the_lines_that_it_reads(shell: Shell) -> None:
     loop = f"while read x; do echo $x; {SAMPLE} --no-echo; echo; done < names"
     out = written(shell, f"printf 'one\\ntwo\\n' > names; {loop}")

@@ -54,10 +54,24 @@ def test_there_are_colours_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) 
 
 def test_lines_are_cut_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     long = [Line(1, 2.0, 101, "x" * 100)]
-    assert [*line_rows(long, None, False)] == ["  2.00       1  " + "x" * 100]
+    assert [*line_rows(long, "a", None, False)] == ["  2.00       1  " + "x" * 100]
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", Terminal())
-    assert [cell_len(row) for row in line_rows(long, None, False)] == [80]
+    assert [cell_len(row) for row in line_rows(long, "a", None, False)] == [80]
+
+
+def test_rows_of_several_texts_tell_which_they_are_of(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = tmp_path / "a.txt", tmp_path / "b.txt"
+    for path in paths:
+        path.write_text(prose(100))
+    rows = run(capsys, "eval", *paths, "-c", trained, "--lines", "--json").splitlines()
+    of = [json.loads(row)["file"] for row in rows]
+    assert of == [str(path) for path in paths for _ in range(len(rows) // 2)]
+    for flag in ("--lines", "--show"):
+        shown = run(capsys, "eval", *paths, "-c", trained, flag).splitlines()
+        assert [row for row in shown if row in map(str, paths)] == [*map(str, paths)]
 
 
 def test_eval_tells_accuracy_and_calibration(
@@ -153,7 +167,10 @@ def test_what_is_held_out_is_named_and_bytes_are_called_bytes(
 
 
 @pytest.mark.parametrize("flag", ["--lines", "--show"])
-def test_an_empty_text_has_no_rows(trained: Path, tmp_path: Path, flag: str) -> None:
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(CorpusError, match=r"a.txt is empty; expected a text"):
+@pytest.mark.parametrize("text", ["", "a"])
+def test_a_text_of_less_than_two_characters_has_no_rows(
+    trained: Path, tmp_path: Path, flag: str, text: str
+) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(CorpusError, match="no character after its first one; expected 2 or more"):
         app(["eval", str(tmp_path / "a.txt"), "-c", str(trained), flag], standalone_mode=False)

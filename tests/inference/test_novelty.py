@@ -39,6 +39,15 @@ def test_a_model_that_reads_backward_compares_in_reading_order(tmp_path: Path) -
     assert [novelty.is_new(text) for text in ("king", "gnik", "")] == [False, True, True]
 
 
+def test_what_was_given_is_compared_in_the_normal_form_of_the_corpus(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("\n".join(f"café {word}" for word in WORDS), encoding="utf-8")
+    train(file, tmp_path, steps=1, documents="line", normalize="nfc")
+    model = textgen.load(tmp_path / "words")
+    novelty = Novelty(model, unique=False, novel=True, given="cafe\u0301 ")
+    assert [novelty.is_new(text) for text in (WORDS[0], "~")] == [False, True]
+
+
 def test_a_corpus_that_is_gone_or_not_cut_is_refused(
     lines: Path, trained: Path, tmp_path: Path
 ) -> None:

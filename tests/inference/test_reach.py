@@ -53,6 +53,22 @@ def test_the_order_of_a_model_made_by_hand_is_found_exactly(
     assert np.delete(found.gradient, order - 1).max() == 0
 
 
+@pytest.mark.parametrize("apart", [0.05, 0.3, 2])
+def test_the_error_is_that_of_means_over_places_that_overlap(apart: float) -> None:
+    """Against the spread of the means themselves, over texts of independent costs."""
+    longest, places, rng = 64, 40, np.random.default_rng(0)
+    k = np.array([1, 8, 64])
+    begins = np.linspace(0, apart * places * longest / 8, places).astype(np.int64)
+    reads = np.arange(longest + longest // 8)[:, None] + begins
+    found = []
+    for _ in range(400):
+        costs = rng.standard_normal(reads.max() + 1)
+        found.append(reach._mean_and_error(costs[reads], int(begins[-1])))
+    means, errors = (np.array([each[n] for each in found])[:, k - 1] for n in (0, 1))
+    true = means.std(axis=0)
+    np.testing.assert_allclose(np.sqrt((errors**2).mean(axis=0)), true, rtol=0.25)
+
+
 def test_costs_are_those_of_states_that_saw_so_many_characters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

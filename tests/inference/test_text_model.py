@@ -218,6 +218,23 @@ def test_a_misspelt_way_with_unknown_characters_is_refused(trained: Path) -> Non
         textgen.load(trained).score("the fox", unknown="raise")
 
 
+@pytest.mark.parametrize("number", [-1, 2**63, 1.5])
+def test_a_number_that_no_text_has_is_refused(trained: Path, number: Any) -> None:
+    with pytest.raises(UsageError, match="`number` is"):
+        textgen.load(trained).generate("the", number=number)
+
+
+def test_texts_are_written_by_one_stream_at_least(trained: Path) -> None:
+    with pytest.raises(UsageError, match="`streams` is 0"):
+        next(textgen.load(trained).generate_many("the", num=1, streams=0))
+
+
+def test_a_text_without_an_end_is_not_written_backward(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path, steps=1, backward=True)
+    with pytest.raises(UsageError, match="`length` is 0"):
+        textgen.load(tmp_path / "tales").generate("the", length=0)
+
+
 def test_a_prompt_is_read_in_the_normal_form_of_the_text(tmp_path: Path) -> None:
     corpus = tmp_path / "cafe.txt"
     corpus.write_text("café au lait\n" * 20, encoding="utf-8")

@@ -21,11 +21,30 @@ from textgen.inference.sampling import Sampler, log_probability
 from textgen.inference.stepper import Stepper
 from textgen.sharing.document import source
 from textgen.sharing.page import page_file
-from textgen.sharing.rounding import PRECISIONS, pack_rounded, rounded
+from textgen.sharing.rounding import PRECISIONS, pack_rounded
 from textgen.store.checkpoint import read_header
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
+
+
+def rounded(arrays: dict[str, np.ndarray], precision: str) -> dict[str, np.ndarray]:
+    """The weights in float32 that a page computes with, from what is packed."""
+    packed, values = memoryview(pack_rounded(arrays, precision)), {}
+    for name, array in arrays.items():
+        numbers = (
+            "<f4" if array.ndim == 1 else {"int8": "i1", "fp16": "<f2", "fp32": "<f4"}[precision]
+        )
+        scales = np.ones(1, np.float32)
+        if numbers == "i1":
+            scales = np.frombuffer(packed[: 4 * len(array)], "<f4")[:, None]
+            packed = packed[4 * len(array) :]
+        size = array.size * np.dtype(numbers).itemsize
+        found = np.frombuffer(packed[:size], numbers).astype(np.float32)
+        values[name] = found.reshape(array.shape) * scales
+        packed = packed[size:]
+    assert not packed
+    return values
 
 
 def evaluated(expression: str, **given: object) -> object:

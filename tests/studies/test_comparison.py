@@ -12,10 +12,12 @@ import textgen
 from textgen.errors import ChangedCorpus, RunError, UsageError
 from textgen.events import Evaluated, Finished, Stepped
 from textgen.inference.text_model import TextModel
-from textgen.store.checkpoint import read_arrays, read_header
+from textgen.store.checkpoint import Header, read_arrays, read_header
+from textgen.store.contents import reread_corpus
 from textgen.studies import comparison
 from textgen.studies.comparison import Begun, Comparison, Report, Trained
 from textgen.studies.figures import Result, Table
+from textgen.text.corpus import Corpus
 
 HOW = {n: v for n, v in SMALL.items() if n != "hidden"} | {
     "steps": 30,
@@ -195,6 +197,39 @@ def test_a_run_of_others_is_left_alone(text: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"'b-rnn' in .* is not the one"):
         list(textgen.compare(text, run="b", checkpoints=tmp_path, **CELLS))
     assert (tmp_path / "b-rnn" / "last.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "../b"])
+def test_a_name_that_is_no_folder_name_is_refused(text: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="expected a plain folder name"):
+        next(textgen.compare(text, run=name, checkpoints=tmp_path / "runs", **CELLS))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_run_that_another_process_made_while_others_trained_is_left_alone(
+    text: Path, tmp_path: Path
+) -> None:
+    reports = textgen.compare(text, checkpoints=tmp_path, **CELLS)
+    next(reports)
+    list(textgen.train(text, run="tales-gru", checkpoints=tmp_path, **HOW))
+    before = (tmp_path / "tales-gru" / "last.safetensors").read_bytes()
+    with pytest.raises(RunError, match="another process saved run 'tales-gru'"):
+        list(reports)
+    assert (tmp_path / "tales-gru" / "last.safetensors").read_bytes() == before
+
+
+def test_without_a_cache_nothing_is_kept_there(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def reread(header: Header, *rest: object, cache: bool = True, **others: object) -> Corpus:
+        asked.append(cache)
+        return reread_corpus(header, cache=False)
+
+    monkeypatch.setattr(comparison, "reread_corpus", reread)
+    list(textgen.compare(text, checkpoints=tmp_path, cache=False, **CELLS))
+    assert asked == [False] * 3
 
 
 def test_a_variant_that_diverges_does_not_stop_the_others(text: Path, tmp_path: Path) -> None:

@@ -79,14 +79,15 @@ def classify(
 
 def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -> list[str]:
     """The text as each model reads texts."""
-    from textgen.inference.classification import split_lines
+    from textgen.inference.classification import documents_of, split_lines
     from textgen.text.pipes import kept
 
     with TemporaryDirectory() as folder, kept([file], Path(folder)) as (path,):
         texts = [model.reader().text(path) for model in models]
-        for text, run in zip(texts, runs, strict=True):
-            if not text:
-                raise CorpusError(f"{path} is empty; expected a text", "name another file")
+        for model, text, run in zip(models, texts, runs, strict=True):
+            if not text or not (by_line or documents_of(model, text)):
+                what = f"{path} is empty, as {run} reads it; expected a text"
+                raise CorpusError(what, "name another file")
             found, expected = len(split_lines(text)), len(split_lines(texts[0]))
             if by_line and found != expected:
                 as_read = f"{expected:,} lines as {runs[0]} reads it, {found:,} as {run} does"

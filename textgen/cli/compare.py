@@ -63,7 +63,9 @@ def compare(context: typer.Context, **_: Any) -> None:
         ),
         given["json"],
     )
-    if picture:
+    if picture and not runs:
+        note(f"note: no variant came to a loss, so {given['output']} was not drawn")
+    elif picture:
         note(drawn(picture, runs, Path(given["checkpoints"])))
 
 

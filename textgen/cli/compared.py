@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from math import log
 from textwrap import wrap
 
+from rich.console import Console
+from rich.text import Text
+
 from textgen.cli.shading import WIDTH
 from textgen.cli.table import aligned
 from textgen.cli.terminal import clock, short, visible
@@ -72,5 +75,5 @@ def _losses(rows: Sequence[tuple[str, Spread | None, Rank | None]], spread: bool
 def _sample(result: Result) -> Iterator[str]:
     how = f"learned at a rate of {result.lr:g} in {result.precision}"
     yield f"\n{result.variant} ({how}) writes:"
-    for line in wrap(visible(result.sample), WIDTH - 2, drop_whitespace=False):
-        yield f"  {line}"
+    for line in Text(visible(result.sample)).wrap(Console(), WIDTH - 2):
+        yield f"  {line.plain}"

@@ -156,7 +156,10 @@ class _Panel:
                 self._step(event)
             case Evaluated():
                 self._val_nats = event.val_nats
-                self._losses.append((min(1.0, event.step / self._steps), event.val_nats))
+                share = min(1.0, event.step / self._steps)
+                # of a run that diverged and went back, those from there on are drawn anew
+                self._losses = [point for point in self._losses if point[0] < share]
+                self._losses.append((share, event.val_nats))
                 self._print(evaluation_line(event), "green" if event.best else "")
             case Sampled():
                 self._sample = harmless(event.text).strip("\n")

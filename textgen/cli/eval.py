@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,12 @@ import typer
 from textgen.bounds import Number, OneOf
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
-from textgen.cli.terminal import looking, note, spelling, visible
+from textgen.cli.terminal import note, progress, spelling, visible
 from textgen.config import UNKNOWN, SamplingOptions
-from textgen.errors import CorpusError, UsageError
+from textgen.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.progress import Progress
 
     from textgen.inference.surprise import Character, Judgement
     from textgen.inference.text_model import TextModel
@@ -64,9 +62,6 @@ def evaluate(
     documents, through each of these and its end. Accuracy is the share of characters that were the
     likeliest; calibration error how far confidence is from it.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from textgen.cli.surprise import line_rows, shown
     from textgen.inference.surprise import lines as by_line
     from textgen.inference.text_model import TextModel
@@ -86,40 +81,41 @@ def evaluate(
         raise UsageError(f"{what}; expected a model of one text", "leave out --fast")
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
     texts = texts or [own_text(model, split or "val")]
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
-        for name, text in texts:
-            total = _looked_through(model, text, unknown, bar)
-            if show or lines:
-                of = _characters(model, text, unknown, name, fast=fast)
-                for row in line_rows(by_line(of), top, json) if lines else shown(of):
-                    print(row)
-                continue
+    for name, text in texts:
+        total = _looked_through(model, text, unknown)
+        if show or lines:
+            if len(texts) > 1 and not json:
+                print(visible(name))
+            of = _characters(model, text, unknown, name, fast=fast)
+            for row in line_rows(by_line(of), name, top, json) if lines else shown(of):
+                print(row)
+            continue
+        with progress() as bar:
             task = bar.add_task("scoring", total=total)
-            progress = partial(bar.advance, task)
-            result = model.judge(text, unknown=unknown, progress=progress, fast=fast)
-            bar.remove_task(task)
-            header, figures = model.header, {"text": name, **vars(result)}
-            figures |= {"bits_per_char": result.bits_per_char, "perplexity": result.perplexity}
-            figures |= {"step": header.record.step, "checkpoint": str(header.path)}
-            shown_as = f"{_measured(result, model)}  {visible(name)}\n{_more(result)}"
-            print(jsonlib.dumps(figures) if json else shown_as, flush=True)
-            if fast:
-                note(_warmed_up(result))
+            count = partial(bar.advance, task)
+            result = model.judge(text, unknown=unknown, progress=count, fast=fast)
+        header, figures = model.header, {"text": name, **vars(result)}
+        figures |= {"bits_per_char": result.bits_per_char, "perplexity": result.perplexity}
+        figures |= {"step": header.record.step, "checkpoint": str(header.path)}
+        shown_as = f"{_measured(result, model)}  {visible(name)}\n{_more(result)}"
+        print(jsonlib.dumps(figures) if json else shown_as, flush=True)
+        if fast:
+            note(_warmed_up(result))
 
 
 def _characters(
     model: TextModel, text: Path | NDArray, unknown: str, name: str, *, fast: bool
 ) -> Iterator[Character]:
-    """What each character of a text cost. Raises CorpusError for a text without any."""
+    """What each character of a text cost. Raises CorpusError for a text without any to score."""
     from textgen.inference.surprise import characters, predicted
+    from textgen.inference.text_model import too_short
 
     blocks, end = model.blocks(text, unknown), model.vocabulary.end
     parts = predicted(model.network(), blocks, end=end, fast=fast)
     of = characters(model.vocabulary, parts, model.backward)
     first = next(of, None)
     if first is None:
-        raise CorpusError(f"{name} is empty; expected a text", "name another text")
+        raise too_short(name)
     yield first
     yield from of
 
@@ -153,9 +149,7 @@ def _check_surprise(show: bool, lines: bool, top: int | None, json: bool) -> Non
     Number(1, whole=True, example="20").check("top", 1 if top is None else top)
 
 
-def _looked_through(
-    model: TextModel, text: Path | NDArray, unknown: str, bar: Progress
-) -> int | None:
+def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
     """The length of a text, if known; reports characters that the model never saw."""
     from textgen.text.corpus import unknown_in
     from textgen.text.sources import size_on_disk, special
@@ -165,10 +159,10 @@ def _looked_through(
     if special(text):  # a pipe is read once
         return None
     reader = model.reader()
-    task = bar.add_task("reading", total=size_on_disk(text))
-    reader.progress = partial(bar.advance, task)
-    lacking = unknown_in(text, reader, model.vocabulary)
-    bar.remove_task(task)
+    with progress() as bar:
+        task = bar.add_task("reading", total=size_on_disk(text))
+        reader.progress = partial(bar.advance, task)
+        lacking = unknown_in(text, reader, model.vocabulary)
     if unknown == "error":
         lacking.refuse(str(text))
     elif str(lacking):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from contextlib import suppress
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +18,7 @@ from textgen.cli.shading import WIDTH
 from textgen.cli.surprise import fitted
 from textgen.cli.terminal import Output, looking, note, spelling, visible
 from textgen.config import SamplingOptions
-from textgen.errors import UnknownCharacters
+from textgen.errors import TextgenError, UnknownCharacters
 
 ROOM = WIDTH - len("0.000  ")  # columns of a row,
 SEEN = 10  # and those that each of the texts around gets at least
@@ -25,7 +27,7 @@ DEFAULT = SamplingOptions()
 LEFT = typer.Argument(help="The text before.", show_default=False)
 RIGHT = typer.Argument(help="The text after.", show_default=False)
 FORWARD = option(
-    "A run that reads forward; else the latest run.",
+    "A run that reads forward; else the latest that does.",
     MODELS,
     "--checkpoint",
     "-c",
@@ -69,7 +71,9 @@ def fill(
     if seed is None:
         options = replace(options, seed=random_seed())
         note(f"seed {options.seed}")
-    forward = TextModel(find_checkpoint(checkpoint, checkpoints))
+    forward = TextModel(
+        _latest(checkpoints) if checkpoint is None else find_checkpoint(checkpoint, checkpoints)
+    )
     backward = TextModel(find_checkpoint(backward_run, checkpoints))
     try:
         with spelling(run="--checkpoint"):
@@ -84,6 +88,18 @@ def fill(
             output.write((jsonlib.dumps(facts) if json else fitted(line)) + "\n")
     if len(found) < num:
         note(f"note: the models proposed {len(found)} different texts, not {num}")
+
+
+def _latest(checkpoints: Path) -> Path:
+    """The checkpoint of the latest run that reads forward, or of the latest run if none does."""
+    from textgen.store.checkpoint import read_header
+    from textgen.store.runs import find_checkpoint, list_runs
+
+    for run in list_runs(checkpoints):
+        with suppress(TextgenError):
+            if not read_header(path := run.to_sample()).record.corpus.backward:
+                return path
+    return find_checkpoint(None, checkpoints)
 
 
 def _between(left: str, text: str, right: str) -> str:

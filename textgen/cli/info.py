@@ -10,7 +10,7 @@ import typer
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunName
 from textgen.cli.terminal import clock, note, short, visible
 from textgen.config import Choices
-from textgen.errors import quoted
+from textgen.errors import UsageError, quoted
 from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
@@ -27,6 +27,8 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Tell what a checkpoint is: its text, its settings, how far it has come."""
+    if command and json:
+        raise UsageError("--command and --json are both given; expected one", "leave out --json")
     header = read_header(find_file(run, checkpoints) or find_run(run, checkpoints).newest)
     record = header.record
     if command:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgen.bounds import OneOf
+from textgen.cli.eval import UNITS, own_text
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
 from textgen.cli.terminal import visible
 from textgen.config import UNKNOWN, SamplingOptions
@@ -66,7 +67,11 @@ def inspect(
 
     model = TextModel(find_checkpoint(run, checkpoints))
     shape = model.header.record.model
-    one = unit_of(shape, unit) if unit else gate_of(shape, gate) if gate else None
+    one: tuple[int, int | str] | None = None
+    if unit is not None:
+        one = unit_of(shape, unit)
+    elif gate is not None:
+        one = gate_of(shape, gate)
     name, read = _read(model, file, prompt, unknown)
     facts = {"checkpoint": str(model.header.path), "text": name, "read": len(read.ids)}
     facts |= view_facts(model, read, *one) if one else unit_facts(model, read)
@@ -74,14 +79,15 @@ def inspect(
         print(jsonlib.dumps(facts))
         return
     print(visible(str(model.header.path)))
-    print(f"{len(read.ids):,} characters of {visible(name)}")
+    print(f"{len(read.ids):,} {UNITS[model.vocabulary.level][1]} of {visible(name)}")
     for line in view_lines(facts) if one else unit_lines(facts):
         print(line)
 
 
 def _check(unit: str | None, gate: str | None, layers: bool, text: object) -> None:
     """Raise UsageError for flags that exclude each other."""
-    given = [flag for flag, on in (("--unit", unit), ("--gate", gate), ("--layers", layers)) if on]
+    views = {"--unit": unit, "--gate": gate, "--layers": layers or None}
+    given = [flag for flag, value in views.items() if value is not None]
     if len(given) > 1:
         what = f"{' and '.join(given)} are given; expected one of them"
         raise UsageError(what, f"leave out {given[-1]}")
@@ -93,7 +99,6 @@ def _read(
     model: TextModel, file: Path | None, prompt: str | None, unknown: str
 ) -> tuple[str, Trace]:
     """The name of the text, and the states over its first characters."""
-    from textgen.cli.eval import own_text
     from textgen.inference.activations import first, most, trace
 
     if model.vocabulary.end is not None:
@@ -108,6 +113,6 @@ def _read(
         blocks = [own]
     ids = first(blocks, most(model.header.record.model))
     if len(ids) < 2:
-        what = f"the text has {len(ids)} characters; expected 2 or more"
+        what = f"the text has {len(ids)} {UNITS[model.vocabulary.level][1]}; expected 2 or more"
         raise CorpusError(what, "name a longer text")
     return name, trace(model.folded, ids)

@@ -12,6 +12,7 @@ from textgen.cli.table import table
 from textgen.cli.terminal import note, short
 from textgen.errors import CheckpointError
 from textgen.store.checkpoint import read_header
+from textgen.store.run import within
 from textgen.store.runs import list_runs
 from textgen.store.space import own_files, size
 
@@ -23,7 +24,8 @@ def ls(
     """List the runs, the latest first."""
     runs = list_runs(checkpoints, lambda error: note(f"note: {error.message}"))
     if not runs:
-        note(f"no runs yet in {checkpoints}; begin one: textgen train corpus.txt")
+        begin = within(checkpoints, "textgen train corpus.txt")
+        note(f"no runs yet in {checkpoints}; begin one: {begin}")
     rows = []
     for run in runs:
         try:

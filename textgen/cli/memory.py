@@ -10,7 +10,7 @@ import typer
 
 from textgen.bounds import OneOf
 from textgen.cli.completion import run_names
-from textgen.cli.eval import own_text
+from textgen.cli.eval import UNITS, own_text
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, sampling
 from textgen.cli.recall import SECONDS, show_recall
 from textgen.cli.table import table
@@ -74,6 +74,8 @@ def memory(
     if time is not None or seed is not None:
         name = "--seed" if time is None else "--time"
         raise UsageError(f"{name} is given without --recall; expected both", "add --recall")
+    from tempfile import TemporaryDirectory
+
     import numpy as np
     import torch
 
@@ -81,23 +83,26 @@ def memory(
     from textgen.inference.text_model import TextModel
     from textgen.model.device import prepare_device
     from textgen.store.runs import find_checkpoint
+    from textgen.text.pipes import kept
 
     prepare_device(torch.device("cpu"))
-    for number, run in enumerate(checkpoint or [None]):
-        model = TextModel(find_checkpoint(run, checkpoints))
-        if model.vocabulary.end is not None:
-            what = f"{model.header.path} is of documents, each of which begins from zero state"
-            raise UsageError(f"{what}; expected a model of one text", "name another run: -c RUN")
-        name, text = (str(file), file) if file else own_text(model, "val", "memory")
-        ids = np.concatenate([np.zeros(0, model.vocabulary.dtype), *model.blocks(text, unknown)])
-        found = remember(model.network(), ids)
-        facts = {"checkpoint": str(model.header.path), "text": name, **facts_of(found)}
-        if json:
-            print(jsonlib.dumps(facts), flush=True)
-            continue
-        print("\n" * (number > 0) + visible(facts["checkpoint"]))
-        for line in lines_of(found):
-            print(line, flush=True)
+    with TemporaryDirectory() as folder, kept([file] if file else [], Path(folder)) as copies:
+        for number, run in enumerate(checkpoint or [None]):
+            model = TextModel(find_checkpoint(run, checkpoints))
+            if model.vocabulary.end is not None:
+                what = f"{model.header.path} is of documents, each of which begins from zero state"
+                raise UsageError(f"{what}; expected a model of one text", "name another: -c RUN")
+            name, text = (str(file), copies[0]) if file else own_text(model, "val", "memory")
+            blocks = model.blocks(text, unknown)
+            ids = np.concatenate([np.zeros(0, model.vocabulary.dtype), *blocks])
+            found = remember(model.network(), ids)
+            facts = {"checkpoint": str(model.header.path), "text": name, **facts_of(found)}
+            if json:
+                print(jsonlib.dumps(facts), flush=True)
+                continue
+            print("\n" * (number > 0) + visible(facts["checkpoint"]))
+            for line in lines_of(found, UNITS[model.vocabulary.level][1]):
+                print(line, flush=True)
 
 
 def facts_of(found: Memory) -> dict[str, Any]:
@@ -110,8 +115,8 @@ def facts_of(found: Memory) -> dict[str, Any]:
     return {**figures, **reaches, "gradient_reach": found.gradient_reach, **lists}
 
 
-def lines_of(found: Memory) -> list[str]:
-    """A table and two sentences, within 80 columns."""
+def lines_of(found: Memory, counted: str) -> list[str]:
+    """A table and two sentences, within 80 columns; counted: what is read, characters or bytes."""
     rows = [HEADINGS]
     for k in (2**n for n in range(found.longest.bit_length())):
         share = "" if found.full >= found.chance else f"{found.beyond(k):z.1%}"
@@ -120,4 +125,4 @@ def lines_of(found: Memory) -> list[str]:
     rows.append(("all", f"{found.full:.4f}", "", "", ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [[cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in rows]
-    return [*table(aligned), *found.in_words()]
+    return [*table(aligned), *found.in_words(counted)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json as jsonlib
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from textgen.cli.table import aligned
-from textgen.cli.terminal import looking
+from textgen.cli.terminal import progress
 from textgen.config import CELLS
 
 if TYPE_CHECKING:
@@ -23,21 +22,17 @@ SECONDS = 60.0  # for all cells, where nothing is said
 
 def show_recall(seconds: float, seed: int, json: bool) -> None:
     """Train each cell for its part of the time; print a table, or an object for each."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from textgen.studies.recall import CHANCE, recall
 
     found = []
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not looking(sys.stderr)) as bar:
-        for cell in CELLS:
+    for cell in CELLS:
+        with progress() as bar:
             task = bar.add_task(cell, total=seconds / len(CELLS))
             show = partial(_show, bar, task)
             found.append(recall(cell, seconds=seconds / len(CELLS), seed=seed, progress=show))
-            if json:
-                facts = {**dataclasses.asdict(found[-1]), "chance": CHANCE, "seed": seed}
-                print(jsonlib.dumps(facts), flush=True)
+        if json:
+            facts = {**dataclasses.asdict(found[-1]), "chance": CHANCE, "seed": seed}
+            print(jsonlib.dumps(facts), flush=True)
     if not json:
         for line in lines_of(found):
             print(line)

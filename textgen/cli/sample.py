@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from textgen.cli.copying import Copying
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
-from textgen.cli.stdio import as_read, piped_in, read_in
+from textgen.cli.stdio import piped_in
 from textgen.cli.terminal import Output, looking, note
 from textgen.config import MOST, TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from textgen.inference.text_model import TextModel
     from textgen.inference.writer import Position, Writer
 
+T = TypeVar("T")
 CHOICE, TEXT = "How characters are chosen", "What to go on from"
 DEFAULT = SamplingOptions()
 TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")
@@ -76,7 +77,6 @@ def sample(
     checkpoints: Checkpoints = CHECKPOINTS,
 ) -> None:
     """Write text with a trained model."""
-    from textgen.inference.novelty import Novelty
     from textgen.inference.text_model import TextModel
     from textgen.inference.writer import Position, Writer
     from textgen.store.runs import find_checkpoint
@@ -97,20 +97,20 @@ def sample(
     side_by_side = batch or options.device != "cpu"
     if side_by_side and keeps:
         raise UsageError(_KEEPS_NONE, "leave out --batch and --device")
-    left_out = unique or novel
-    numbers = _numbers(position, seed, min(MOST, TRIES * num) if left_out else num)
+    novelty = _novelty(model, prompt, position, unique=unique, novel=novel)
+    numbers = _numbers(position, seed, min(MOST, TRIES * num) if novelty else num)
     found, between, headed = 0, *_layout(model, num, sys.stdout)
     heard = Copying(model if copied else None)
     with Interrupts() as interrupts, Output() as output:
-        novelty = Novelty(model, unique=unique, novel=novel, given=prompt) if left_out else None
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
             many = model.generate_many(prompt, options, num=len(numbers), streams=streams)
             texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
             write = partial(model.generate, prompt, options, position=position, score=json)
-            texts = (write(number=n) for n in numbers)
-        wanted = islice(_wanted(texts, novelty, interrupts, numbers), num)
+            texts = _stoppable((write(number=n) for n in numbers), interrupts)
+        read = _stoppable if model.backward else _until_stopped  # its text comes in one piece
+        wanted = islice(_wanted(texts, novelty, interrupts, numbers, read), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
             text = heard.heard(drawn)
             if found == 1 and seed is None and position is None:
@@ -137,6 +137,20 @@ def sample(
         note(f"note: of {len(numbers):,} texts {found:,} were new; {num:,} were asked for")
 
 
+def _novelty(
+    model: TextModel, prompt: str, position: Position | None, *, unique: bool, novel: bool
+) -> Novelty | None:
+    """What tells whether a text is wanted; None: all are."""
+    from textgen.inference.novelty import Novelty
+
+    if not (unique or novel):
+        return None
+    if novel and position is not None and position.pending != model.vocabulary.end:
+        what = "--novel is given, and the saved state is of a document whose beginning it lacks"
+        raise UsageError(what, "leave out --novel or --load-state")
+    return Novelty(model, unique=unique, novel=novel, given=prompt)
+
+
 def _numbers(position: Position | None, seed: int | None, draws: int) -> range:
     """Which texts of the seed are drawn: from the saved one on, where its draws go on."""
     goes_on = position is not None and seed in (None, position.seed)
@@ -159,10 +173,11 @@ def _wanted(
     novelty: Novelty | None,
     interrupts: Interrupts,
     numbers: range,
+    read: Callable[[Iterator[str], Interrupts], Iterator[str]],
 ) -> Iterator[tuple[int, Writer | Iterator[str], Iterator[str]]]:
     """Number, writer and text of those that are new; novelty: None takes all, as they come."""
     for number, pieces in zip(numbers, texts, strict=False):
-        text = _until_stopped(pieces, interrupts)
+        text = read(pieces, interrupts)
         if novelty is not None:
             whole = "".join(text)
             if interrupts.signal is None and not novelty.is_new(whole):
@@ -201,10 +216,7 @@ def _given(
     if prompt is not None or file is not None:
         what = f"{model.header.path} reads backward, and text to go on from is given"
         raise UsageError(what, "give what comes after the text: --before TEXT")
-    if not options.length:
-        what = "`length` is 0, and a text that is written backward is shown when it is whole"
-        raise UsageError(what, "try `length=500`")
-    return _piped(model, piped_in()) if before is None else before
+    return _prompt(model, None) if before is None else before
 
 
 def _facts(
@@ -226,8 +238,8 @@ def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[st
             return
 
 
-def _stoppable(texts: Iterator[str], interrupts: Interrupts) -> Iterator[str]:
-    """`texts`; one that is not whole yet is given up at a signal."""
+def _stoppable(texts: Iterator[T], interrupts: Interrupts) -> Iterator[T]:
+    """`texts`; one that is not there yet is given up at a signal."""
     while True:
         with interrupts.at_once():
             text = next(texts, None)
@@ -258,19 +270,13 @@ def _save(position: Position, path: Path) -> None:
 
 def _prompt(model: TextModel, file: Path | None) -> str:
     """The text of `file`, else what is piped or redirected into stdin, if anything is."""
-    if file is not None and str(file) != "-":
-        return _begun(model, model.reader().text(file))
-    return _piped(model, piped_in() if file is None else read_in())
-
-
-def _piped(model: TextModel, text: str) -> str:
-    return _begun(model, as_read(text, model.header.record.corpus))
-
-
-def _begun(model: TextModel, text: str) -> str:
-    """A document to go on from: without the newline of its end, where that would end it."""
     from textgen.text.cutting import separator_of
+    from textgen.text.stream import STDIN
 
+    if file is None and not piped_in():
+        return ""
+    text = model.reader().text(file or Path(STDIN))
+    # a document to go on from is without the newline of its end, where that would end it
     documents = model.header.record.corpus.documents
     ends = documents is not None and separator_of(documents) == "\n"
     return text.removesuffix("\n") if ends else text

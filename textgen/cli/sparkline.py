@@ -9,9 +9,9 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 def sparkline(points: Sequence[tuple[float, float]], columns: int, rows: int) -> list[str]:
     """Rows of `columns` characters, the uppermost first, filled below the curve.
 
-    points: x from 0 to 1, ascending, and y, any number; between them the curve is straight, and a
-    column is as high as it is in the column's middle: the highest y would fill all rows, the lowest
-    an eighth of one. Outside of the points it is empty.
+    points: x from 0 to 1, each above the one before, and y, any number; between them the curve is
+    straight, and a column is as high as it is in the column's middle: the highest y would fill all
+    rows, the lowest an eighth of one. Outside of the points it is empty.
     """
     low, high = min(y for _, y in points), max(y for _, y in points)
     begin, end = (min(columns - 1, int(points[n][0] * columns)) for n in (0, -1))

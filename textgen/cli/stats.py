@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json as jsonlib
-import sys
 import textwrap
 import unicodedata
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 from textgen.cli.info import alphabet_line
 from textgen.cli.parse import training
 from textgen.cli.shading import WIDTH, cut
-from textgen.cli.terminal import harmless, looking, note
+from textgen.cli.terminal import harmless, note, progress
 from textgen.cli.train import CORPUS, DATA, DEFAULT, Cache
 
 if TYPE_CHECKING:
@@ -46,9 +45,6 @@ def stats(
     """
     from tempfile import TemporaryDirectory
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from textgen.config import Choices, CorpusConfig
     from textgen.text.corpus import default_corpus, read_corpus
     from textgen.text.pipes import as_given, kept
@@ -60,9 +56,7 @@ def stats(
         files = [str(path.absolute()) for path in now]
         held_out = files.pop() if val_file else None
         config = CorpusConfig.of(choices, tuple(files), held_out)
-        with Progress(
-            console=Console(stderr=True), transient=True, disable=not looking(sys.stderr)
-        ) as bar:
+        with progress() as bar:
             task = bar.add_task("reading", total=None)
 
             def show(read: Reading) -> None:
@@ -89,7 +83,7 @@ def facts_of(corpus: Corpus) -> dict[str, Any]:
     return {
         "texts": len(corpus.lengths),
         "characters": int(corpus.counts[: corpus.vocabulary.end].sum()),
-        "distinct": len(corpus.vocabulary.characters) or 256,
+        "distinct": len(corpus.vocabulary.characters) or int((corpus.counts[:256] > 0).sum()),
         "scripts": scripts(corpus.vocabulary),
         "rarest": rarest(corpus),
         "oddest": oddest(corpus),
@@ -123,6 +117,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         repeated += f", {lines['repeated_paragraphs']:.1%} of paragraphs"
         rows.append(("repeated", f"{repeated} (of 20 characters or more)"))
     parts = f"{facts['train_characters']:,} to train on, {facts['val_characters']:,} held out"
+    parts += ", with the documents' ends" if documents else ""
     rows += [("parts", parts), ("sha256", facts["sha256"])]
     labels = [name for name, _ in rows]
     once = ("" if name in labels[:place] else name for place, name in enumerate(labels))

@@ -34,8 +34,8 @@ def open_streams() -> None:
     sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
 
 
-def piped_in() -> str:
-    """The text piped or redirected into stdin; empty if nothing is there at the moment.
+def piped_in() -> bool:
+    """Whether a text is piped or redirected into stdin, and is there at the moment.
 
     A file that was read from already, as by `while read x`, is somebody else's.
     """
@@ -43,24 +43,19 @@ def piped_in() -> str:
         number = sys.stdin.fileno()
         mode = os.fstat(number).st_mode
     except (OSError, ValueError, AttributeError):  # there is no stdin
-        return ""
+        return False
     if stat.S_ISREG(mode):
-        return read_in() if os.lseek(number, 0, os.SEEK_CUR) == 0 else ""
+        return os.lseek(number, 0, os.SEEK_CUR) == 0
     if not stat.S_ISFIFO(mode):
-        return ""
+        return False
     if not _something_in(number):
         note("note: nothing is in the pipe yet; -f - waits for it, -p '' says that there is none")
-        return ""
-    return read_in()
-
-
-def read_in() -> str:
-    """All of stdin; bytes that are not UTF-8 as lone surrogates (PEP 383)."""
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        return False
+    return True
 
 
 def as_read(text: str, corpus: CorpusConfig) -> str:
-    """What was piped in as it would be read from a file of a model's text; bytes as they are."""
+    """What was typed as it would be read from a file of a model's text; bytes as they are."""
     if corpus.level == "byte":
         return text
     text = text.removeprefix("\ufeff")

@@ -40,13 +40,16 @@ def _instead(character: Character) -> str:
     return f"{visible(character.text)} {character.bits:.0f} bits, likelier {expected}"
 
 
-def line_rows(lines: Iterable[Line], top: int | None, json: bool) -> Iterator[str]:
-    """A row per line: bits per character, number, text; top: only so many, the oddest first."""
+def line_rows(lines: Iterable[Line], name: str, top: int | None, json: bool) -> Iterator[str]:
+    """A row per line of the text `name`: bits per character, number, text.
+
+    top: only so many, the oddest first.
+    """
     if top is not None:
         lines = nlargest(top, lines, key=lambda line: line.bits_per_char)
     for line in lines:
         if json:
-            yield jsonlib.dumps(line._asdict())
+            yield jsonlib.dumps({"file": name, **line._asdict()})
             continue
         row = f"{line.bits_per_char:6.2f} {line.number:7d}  {visible(line.text)}"
         yield fitted(row)

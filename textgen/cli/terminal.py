@@ -7,10 +7,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from textgen.config import Choices, SamplingOptions, ServingOptions
 from textgen.errors import MISLEADING, TextgenError, quoted
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _FOLDS = re.compile(r"\s*[\t\n\r]\s*")
 _LONG_WORD = re.compile(r"(\S{100})\S{100,}(\S{100})")
@@ -94,6 +97,15 @@ def looking(stream: object) -> bool:
     """Whether `stream` is a terminal that can do more than print lines."""
     isatty = getattr(stream, "isatty", lambda: False)
     return bool(isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def progress() -> "Progress":
+    """A bar on stderr, where somebody looks, for as long as it is entered; print outside of it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console, unseen = Console(stderr=True), not looking(sys.stderr)
+    return Progress(console=console, transient=True, redirect_stdout=False, disable=unseen)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from textgen.config import SamplingOptions
+from textgen.errors import UsageError
 from textgen.inference.folding import FoldedModel
 from textgen.inference.sampling import Uniforms
 from textgen.inference.writer import Writer
@@ -54,10 +55,14 @@ def writer(
 ) -> Writer:
     """A writer that goes on from the ids of `prompt`, or before them; others: as `Writer` has it.
 
-    prompt: shape (n,), in reading order.
+    prompt: shape (n,), in reading order. Raises UsageError for a text without an end that would be
+    written backward.
     """
     if not backward:
         return Writer(model, vocabulary, options, uniforms, prompt=prompt, **others)
+    if not options.length:
+        what = "`length` is 0, and a text that is written backward is shown when it is whole"
+        raise UsageError(what, "try `length=500`")
     level = vocabulary.level
     vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
     others |= {"prompt": prompt[::-1], "level": level}

@@ -17,6 +17,7 @@ from textgen.bounds import Number
 from textgen.config import SamplingOptions
 from textgen.errors import UsageError
 from textgen.inference.evaluation import nats_of_each
+from textgen.inference.parts import chunk_size
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import prologue
 from textgen.model.network import State
@@ -47,10 +48,12 @@ def fill(
 
     Raises UsageError for two models of the same direction, UnknownCharacters as `generate` does.
     """
-    for model, reads, name in ((forward, "forward", "run"), (backward, "backward", "backward_run")):
+    forwards = forward, "forward", "run", ""
+    backwards = backward, "backward", "backward_run", " --backward"
+    for model, reads, name, trained in (forwards, backwards):
         if model.backward != (reads == "backward"):
             what = f"`{name}` is {model.header.path}, which does not read {reads}"
-            raise UsageError(what, "train one of each: textgen train, textgen train --backward")
+            raise UsageError(what, f"name one that does, or train it: textgen train{trained}")
         for text, where in ((left, "the text before"), (right, "the text after")):
             model.vocabulary.encode(model.as_read(text), options.unknown, where)
     Number(1, 1000, whole=True, example="60").check("length", options.length)
@@ -95,7 +98,8 @@ def _nats(model: TextModel, given: str, texts: list[str], unknown: str = "error"
     ids = [np.array([first[-1], *encode(text)]) for text in texts]
     with torch.inference_mode():
         state = State.zeros(network.config, 1)
-        if len(first) > 1:
-            _, state = network(torch.from_numpy(first[:-1].copy())[:, None], state)
+        for begin in range(0, len(first) - 1, chunk := chunk_size(network, 1)):
+            part = torch.from_numpy(first[:-1, None][begin : begin + chunk])
+            _, state = network(part, state)
     sums = nats_of_each(network, ids, state)
     return [nats / (len(each) - 1) for nats, each in zip(sums.tolist(), ids, strict=True)]

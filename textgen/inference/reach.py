@@ -77,14 +77,14 @@ class Memory:
         """The largest k at which the gradient is a hundredth of the largest or more."""
         return int(np.flatnonzero(self.gradient >= LEFT).max(initial=0)) + 1
 
-    def in_words(self) -> tuple[str, str]:
-        """How far back it uses characters, and how far back its gradient reaches."""
+    def in_words(self, counted: str = "characters") -> tuple[str, str]:
+        """How far back it uses characters, or bytes, and how far back its gradient reaches."""
         uses, left = self.reach(USED), self.reach(LEFT)
         if uses is None or left is None:
-            sentence = "knows nothing of this text beside the characters' frequencies"
+            sentence = f"knows nothing of this text beside the frequencies of its {counted}"
         else:
             rest = f"1 % of what it knows comes from beyond {_about(left, self.longest)}"
-            sentence = f"uses about {_about(uses, self.longest)} characters; {rest}"
+            sentence = f"uses about {_about(uses, self.longest)} {counted}; {rest}"
         reach = _about(self.gradient_reach, self.longest)
         return sentence, f"the gradient is below 1 % beyond {reach}"
 
@@ -123,7 +123,7 @@ def remember(network: CharModel, ids: NDArray, places: int = PLACES) -> Memory:
     return Memory(
         float(-(shares * np.log(shares)).sum()),
         float(full.mean()),
-        *_mean_and_error(excess),
+        *_mean_and_error(excess, int(np.ptp(begins))),
         gradient=_gradient(network, ids, begins, longest),
         places=len(begins),
     )
@@ -133,12 +133,17 @@ def _read_on(longest: int) -> int:
     return longest + longest // 8
 
 
-def _mean_and_error(excess: NDArray) -> tuple[NDArray, NDArray]:
-    """Over the places, of the contexts from k to 9/8 k: (9/8 K, places) -> (K,), (K,)."""
+def _mean_and_error(excess: NDArray, apart: int) -> tuple[NDArray, NDArray]:
+    """Over the places, of the contexts from k to 9/8 k: (9/8 K, places) -> (K,), (K,).
+
+    apart: characters from the first place to the last. Where places overlap, the error is that of
+    as many as would stand side by side.
+    """
     sums = np.concatenate([np.zeros_like(excess[:1]), excess.cumsum(axis=0)])
     k = np.arange(1, len(excess) * 8 // 9 + 1)
     means = (sums[k + k // 8] - sums[k - 1]) / (k // 8 + 1)[:, None]
-    return means.mean(axis=1), means.std(axis=1, ddof=1) / np.sqrt(means.shape[1])
+    independent = np.minimum(means.shape[1], 1 + apart / (k // 8 + 1))
+    return means.mean(axis=1), means.std(axis=1) / np.sqrt(independent - 1)
 
 
 def _nats(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.bounds import Number, OneOf
-from textgen.config import TEXTS, UNKNOWN, SamplingOptions
+from textgen.bounds import Number, OneOf, whole
+from textgen.config import SEEDS, TEXTS, UNKNOWN, SamplingOptions
 from textgen.errors import CheckpointError, CorpusError
 from textgen.inference.backward import (
     in_reading_order,
@@ -99,6 +99,7 @@ class TextModel:
         Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
         options = replace(options or SamplingOptions(), **changes)
+        whole(0, SEEDS - 1, "0").check("number", number or 0)
         seed = options.seed
         if position is None:
             uniforms = Uniforms(random_seed() if seed is None else seed, number or 0)
@@ -141,6 +142,7 @@ class TextModel:
 
         options = replace(options or SamplingOptions(), **changes)
         TEXTS.check("num", num)
+        TEXTS.check("streams", streams)
         Number(1, whole=True, example="500").check("length", options.length)
         seed = random_seed() if options.seed is None else options.seed
         vocabulary, level = self.vocabulary, self.vocabulary.level
@@ -286,5 +288,10 @@ class TextModel:
 
 def _check_scored(result: Evaluation, text: str | Path | NDArray) -> None:
     if not result.characters:
-        found = f"{text if isinstance(text, Path) else 'the text'} has no character after its first"
-        raise CorpusError(f"{found} one; expected 2 or more", "name a longer text")
+        raise too_short(str(text) if isinstance(text, Path) else "the text")
+
+
+def too_short(name: str) -> CorpusError:
+    """The error for a text without a character that could be scored."""
+    what = f"{name} has no character after its first one; expected 2 or more"
+    return CorpusError(what, "name a longer text")

@@ -1,4 +1,4 @@
-"""Weights as a page holds them: rounded, packed, and as numbers again.
+"""Weights as a page holds them: rounded and packed.
 
 Matrices are rounded, biases stay in float32. In int8 each row has a scale, so that its largest
 weight is 127 of it.
@@ -26,17 +26,6 @@ def pack_rounded(weights: Mapping[str, NDArray], precision: str) -> bytes:
         for array in weights.values()
         for part in _parts(array, precision)
     )
-
-
-def rounded(weights: Mapping[str, NDArray], precision: str) -> dict[str, NDArray]:
-    """The weights in float32 that the page computes with."""
-    values = {}
-    for name, array in weights.items():
-        *scales, numbers = _parts(array, precision)
-        values[name] = numbers.astype(np.float32)
-        if scales:
-            values[name] *= scales[0][:, None]
-    return values
 
 
 def _parts(array: NDArray, precision: str) -> list[NDArray]:

@@ -47,10 +47,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
     """A run to begin, or UsageError for a name that is no folder name, RunError if it exists."""
-    plain = name not in ("", ".", "..") and not {"/", "\\"} & {*name}
-    if not plain or CONTROL.search(name) or len(os.fsencode(name)) > 255:
-        what = "expected a plain folder name of at most 255 bytes"
-        raise UsageError(f"`run` is {name!r}; {what}", "try `run=plays`")
+    check_name(name)
     run = Run(checkpoints / name)
     if run.exists() and not overwrite:
         raise RunError(
@@ -61,6 +58,14 @@ def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
     if not overwrite:
         run.watch()
     return run
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is no plain folder name."""
+    plain = name not in ("", ".", "..") and not {"/", "\\"} & {*name}
+    if not plain or CONTROL.search(name) or len(os.fsencode(name)) > 255:
+        what = "expected a plain folder name of at most 255 bytes"
+        raise UsageError(f"`run` is {name!r}; {what}", "try `run=plays`")
 
 
 def find_run(name: str | None, checkpoints: Path) -> Run:

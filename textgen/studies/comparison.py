@@ -27,7 +27,7 @@ from textgen.store.checkpoint import read_header
 from textgen.store.contents import reread_corpus
 from textgen.store.record import Record
 from textgen.store.run import Run
-from textgen.store.runs import new_run
+from textgen.store.runs import check_name, new_run
 from textgen.studies.figures import Point, Result, Table, table_of
 from textgen.studies.study import Study, open_study
 from textgen.studies.variants import Variant, of_equal_size, variants_of
@@ -91,6 +91,7 @@ class Comparison:
     def trials(self) -> list[Trial]:
         """Every variant with the first seed, then every one with the next."""
         SEEDS.check("seeds", self.seeds)
+        check_name(self.name)
         variants, found = variants_of(self.settings), []
         for number in range(self.seeds):
             for variant in (variant.seeded(number) for variant in variants):
@@ -114,6 +115,7 @@ class Comparison:
                     study.replaced[run.name] = there
                 old = run.name in study.replaced and study.replaced[run.name] == there
                 new_run(run.name, self.checkpoints, overwrite=old)
+                run.watch()
         if not study.fingerprint:
             self._prepare(study, progress)
         study.save(self.path)
@@ -203,7 +205,8 @@ def _measured(trial: Trial) -> Result:
     """What a trained run came to: its own figures, its memory and a sample."""
     model = TextModel(trial.run.to_sample())
     written = model.generate(options=SAMPLE, seed=trial.variant.choices.seed)
-    return _result(trial, memory=_memory(model), sample="".join(written))
+    memory = _memory(model, trial.variant.choices.cache)
+    return _result(trial, memory=memory, sample="".join(written))
 
 
 def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str = "") -> Result:
@@ -231,12 +234,12 @@ def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str 
     )
 
 
-def _memory(model: TextModel) -> int | None:
+def _memory(model: TextModel, cache: bool) -> int | None:
     """How many characters the model uses; None for documents and for a text too short."""
     if model.vocabulary.end is not None:
         return None
     prepare_device(torch.device("cpu"))
-    ids = np.asarray(reread_corpus(model.header).validation)
+    ids = np.asarray(reread_corpus(model.header, cache=cache).validation)
     try:
         return remember(model.network(), ids, places=PLACES).reach(USED)
     except CorpusError:
