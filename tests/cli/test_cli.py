@@ -21,6 +21,7 @@ import textgen
 from textgen.cli import app, parse, terminal
 from textgen.errors import UsageError
 from textgen.inference.backward import BackwardWriter
+from textgen.inference.stepper import Stepper
 from textgen.inference.text_model import TextModel
 from textgen.inference.writer import Position, Writer
 
@@ -86,6 +87,25 @@ def test_several_texts_are_those_of_their_numbers(run, trained: Path) -> None:
     model = textgen.load(trained)
     texts = ["".join(model.generate(length=40, seed=1, number=n)) for n in range(3)]
     assert three == "".join(text + "\n" for text in texts)
+
+
+def test_what_several_texts_go_on_from_is_read_once(
+    run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("sample", trained, "--seed", 4, "--length", 3, "--save-state", tmp_path / "state")
+    asked = ["sample", trained, "--seed", 4, "--length", 20, "-p", "the fox said"]
+    for more in ([], ["--load-state", tmp_path / "state"]):
+        [both] = [run(*asked, *more, "--num", 2, "--no-echo").out]
+        assert both.startswith(run(*asked, *more, "--no-echo").out + "\n")
+    read, steps = Writer._read, []
+
+    def counted(stepper: Stepper, ids: list[int]) -> int:
+        steps.append(len(ids) - 1)
+        return read(stepper, ids)
+
+    monkeypatch.setattr(Writer, "_read", staticmethod(counted))
+    run(*asked, "--num", 3)
+    assert sum(steps) == len("the fox said") - 1
 
 
 def test_texts_are_written_side_by_side(run, trained: Path) -> None:

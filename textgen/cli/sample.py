@@ -107,8 +107,8 @@ def sample(
             many = model.generate_many(prompt, options, num=len(numbers), streams=streams)
             texts = (iter((text,)) for text in _stoppable(many, interrupts))
         else:
-            write = partial(model.generate, prompt, options, position=position, score=json)
-            texts = _stoppable((write(number=n) for n in numbers), interrupts)
+            alone = _one_by_one(model, prompt, options, position, numbers, score=json)
+            texts = _stoppable(alone, interrupts)
         read = _stoppable if model.backward else _until_stopped  # its text comes in one piece
         wanted = islice(_wanted(texts, novelty, interrupts, numbers, read), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
@@ -156,6 +156,24 @@ def _numbers(position: Position | None, seed: int | None, draws: int) -> range:
     goes_on = position is not None and seed in (None, position.seed)
     first = position.number if position is not None and goes_on else 0
     return range(first, first + draws)
+
+
+def _one_by_one(
+    model: TextModel,
+    prompt: str,
+    options: SamplingOptions,
+    position: Position | None,
+    numbers: range,
+    *,
+    score: bool,
+) -> Iterator[Writer]:
+    """The writer of each text; what all of them go on from is read once."""
+    write = partial(model.generate, prompt, options, score=score)
+    if prompt and len(numbers) > 1:
+        position = write(number=numbers[0], position=position).position
+        write = partial(model.generate, "", options, score=score)
+    for number in numbers:
+        yield write(number=number, position=position)
 
 
 def _layout(model: TextModel, num: int, stream: IO[str]) -> tuple[str, bool]:
