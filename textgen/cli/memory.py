@@ -58,9 +58,11 @@ def memory(
 
     gradient   of a character's loss, by the input so far back; largest: 1
 
+    It uses the characters that 95 % of what it knows comes from.
+
     With --recall no run is measured, but each cell, trained on the spot on a
     made text: how often it repeats one of eight symbols, 2 to 128 characters
-    after that stood. All have the same number of parameters, and of seconds
+    after that stood. All have the same number of parameters and of seconds.
     """
     OneOf(UNKNOWN).check("unknown", unknown)
     if recall:

@@ -39,9 +39,9 @@ ECHO = option("Write the prompt too.", OUTPUT, "--echo/--no-echo")
 BATCH = option("Write the texts side by side: for many of them far faster.", OUTPUT, "--batch")
 UNIQUE = option("Leave out texts that repeat.", OUTPUT, "--unique")
 NOVEL = option(
-    "Leave out texts that stand in the corpus, of a run with --documents.", OUTPUT, "--novel"
+    "Leave out texts that stand in the corpus; for runs with --documents.", OUTPUT, "--novel"
 )
-NOVELTY = option("Tell how much of it stands in the training text.", OUTPUT, "--novelty")
+NOVELTY = option("Report how much of it stands in the training text.", OUTPUT, "--novelty")
 _KEEPS_NONE = (
     "texts written side by side, with --batch or on a GPU, have an end and keep no state;"
     " --length 0, --load-state or --save-state is given"
