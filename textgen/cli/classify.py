@@ -23,7 +23,9 @@ RUNS = typer.Option(
     "--checkpoint", "-c", help="A run or a checkpoint file; two or more.", autocompletion=run_names
 )
 LINES = typer.Option("--lines", help="Each line by itself.")
-LABELS = typer.Option(help="File with the right run of each line, named as by -c; adds the accuracy.")
+LABELS = typer.Option(
+    help="File with the right run of each line, named as by -c; adds the accuracy."
+)
 
 
 def classify(
