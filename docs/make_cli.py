@@ -18,13 +18,15 @@ INTRODUCTION = """\
 Made from `--help` by `python docs/make_cli.py`.
 
 **Exit codes**: 0 done, 1 failed, 2 wrong usage; 130 interrupted by Ctrl-C, 143 by `kill`, 129 by a
-closed terminal (`train`, `resume` and `compare` save first). `serve` ends with 0 at Ctrl-C and `kill`.
-An error is two lines on stderr: what was found and what was expected, and a hint that can be typed.
+closed terminal (`train`, `resume` and `compare` save first). `serve` ends with 0 at Ctrl-C and
+`kill`. An error is two lines on stderr: what was found and what was expected, and a hint that can
+be typed.
 
 **Streams**: data goes to stdout, all else to stderr. Data is text from `sample`, `play` and `fill`,
 what the other commands find out, and with `--json` one object per line; `train` and `resume` have
-no other, and `rm`, `clean`, `cache clear`, `export`, `plot` and `report` none. A reader that closes stdout early, as `head` does, ends a command silently, with exit code
-0; any other failure to write there is an error. What cannot be written to stderr is dropped.
+no other, and `rm`, `clean`, `cache clear`, `export`, `plot` and `report` none. A reader that closes
+stdout early, as `head` does, ends a command silently, with exit code 0; any other failure to write
+there is an error. What cannot be written to stderr is dropped.
 Characters that the encoding of stdout lacks are escaped, as `\\xe9`, and a note says so; text from
 `sample` is UTF-8 in a pipe or a file, whatever the locale.
 

@@ -226,3 +226,16 @@ def test_stops_that_are_one_text_are_refused_with_what_to_write() -> None:
     with pytest.raises(UsageError, match="`stop` is 'end'; expected texts") as caught:
         SamplingOptions(stop="end")  # type: ignore[arg-type]
     assert caught.value.hint == "give several: `stop=['end']`"
+
+
+@pytest.mark.parametrize(
+    "name", ["seed", "cell", "device", "save_every", "val_fraction", "schedule", "cache"]
+)
+def test_none_is_no_value_of_what_has_a_default(name: str) -> None:
+    with pytest.raises(UsageError, match=f"`{name}` is None; expected"):
+        Choices(**{name: None})
+
+
+def test_a_network_has_a_layer_at_least() -> None:
+    with pytest.raises(UsageError, match=r"`hidden` is \(\); expected"):
+        Choices(hidden=())

@@ -73,7 +73,7 @@ def train(
     from textgen.text.sources import title
     from textgen.training import follower, launch, ranks, start
 
-    chosen = Choices(**choices)
+    chosen, where = Choices(**choices), Path(checkpoints)
     paths = [Path(f) for f in files] or [default_corpus()]
     held_out = [] if chosen.val_file is None else [Path(chosen.val_file)]
     # settings are checked before a pipe is read
@@ -82,11 +82,10 @@ def train(
         return follower.follow(cache=chosen.cache)
     with ExitStack() as stack, restored():
         again = stack.enter_context(ranks.join().led()).resumes  # after a rank was lost
-        target = new_run(run or title(paths[0]), Path(checkpoints), overwrite or dry_run or again)
+        target = new_run(run or title(paths[0]), where, overwrite or dry_run or again)
         if again:
             return (yield from start.again(target, chosen, began, progress).events())
-        at = None if base is None else find_checkpoint(str(base), Path(checkpoints))
-        base_header = None if at is None else read_header(at)
+        of_base = None if base is None else read_header(find_checkpoint(str(base), where))
         if not dry_run:
             target.check_writable()
         folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else target.folder
@@ -94,7 +93,8 @@ def train(
             # absolute paths, so that the run can be resumed from another folder
             absolute = tuple(map(_absolute, now))
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], *absolute[len(paths) :])
-            loop = start.begin(target, corpus, chosen, began, base=base_header, progress=progress)
+            how: Any = {"base": of_base, "given": choices.keys()}
+            loop = start.begin(target, corpus, chosen, began, progress=progress, **how)
             events = (e for e in [loop.planned()]) if dry_run else loop.events()
             first = [*islice(stack.enter_context(closing(events)), 2)]  # the plan, the first save
         yield from chain(first, events)

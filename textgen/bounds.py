@@ -95,15 +95,16 @@ def help_of(owner: type, name: str) -> str:
 def check(config: Any, declared: type) -> None:
     """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
 
-    A text or truth value without bounds is of its type; None is not checked, and of a tuple each
-    element is.
+    A text or truth value without bounds is of its type; None is allowed where it is the default; of
+    a tuple each element is checked, and there is one at least.
     """
+    optional = {f.name for f in fields(declared) if f.default is None}
     found = {f.name: f.metadata.get("bounds") or _KINDS.get(f.type) for f in fields(declared)}
     bounds = {name: bound for name, bound in found.items() if bound}
     for name in (f.name for f in fields(config) if f.name in bounds):
         value = getattr(config, name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if one is not None:
+        for one in value if value and isinstance(value, tuple) else (value,):
+            if one is not None or name not in optional:
                 bounds[name].check(name, one)
 
 

@@ -5,8 +5,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,6 +213,24 @@ def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback()
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_copy_of_what_is_piped_in_goes_when_it_is_stopped_on_the_way(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "textgen", "train", "-", "--steps", "1"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"the fox\n" * 100_000)
+        process.stdin.flush()
+        copy, end = tmp_path / "checkpoints" / "stdin" / "input-1.txt", time.monotonic() + 60
+        while not (copy.exists() and copy.stat().st_size) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_ctrl_c_five_times_when_a_run_is_saved_ends_with_the_code_of_one(

@@ -281,3 +281,24 @@ def test_a_folder_that_cannot_be_made_or_written_is_found_out(
 def test_a_run_is_typed_as_a_shell_takes_it() -> None:
     assert Run(Path("checkpoints/plays")).typed == "plays"
     assert Run(Path("my runs/a b")).typed == "'a b' --checkpoints 'my runs'"
+
+
+def test_what_is_typed_names_the_folder_unless_it_is_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Run(Path("checkpoints/plays")).typed == "plays"
+    assert Run(Path("runs/plays")).typed == "plays --checkpoints runs"
+    monkeypatch.setenv("TEXTGEN_CHECKPOINTS", "runs")
+    assert Run(Path("runs/plays")).typed == "plays"
+    assert Run(Path("checkpoints/plays")).typed == "plays --checkpoints checkpoints"
+
+
+def test_a_run_has_its_name_from_within_its_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "plays" / "below"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below.parent)
+    assert Run(Path()).name == "plays"
+    monkeypatch.chdir(below)
+    assert Run(Path("..")).name == "plays"

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import SMALL, prose
 
+import textgen
 from textgen.errors import CorpusError
+from textgen.store.checkpoint import read_header
 from textgen.text import stream as stream_module
 from textgen.text.decoding import Reader
 from textgen.text.sources import Sources, size_on_disk, special, title
@@ -90,6 +93,22 @@ def test_what_is_left_out_of_a_folder_is_told_in_one_line(tmp_path: Path) -> Non
         f"{tmp_path}: left out 2 hidden, 1 a broken link, 1 empty, 1 binary,"
         " 1 a link to a folder read already"
     ]
+
+
+def test_a_folder_that_holds_its_runs_is_read_without_them(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(prose(1500))
+    where = {"checkpoints": tmp_path / "checkpoints", **SMALL}
+    for run in ("one", "two"):
+        list(textgen.train(tmp_path, run=run, steps=3, eval_every=1, **where))
+    files = (where["checkpoints"] / run / "last.safetensors" for run in ("one", "two"))
+    first, second = (read_header(file).record.fingerprint for file in files)
+    assert first == second
+    list(textgen.resume("one", checkpoints=where["checkpoints"], steps=3))
+    variants = {**where, "hidden": None, "layers": 1, "cell": ["rnn", "gru"], "steps": 3}
+    for seeds in (1, 2):
+        list(textgen.compare(tmp_path, run="c", seeds=seeds, **variants))
+    reader = Reader(level="byte")
+    assert [name for name, _ in reader.texts(tmp_path)] == [str(tmp_path / "a.txt")]
 
 
 def test_at_level_byte_a_folder_is_all_its_files(tmp_path: Path) -> None:
@@ -232,7 +251,11 @@ def test_a_link_in_an_archive_is_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("offset", "value", "how"),
-    [(46, 0xFF, " is damaged after 0 bytes"), (6, 99, " is made for a later version of unzip")],
+    [
+        (46, 0xFF, " is damaged after 0 bytes"),
+        (46, 0, " is damaged after 0 bytes"),  # an empty name
+        (6, 99, " is made for a later version of unzip"),
+    ],
 )
 def test_a_zip_file_whose_directory_cannot_be_read_is_named(
     tmp_path: Path, offset: int, value: int, how: str

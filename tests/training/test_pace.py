@@ -98,6 +98,70 @@ def test_validations_and_saves_are_counted_in(clock: Clock) -> None:
     assert fitted.steps - 20 == pytest.approx((50 - END - 2) / 0.12, rel=0.01)
 
 
+def test_dense_validations_and_saves_are_noticed_too(clock: Clock) -> None:
+    """However little of the time is that of steps."""
+    for what, worth, seconds in (("evaluation", 14.0, 0.6), ("save", 0.0, 0.15)):
+        decide, config, step = Decisions(clock.now + 10, worth), replace(CONFIG, eval_every=1), 0
+        config = replace(config, save_every=0.01, steps=900)
+        begin = clock.now
+        while step < config.steps:
+            if step:
+                clock.now += seconds
+                decide.did(what)
+            config = decide.refitted(config, step)
+            clock.now += 0.035
+            decide.did("step")
+            step += 1
+        assert clock.now - begin <= 10 * 1.05 + 2 * seconds
+
+
+def test_a_long_warm_up_ends_on_time_on_a_machine_that_becomes_slow(clock: Clock) -> None:
+    config = walk(clock, replace(CONFIG, warmup=10_000), 100, lambda step: 0.26)
+    assert config.segment_start == 0
+    rates = [learning_rate(step, config) for step in range(config.steps)]
+    assert max(rates[1:]) < config.lr
+    assert min(rates) > 0
+
+
+def test_a_long_step_that_no_longer_fits_is_left_out(clock: Clock) -> None:
+    cost, begin = 12.0, clock.now
+    decide, config = Decisions(begin + 60, 2.7), replace(CONFIG, steps=3, warmup=0)
+    step = 0
+    while step < config.steps:
+        config = decide.refitted(config, step)
+        clock.now += cost
+        decide.did("step")
+        step += 1
+    validation = 2.7 * cost  # at the end
+    assert clock.now - begin + validation <= 60 * 1.05 + 5
+
+
+@pytest.mark.parametrize(("what", "usual"), [("evaluation", 1.4), ("save", 0.6)])
+def test_a_stop_during_a_validation_or_a_save_is_not_time_trained(
+    clock: Clock, what: str, usual: float
+) -> None:
+    fitted = []
+    for stopped in (0, 600):
+        decide = Decisions(clock.now + 100, 14.0)
+        for _ in range(20):
+            clock.now += 0.1
+            decide.did("step")
+        clock.now += stopped + usual
+        assert decide.did(what) == pytest.approx(stopped)
+        clock.now += 0.1
+        decide.did("step")
+        fitted.append(decide.refitted(CONFIG, 21))
+        clock.now += usual
+        assert decide.did(what) == 0
+    assert fitted[0] == fitted[1]
+
+
+def test_a_disk_that_stalls_is_not_a_stop(clock: Clock) -> None:
+    decide = Decisions(clock.now + 100)
+    clock.now += 20
+    assert decide.did("save") == 0
+
+
 def test_a_timed_run_ends_on_time_and_resumes_the_steps_it_settled_on(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,20 +4,27 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL
 
 import textgen
+from textgen.config import Choices
 from textgen.errors import CheckpointError, CorpusError, RunError, UsageError
 from textgen.events import Finished, Planned, Sampled, Saved, Stepped
 from textgen.store.checkpoint import read_arrays, read_header
+from textgen.store.contents import reread_corpus
 from textgen.text.corpus import Corpus
 from textgen.training import start
 from textgen.training.loop import Loop
+from textgen.training.planning import extended
+from textgen.training.schedule import learning_rate
 
 RUN = {**SMALL, "steps": 40, "lr": 0.02, "eval_every": 20, "save_every": 1e-6}
 
@@ -115,6 +122,23 @@ def test_a_warm_up_goes_on_where_a_run_is_extended_within_it(corpus: Path, tmp_p
                 if event.step in (2, 4):
                     events.close()
     assert np.diff(rates) == pytest.approx([rates[0]] * 3, rel=0.02)
+
+
+@pytest.mark.parametrize("more", [None, 20])
+def test_a_best_from_before_the_schedule_was_bent_is_learned_from_downhill(
+    trained: Path, more: int | None
+) -> None:
+    """Its settings are those of the save that it was written with."""
+    record = read_header(trained / "best.safetensors").record
+    bent = {"steps": 60, "segment_start": 50, "segment_progress": 0.7, "warmup": 5}
+    record = replace(record, step=30, training=replace(record.training, **bent))
+    corpus = reread_corpus(read_header(trained / "best.safetensors"))
+    how = record, Choices(steps=more), corpus, torch.device("cpu"), time.monotonic()
+    config = extended(*how, learned=False).training
+    rates = [learning_rate(step, config) for step in range(30, config.steps)]
+    assert len(rates) == (more or 30)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < rates[0] <= config.lr
 
 
 def test_samples_are_as_rare_as_validations_in_a_run_that_was_extended(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from networks import training_config
 
 import textgen
 from textgen.cli import info
+from textgen.cli.app import app
 from textgen.errors import CorpusError, UsageError
 from textgen.events import Evaluated, Planned, Stepped
 from textgen.store.checkpoint import read_header
 from textgen.store.record import Ancestor
+from textgen.text.corpus import Corpus
+from textgen.training import tuning
 from textgen.training.mixed import MixedStreams, streams_over
 from textgen.training.streams import Streams
 
@@ -98,6 +102,53 @@ def test_a_setting_that_the_base_does_not_allow_is_refused(
     with pytest.raises(UsageError, match=message):
         tune(corpus, trained, tmp_path, steps=2, **choices)
     assert not (tmp_path / "tales").exists()
+
+
+@pytest.mark.parametrize("choices", [{"cell": "lstm"}, {"skip": True}, {"level": "char"}])
+def test_a_default_that_is_asked_for_is_not_ignored(
+    corpus: Path, tmp_path: Path, choices: dict[str, object]
+) -> None:
+    train(corpus, tmp_path, steps=1, cell="gru", skip=False, level="byte")
+    with pytest.raises(UsageError, match=f"`{next(iter(choices))}.* is given"):
+        tune(corpus, tmp_path / "tales", tmp_path, run="b", steps=1, **choices)
+    arguments = [corpus, "--checkpoints", tmp_path, "--run", "b", "--from", "tales", "--steps", 1]
+    for flag, given in (("--cell", "lstm"), ("--skip", None), ("--level", "char")):
+        if flag.removeprefix("--") in choices:
+            arguments += [flag, *([given] if given else [])]
+    with pytest.raises(UsageError, match="is given"):
+        app(["train", *map(str, arguments)], standalone_mode=False)
+    app(["train", *map(str, arguments[:9])], standalone_mode=False)
+
+
+@pytest.mark.parametrize("choices", [{"min_count": 2}, {"normalize": "nfc"}])
+def test_what_a_model_of_bytes_has_not_is_left_out(
+    corpus: Path, tmp_path: Path, choices: dict[str, object]
+) -> None:
+    train(corpus, tmp_path, steps=1, level="byte")
+    with pytest.raises(UsageError, match="was trained with level byte") as caught:
+        tune(corpus, tmp_path / "tales", tmp_path, run="b", steps=1, **choices)
+    assert caught.value.hint.startswith(f"leave out `{next(iter(choices))}`")
+
+
+def test_one_stream_is_not_shared(trained: Path, other: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`keep_mixing` is given, and there is one stream"):
+        tune(other, trained, tmp_path, steps=1, batch_size=1, keep_mixing=0.5)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_old_text_is_kept_in_the_cache_with_leave_alone(
+    trained: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: bool
+) -> None:
+    asked, read = [], tuning.read_corpus
+
+    def noted(*arguments: Any, **how: Any) -> Corpus:
+        asked.append(how["cache"])
+        return read(*arguments, **how)
+
+    monkeypatch.setattr(tuning, "read_corpus", noted)
+    tune(other, trained, tmp_path, steps=1, keep_mixing=0.5, cache=cache)
+    list(textgen.resume("other", checkpoints=tmp_path, steps=1, cache=cache))
+    assert asked == [cache, cache]
 
 
 def test_mixing_needs_a_base(corpus: Path, tmp_path: Path) -> None:

@@ -54,11 +54,9 @@ def memory(
     +-         standard error of its difference to the line "all", the whole state
 
     beyond     the share of what the model knows, beside the characters'
-    frequencies, that comes from further back
+    frequencies, that comes from further back; what it uses ends at 5 %
 
     gradient   of a character's loss, by the input so far back; largest: 1
-
-    It uses the characters that 95 % of what it knows comes from.
 
     With --recall no run is measured, but each cell, trained on the spot on a
     made text: how often it repeats one of eight symbols, 2 to 128 characters

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DATA, BUDGET, MODEL, OPTIMISATION = "Data", "Budget", "Model", "Optimisation"
 DEFAULT = Choices()
+OF_BASE = ("cell", "skip", "level", "backward")  # with --from as the base has them, if not typed
 Time = Annotated[str | None, training("time", BUDGET)]
 Epochs = Annotated[float | None, training("epochs", BUDGET)]
 Steps = Annotated[int | None, training("steps", BUDGET)]
@@ -113,7 +114,9 @@ def train(
         "base",
         "dry_run",
     ]
-    given = {name: context.params[name] for name in names}
+    sources = {name: context.get_parameter_source(name) for name in OF_BASE}
+    left_out = {name for name, source in sources.items() if source and source.name == "DEFAULT"}
+    given = {name: context.params[name] for name in names if name not in left_out}
     given["time"], given["save_every"] = duration("time", time), duration("save_every", save_every)
     given["hidden"] = widths(hidden)
     follow(partial(textgen.train, *(corpus or []), **given), json, tensorboard)
@@ -155,18 +158,19 @@ def follow(
         reporter(json) as shown,
         board_in(tensorboard, shown) as show,
         closing(cast(Any, start(progress=None if json else show))) as events,
+        Interrupts() as interrupts,
     ):
-        plan = cast(Planned, next(events))  # reading and planning: nothing to save, just stop
+        with interrupts.at_once():  # reading and planning: nothing to save
+            plan = cast(Planned, next(events))
         show(plan)
         event: Event = plan
-        with Interrupts() as interrupts:
-            for event in events:
-                show(event)
-                # at the last step the rest is soon done
-                stoppable = isinstance(event, Stepped) and event.step < event.steps
-                if interrupts.signal is not None and stoppable:
-                    events.close()
-                    break
+        for event in events:
+            show(event)
+            # at the last step the rest is soon done
+            stoppable = isinstance(event, Stepped) and event.step < event.steps
+            if interrupts.signal is not None and stoppable:
+                events.close()
+                break
     run = Run(Path(plan.folder))
     if isinstance(event, Stepped):  # the last event of a whole run is Finished
         note(f"saved; go on with: textgen resume {run.typed}")

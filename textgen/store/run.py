@@ -32,7 +32,7 @@ INPUT = re.compile(r"input-\d+\.txt", re.ASCII)  # a copy of what a pipe gave
 
 def within(checkpoints: Path, typed: str) -> str:
     """What is typed of runs that lie in `checkpoints`, with that folder if it is not the usual."""
-    usual = checkpoints == Path("checkpoints")
+    usual = checkpoints == Path(os.environ.get("TEXTGEN_CHECKPOINTS") or "checkpoints")
     return typed if usual else f"{typed} --checkpoints {quoted(checkpoints)}"
 
 
@@ -41,7 +41,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.name = folder.name
+        plain = folder.name not in ("", "..")
+        self.name = folder.name if plain else folder.resolve().name
         self.last = folder / "last.safetensors"
         self.previous = folder / "previous.safetensors"
         self.best = folder / "best.safetensors"

@@ -24,6 +24,8 @@ def zip_members(path: Path, progress: Callable[[int], None] | None) -> Iterator[
         with archive:
             for member in sorted(archive.infolist(), key=lambda m: m.filename):
                 link = stat.S_ISLNK(member.external_attr >> 16)
+                if not member.filename:
+                    raise damaged(str(path), 0, zipfile.BadZipFile("a member without a name"))
                 if member.is_dir() or link or _hidden(member.filename):
                     continue
                 packed.count += member.compress_size

@@ -13,6 +13,8 @@ from textgen.text.stream import STDIN, File, Stream
 from textgen.text.unpacking import MODULES, unpacked
 
 _SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
+_OF_RUNS = {"last.safetensors", "previous.safetensors", "best.safetensors"}
+_OF_COMPARISONS = ".compare.json"
 
 
 @dataclass
@@ -47,8 +49,8 @@ class Sources:
     def files(self, path: Path) -> Iterator[Path]:
         """The path itself, or the files below it if it is a folder, in sorted order.
 
-        Left out are hidden ones, those that may not be read, what is no file, and links to a
-        folder that was read already.
+        Left out are hidden ones, those that may not be read, what is no file, links to a folder
+        that was read already, and what textgen wrote: runs, and the files of comparisons.
         """
         if not path.is_dir():
             yield path
@@ -65,6 +67,13 @@ class Sources:
                 folders.clear()
                 continue
             seen.add((found.st_dev, found.st_ino))
+            if _OF_RUNS & {*names}:
+                self.skipped["a run"] += 1
+                folders.clear()
+                continue
+            written = [name for name in names if name.endswith(_OF_COMPARISONS)]
+            self.skipped["the file of a comparison"] += len(written)
+            names = [name for name in names if name not in written]
             hidden = [name for name in folders + names if name.startswith(".")]
             self.skipped["hidden"] += len(hidden)
             folders[:] = sorted(set(folders).difference(hidden))

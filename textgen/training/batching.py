@@ -11,7 +11,7 @@ import torch
 
 from textgen.architecture import ModelConfig
 from textgen.config import Choices
-from textgen.errors import OutOfMemory
+from textgen.errors import OutOfMemory, UsageError
 from textgen.text.corpus import Corpus
 from textgen.training import document_streams
 from textgen.training.periods import periodic
@@ -70,6 +70,9 @@ def first_trial(
     streams, bptt = PERIODIC if repeats and choices.bptt is None else usual
     wanted = choices.batch_size or streams, choices.bptt or bptt
     streams, bptt = fit(*wanted, size)
+    if choices.keep_mixing and streams == 1:
+        what = "`keep_mixing` is given, and there is one stream; expected two or more to share"
+        raise UsageError(what, "try `batch_size=16`, or leave out `keep_mixing`")
     notices = []
     if (streams, bptt) != wanted:
         few = f"{size:,} characters are few: `batch_size={wanted[0]}` `bptt={wanted[1]}` became"

@@ -59,7 +59,7 @@ def _begun(record: Record, ranks: Ranks, cache: bool) -> tuple[Learner, Validati
     vocabulary = Vocabulary.of(config, record.vocabulary)
     corpus = read_corpus(config, vocabulary, record.fingerprint, cache=cache)
     check_parts(corpus, record)
-    mixed = read_mixed(record.ancestors, record.training, vocabulary)
+    mixed = read_mixed(record.ancestors, record.training, vocabulary, cache=cache)
     network, device = CharModel(record.model), ranks.device(torch.device(record.device))
     learner = Learner.of(corpus, network, record.training, device, mixed, ranks=ranks)
     learner.take_up(ranks.share({}), record.step)

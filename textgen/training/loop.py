@@ -104,15 +104,15 @@ class Loop:
             step, config = learner.step, learner.config
             if decide.evaluate(config, step) and not any(e.step >= step for e in self.history):
                 yield self._evaluate(since)
+                self._since += decide.did("evaluation")
                 since = step, time.monotonic()
-                decide.did("evaluation")
             if decide.sample(config, step):
                 yield Sampled(step, self._sample())
             if decide.stop(config, step):
                 break
             if decide.save(config):
                 yield self._try_to_save()
-                decide.did("save")
+                self._since += decide.did("save")
             learner.config = decide.refitted(config, step)
             yield self._step()
             suspended = decide.did("step")

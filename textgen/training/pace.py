@@ -8,11 +8,13 @@ from dataclasses import replace
 from textgen.config import TrainingConfig
 from textgen.training.schedule import progress, rise
 
-LOOK = 1.0  # seconds of steps between two looks at the clock
+LOOK = 1.0  # seconds between two looks at the clock
+FIRST = 20  # steps of a segment whose time tells little of the others
 SLACK = 0.02  # a smaller change of the steps left is not worth a new schedule segment
 END = 0.3  # seconds to leave for the last save and the way out
-SUSPENDED = 5.0  # seconds of a step, and
-UNUSUAL = 50  # times a usual step, from which on the process was suspended
+SUSPENDED = 5.0  # seconds that something took, and
+UNUSUAL = 50  # times what it usually takes, from which on the process was suspended
+STALLED = 0.6  # seconds that a save usually takes at least, so that a disk may stall for long
 
 
 class Decisions:
@@ -33,7 +35,8 @@ class Decisions:
         self._deadline = deadline
         self._evaluation_worth = evaluation_worth
         self._looked = looked
-        self._window = 0.0  # seconds of the steps since the last look
+        self._spent = 0.0  # seconds since the last look,
+        self._window = 0.0  # and of them those of steps
         self._steps = 0
         self._usual: float | None = None  # seconds of a step, by a moving average
         self._per_step: float | None = None  # seconds
@@ -61,48 +64,62 @@ class Decisions:
         return due
 
     def did(self, what: str) -> float:
-        """A `step`, with what was shown of it, an `evaluation` or a `save` is done.
+        """A `step`, with what was shown of it, an `evaluation` or a `save` is done, in turn.
 
         Returns the seconds that the process was suspended meanwhile, which the deadline waits for.
         """
         now = time.monotonic()
         took, self._mark = now - self._mark, now
-        suspended = 0.0
+        usual, suspended = self._expected(what, took), 0.0
+        if took > max(SUSPENDED, UNUSUAL * usual):
+            took, suspended = usual, took - usual
+            self._deadline += suspended
         if what == "step":
-            usual = took if self._usual is None else self._usual
-            if took > max(SUSPENDED, UNUSUAL * usual):
-                took, suspended = usual, took - usual
-                self._deadline += suspended
             self._usual = 0.9 * usual + 0.1 * took
             self._window += took
             self._steps += 1
+        self._spent += took
         self._costs[what] = took
         return suspended
+
+    def _expected(self, what: str, took: float) -> float:
+        """Seconds that it usually takes; `took` where that is not known."""
+        step = took if self._usual is None else self._usual
+        if what == "step":
+            return step
+        if what == "save":
+            return max(STALLED, self._costs["save"])
+        return self._costs.get("evaluation", self._evaluation_worth * step)
 
     def refitted(self, config: TrainingConfig, step: int) -> TrainingConfig:
         """The settings from `step` on; the same ones, while they still fit the deadline."""
         if self._deadline == math.inf or not self._steps:
             return config
-        whole = self._window >= LOOK
+        whole = self._spent >= LOOK
         soon = (config.steps - step) * self._costs["step"] < LOOK  # the end, if nothing changes
         if not (whole or soon):
             return config
-        if step - config.segment_start < rise(config):
-            return config
+        rises = step - config.segment_start < rise(config)
+        early = rises and step - config.segment_start < FIRST
         recent = self._window / self._steps
-        self._per_step = recent if self._per_step is None else (self._per_step + recent) / 2
-        self._window, self._steps = 0.0, 0
-        if self._looked is not None and whole:
-            self._looked(recent)
+        per_step = recent if self._per_step is None else (self._per_step + recent) / 2
+        if not early:
+            self._spent, self._window, self._steps, self._per_step = 0.0, 0.0, 0, per_step
+            if self._looked is not None and whole:
+                self._looked(recent)
 
-        evaluation = self._costs.get("evaluation", self._evaluation_worth * self._per_step)
+        evaluation = self._costs.get("evaluation", self._evaluation_worth * per_step)
         save = self._costs["save"]
         left = self._deadline - time.monotonic() - END - evaluation - save
         saving = save / (save + config.save_every)  # of the time
-        cost = self._per_step + evaluation / config.eval_every
-        more = max(1, round(left * (1 - saving) / cost))
+        cost = per_step + evaluation / config.eval_every
+        more = max(1, int(left * (1 - saving) / cost))
         planned = config.steps - step
-        if abs(more - planned) <= max(1, SLACK * planned):
+        few = 1 if cost < LOOK else 0  # a step that takes long is worth a new segment
+        if abs(more - planned) <= max(few, SLACK * planned):
             return config
+        if rises:  # it goes on, towards an earlier end if need be
+            needed = more < (planned / 2 if early else planned)
+            return replace(config, steps=step + more) if needed else config
         done = progress(step, config)
         return replace(config, steps=step + more, segment_start=step, segment_progress=done)

@@ -25,7 +25,7 @@ from textgen.training.fitting import TRAINING_SHARE, learnable, settled
 from textgen.training.late import MOST, late_streams
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import regularisation
-from textgen.training.schedule import rise
+from textgen.training.schedule import progress, rise
 from textgen.training.speed import measure
 from textgen.training.streams import BLOCK
 
@@ -125,6 +125,9 @@ def extended(
     chosen rise to what the planner would take for it. learned: see `late_streams`.
     """
     model, training, size = record.model, record.training, len(corpus.train)
+    if record.step < training.segment_start:  # of a best, saved after its schedule was bent
+        done = max(0.0, progress(record.step, training))
+        training = replace(training, segment_start=record.step, segment_progress=done)
     training = replace(
         training,
         accumulate=_or(budget.accumulate, training.accumulate),
@@ -159,8 +162,8 @@ def extended(
     if "sample_every" not in record.chosen:
         training = replace(training, sample_every=_sample_interval(more, training.eval_every))
     if record.step - training.segment_start >= rise(training):  # else the warm-up goes on
-        progress = record.step / steps
-        training = replace(training, segment_start=record.step, segment_progress=progress)
+        done = record.step / steps
+        training = replace(training, segment_start=record.step, segment_progress=done)
     decay = decay if training.optimizer in DECAYING else training.weight_decay
     training = replace(training, steps=steps, weight_decay=decay)
     if training.late:

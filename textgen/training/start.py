@@ -1,10 +1,11 @@
 """A training run begun, or taken up where it was saved."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,16 +38,17 @@ def begin(
     began: float,
     *,
     base: Header | None = None,
+    given: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Loop:
     """A run from its first step.
 
     began: when a budget's clock began, on `time.monotonic`; base: the checkpoint whose weights it
-    begins with, instead of random ones.
+    begins with, instead of random ones; given: names of the choices that were made.
     """
     device, threads = join().device(pick_device(choices.device)), torch.get_num_threads()
     if base is not None:
-        corpus_config = tuning.check_base(base, choices, corpus_config)
+        corpus_config = tuning.check_base(base, choices, corpus_config, given)
     elif choices.keep_mixing:
         what = "`keep_mixing` is given, and no run to begin from; expected one whose text is read"
         raise UsageError(what, "name the run: `base=RUN`")
@@ -64,7 +66,8 @@ def begin(
     network = first_network(planned.model, corpus.train, seed, counts=counts)
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
-    mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary)
+    how: Any = {"cache": choices.cache, "progress": progress}
+    mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary, **how)
     ranks = join()
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=ranks)
     return Loop(
@@ -119,7 +122,8 @@ def resume(
     planned = extended(record, choices, corpus, device, began, learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
     planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
-    mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary)
+    how: Any = {"cache": choices.cache, "progress": progress}
+    mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary, **how)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     restored = _restored(learner, record, arrays, learned=learned)

@@ -1,6 +1,8 @@
 """Fine-tuning: a run that begins with the weights of another, on a text of its own."""
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header
 from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Ancestor
-from textgen.text.corpus import read_corpus
+from textgen.text.corpus import Progress, read_corpus
 from textgen.text.cutting import shown
 from textgen.text.vocabulary import Vocabulary, symbols_of
 
@@ -21,21 +23,30 @@ _SHAPE = ("cell", "layers", "hidden", "embedding", "skip")
 _PER_CHARACTER = ("embedding.weight", "head.weight", "head.bias")
 
 
-def check_base(base: Header, choices: Choices, corpus: CorpusConfig) -> CorpusConfig:
+def check_base(
+    base: Header, choices: Choices, corpus: CorpusConfig, given: Collection[str] = ()
+) -> CorpusConfig:
     """The corpus as it is read for weights of `base`; UsageError for a setting they do not allow.
 
     Level and direction are those of the base, unless another is asked for, which is an error.
+    given: names of the choices that were made, though they may be the default.
     """
-    default = Choices()
+    default, model, of_base = Choices(), base.record.model, base.record.corpus
+    there = {"cell": model.cell, "skip": model.skips}
     for name in _SHAPE:
-        if getattr(choices, name) != getattr(default, name):
+        asked = getattr(choices, name)
+        usual = asked == getattr(default, name)
+        if not usual or (name in given and asked != there.get(name, asked)):
             what = f"`{name}` is given, and the shape comes from {base.path}"
             raise UsageError(what, f"leave out `{name}`, or train from nothing")
-    of_base = base.record.corpus
     for name in ("level", "backward"):
-        asked, there = getattr(choices, name), getattr(of_base, name)
-        if asked not in (there, getattr(default, name)):
-            what = f"`{name}={asked}` is given, and {base.path} was trained with {name} {there}"
+        asked, here = getattr(choices, name), getattr(of_base, name)
+        if asked != here and (name in given or asked != getattr(default, name)):
+            what = f"`{name}={asked}` is given, and {base.path} was trained with {name} {here}"
+            raise UsageError(what, f"leave out `{name}`, or name another run to begin from")
+    for name in ("normalize", "min_count"):
+        if of_base.level == "byte" and getattr(choices, name) != getattr(default, name):
+            what = f"`{name}` is given, and {base.path} was trained with level byte"
             raise UsageError(what, f"leave out `{name}`, or name another run to begin from")
     min_count = corpus.min_count if corpus.min_count > 1 else of_base.min_count
     return replace(corpus, level=of_base.level, backward=of_base.backward, min_count=min_count)
@@ -92,11 +103,17 @@ def ancestors(base: Header) -> tuple[Ancestor, ...]:
 
 
 def read_mixed(
-    ancestors: tuple[Ancestor, ...], config: TrainingConfig, vocabulary: Vocabulary
+    ancestors: tuple[Ancestor, ...],
+    config: TrainingConfig,
+    vocabulary: Vocabulary,
+    *,
+    cache: bool,
+    progress: Progress | None = None,
 ) -> NDArray | None:
     """Where a share of it is to be mixed in, the text that the base was trained on.
 
-    Its training part, ids of `vocabulary`, shape (n,). Raises CorpusError if it is gone.
+    Its training part, ids of `vocabulary`, shape (n,). cache, progress: as in `read_corpus`. Raises
+    CorpusError if it is gone.
     """
     if not (config.keep_mixing and ancestors):
         return None
@@ -107,7 +124,8 @@ def read_mixed(
         )
         raise CorpusError(what, f"try `documents={shown(ancestor.corpus.documents)}`")
     try:
-        return read_corpus(ancestor.corpus, vocabulary, ancestor.fingerprint).train
+        how: Any = {"cache": cache, "progress": progress}
+        return read_corpus(ancestor.corpus, vocabulary, ancestor.fingerprint, **how).train
     except CorpusError as error:
         hint = "put the text back, or train without `keep_mixing`"
         raise CorpusError(f"`keep_mixing`: {error.message}", hint) from None
