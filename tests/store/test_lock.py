@@ -11,6 +11,7 @@ import pytest
 
 from textgen.errors import RunError
 from textgen.store import files
+from textgen.store import lock as lock_module
 from textgen.store.lock import Lock
 
 
@@ -99,3 +100,14 @@ def test_a_link_in_its_place_is_not_followed(folder: Path, tmp_path: Path) -> No
     with pytest.raises(OSError, match="symbolic"):
         Lock(folder)
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_where_signal_0_is_ctrl_c_no_process_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    holder = f"{os.getpid()} {socket.gethostname()}".encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", lambda process, _: asked.append(process))
+        assert lock_module._lives(holder)
+        patched.setattr(os, "name", "nt")
+        assert lock_module._lives(holder)
+    assert asked == [os.getpid()]
