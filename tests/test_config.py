@@ -236,6 +236,7 @@ def test_none_is_no_value_of_what_has_a_default(name: str) -> None:
         Choices(**{name: None})
 
 
-def test_a_network_has_a_layer_at_least() -> None:
-    with pytest.raises(UsageError, match=r"`hidden` is \(\); expected"):
-        Choices(hidden=())
+@pytest.mark.parametrize("hidden", [(), (None,), (64, None)])
+def test_a_network_has_a_layer_and_each_has_a_width(hidden: Any) -> None:
+    with pytest.raises(UsageError, match=r"`hidden` is (\(\)|None); expected"):
+        Choices(hidden=hidden)

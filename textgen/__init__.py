@@ -93,8 +93,8 @@ def train(
             # absolute paths, so that the run can be resumed from another folder
             absolute = tuple(map(_absolute, now))
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], *absolute[len(paths) :])
-            how: Any = {"base": of_base, "given": choices.keys()}
-            loop = start.begin(target, corpus, chosen, began, progress=progress, **how)
+            of = target, corpus, chosen, began
+            loop = start.begin(*of, base=of_base, given=choices.keys(), progress=progress)
             events = (e for e in [loop.planned()]) if dry_run else loop.events()
             first = [*islice(stack.enter_context(closing(events)), 2)]  # the plan, the first save
         yield from chain(first, events)

@@ -103,9 +103,10 @@ def check(config: Any, declared: type) -> None:
     bounds = {name: bound for name, bound in found.items() if bound}
     for name in (f.name for f in fields(config) if f.name in bounds):
         value = getattr(config, name)
+        if value is None and name in optional:
+            continue
         for one in value if value and isinstance(value, tuple) else (value,):
-            if one is not None or name not in optional:
-                bounds[name].check(name, one)
+            bounds[name].check(name, one)
 
 
 def check_texts(name: str, value: object, expected: str) -> None:

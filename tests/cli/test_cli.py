@@ -12,7 +12,7 @@ import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from conftest import prose, train
@@ -94,9 +94,12 @@ def test_what_several_texts_go_on_from_is_read_once(
 ) -> None:
     run("sample", trained, "--seed", 4, "--length", 3, "--save-state", tmp_path / "state")
     asked = ["sample", trained, "--seed", 4, "--length", 20, "-p", "the fox said"]
-    for more in ([], ["--load-state", tmp_path / "state"]):
-        [both] = [run(*asked, *more, "--num", 2, "--no-echo").out]
-        assert both.startswith(run(*asked, *more, "--no-echo").out + "\n")
+    model, begun = textgen.load(trained), Position.load(tmp_path / "state")
+    for more, position in (([], None), (["--load-state", tmp_path / "state"], begun)):
+        both = run(*asked, *more, "--num", 2, "--no-echo").out
+        how: dict[str, Any] = {"seed": 4, "length": 20, "position": position}
+        alone = [model.generate("the fox said", number=number, **how) for number in range(2)]
+        assert both == "".join(f"{''.join(text)}\n" for text in alone)
     read, steps = Writer._read, []
 
     def counted(stepper: Stepper, ids: list[int]) -> int:

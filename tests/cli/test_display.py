@@ -271,7 +271,9 @@ def test_what_is_measured_again_after_going_back_is_drawn_anew(clock: Clock) -> 
     for step, nats in ((400, 3.0), (800, 9.0), (400, 2.5), (800, 2.0)):
         panel.show(replace(EVALUATED, step=step, val_nats=nats))
         frame(panel)
-    assert panel._losses == [(0.1, 2.5), (0.2, 2.0)]
+    assert panel._losses == [(400, 2.5), (800, 2.0)]
+    panel.show(Stepped(801, 2000, 2.0, 0.01))  # which is fewer steps in all
+    assert len(panel._curve(80)[2].plain.rstrip()) == len("0.00 ") + 29 + 1
 
 
 @pytest.mark.parametrize(("height", "encoding"), [(15, "utf-8"), (24, "ascii"), (24, "utf-8")])

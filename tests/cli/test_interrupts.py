@@ -129,3 +129,19 @@ def test_within_at_once_the_first_signal_ends_the_process(number: signal.Signals
         assert caught.value.code == 128 + number
         signal.raise_signal(number)  # outside of it, it is only recorded
     assert interrupts.signal == number
+
+
+def test_within_at_once_what_is_undone_is_not_cut_short_by_a_duplicate(clock: Clock) -> None:
+    undone = []
+
+    def interrupted() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            undone.append(True)
+
+    with Interrupts() as interrupts, pytest.raises(SystemExit) as caught, interrupts.at_once():
+        interrupted()
+    assert undone
+    assert caught.value.code == 143

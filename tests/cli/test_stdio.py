@@ -151,7 +151,7 @@ def test_a_prompt_from_a_pipe_is_in_the_encoding_of_the_text(shell: Shell) -> No
     assert expected.startswith("café")
     for way in ("-f file", "-f - < file", "< file"):
         assert written(shell, rf"printf 'caf\xe9' > file; {sample} {way}") == expected, way
-    refused = shell(rf"printf 'caf\xe9' | textgen sample $run {way[:0]}")
+    refused = shell(r"printf 'caf\xe9' | textgen sample $run")
     assert "byte offset 3: 0xE9 is not valid utf-8" in refused.stderr
 
 

@@ -224,6 +224,13 @@ def test_a_number_that_no_text_has_is_refused(trained: Path, number: Any) -> Non
         textgen.load(trained).generate("the", number=number)
 
 
+def test_a_number_may_be_one_of_numpy(trained: Path) -> None:
+    model, how = textgen.load(trained), {"seed": 1, "length": 5}
+    for number in np.arange(2):
+        text = "".join(model.generate("the", number=number, **how))
+        assert text == "".join(model.generate("the", number=int(number), **how))
+
+
 def test_texts_are_written_by_one_stream_at_least(trained: Path) -> None:
     with pytest.raises(UsageError, match="`streams` is 0"):
         next(textgen.load(trained).generate_many("the", num=1, streams=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from conftest import prose
 from networks import build, model_config, training_config
 
 import textgen
+from textgen.config import Choices
 from textgen.errors import CheckpointError
 from textgen.events import Evaluated, Event, Planned, Stepped
 from textgen.inference.evaluation import validate
@@ -23,7 +25,7 @@ from textgen.store.checkpoint import read_arrays, read_header
 from textgen.store.contents import reread_corpus
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
-from textgen.training import judged
+from textgen.training import judged, start
 from textgen.training.calibration import further
 from textgen.training.late import LAST, MOST, Late, has_learned, is_late, late_streams
 from textgen.training.ranks import Alone
@@ -99,23 +101,15 @@ def test_the_first_streams_read_it() -> None:
     chunk = Chunk(np.full((17, 16), 99), np.zeros(16, bool))
     late, seen = Late(np.arange(630) % 90, CONFIG, None), set()
     for step in range(60):
-        whole = late.into(chunk, step, slice(None), anew=False)
+        whole = late.into(chunk, step, slice(None), fresh=False)
         assert (whole.window[:, 2:] == 99).all()
         assert (np.diff(whole.window[:, :2], axis=0) % 90 == 1).all()
         seen |= set(whole.window[:, :2].flat)
-        parts = [late.into(Chunk(c, f), step, p, anew=False) for c, f, p in dealt(chunk, 1, 5)]
+        parts = [late.into(Chunk(c, f), step, p, fresh=False) for c, f, p in dealt(chunk, 1, 5)]
         assert np.concatenate([p.window for p in parts], axis=1).tolist() == whole.window.tolist()
         assert np.concatenate([p.fresh for p in parts]).tolist() == whole.fresh.tolist()
     assert seen == set(range(90))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_none_keeps_the_state_of_other_text_where_their_number_changes(count: int) -> None:
-    chunk = Chunk(np.full((17, 16), 99), np.zeros(16, bool))
-    late = Late(np.arange(630) % 90, replace(CONFIG, late=count), None)
-    assert late.into(chunk, 1, slice(None), anew=True).fresh.tolist() == [True] * 2 + [False] * 14
-    parts = [late.into(Chunk(c, f), 1, p, anew=True) for c, f, p in dealt(chunk, 1, 5)]
-    assert np.concatenate([p.fresh for p in parts]).tolist() == [True] * 2 + [False] * 14
+    assert late.into(chunk, 1, slice(None), fresh=True).fresh.tolist() == [True] * 2 + [False] * 14
 
 
 def dealt(chunk: Chunk, *cuts: int) -> list[tuple[np.ndarray, np.ndarray, slice]]:
@@ -155,10 +149,9 @@ def test_the_temperature_stays_what_it_was_before(monkeypatch: pytest.MonkeyPatc
     assert fitted == [0.5]
     # nor is a run that is extended as if it had not learned it
     trained.config = replace(CONFIG, steps=4 * STEPS, segment_start=STEPS, segment_progress=0.25)
-    for step, begins in ((STEPS, True), (STEPS + 1, False)):
-        expected = Late(ASIDE, CONFIG, None).into(chunk_of(step), step, slice(None), anew=begins)
-        np.testing.assert_equal(trained._read(), expected)
-        trained.advance()
+    expected = Late(ASIDE, CONFIG, None).into(chunk_of(STEPS), STEPS, slice(None), fresh=False)
+    np.testing.assert_equal(trained._read(), expected)
+    trained.advance()
     trained.weights()
     assert fitted == [0.5]
 
@@ -248,3 +241,18 @@ def test_a_run_that_was_extended_has_learned_it_still(tmp_path: Path) -> None:
     corpus = reread_corpus(read_header(tmp_path / "text" / "last.safetensors"))
     counts = [late_streams(planned.training, corpus, learned=learned) for learned in (False, True)]
     assert counts[0] > counts[1] == planned.training.late
+
+
+def test_streams_that_go_on_elsewhere_begin_from_zero_state(tmp_path: Path) -> None:
+    """Where another number of them reads what was kept aside."""
+    extend(tmp_path, lambda event: isinstance(event, Stepped) and event.step == 150)
+    run, files = tmp_path / "text" / "last.safetensors", ((), None)
+    late = read_header(run).record.training.late
+    for steps, same in ((30, False), (None, True)):
+        loop = start.resume(run, files, Choices(steps=steps), time.monotonic())
+        now = loop.learner.config.late
+        assert (now == late) == same
+        moved = 0 if same else max(late, now)
+        for part in loop.learner.state.parts.values():
+            assert not part[:moved].any()
+            assert part[moved:].any(dim=1).all()

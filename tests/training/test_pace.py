@@ -123,6 +123,21 @@ def test_a_long_warm_up_ends_on_time_on_a_machine_that_becomes_slow(clock: Clock
     assert min(rates) > 0
 
 
+@pytest.mark.parametrize(("first", "worth"), [(1.2, 1.0), (4.0, 14.0), (10.0, 4.0)])
+def test_a_slow_first_step_tells_nothing_of_the_others(
+    clock: Clock, first: float, worth: float
+) -> None:
+    decide, config, step = Decisions(clock.now + 60, worth), CONFIG, 0
+    while step < config.steps:
+        config = decide.refitted(config, step)
+        if step < 20:
+            assert config == CONFIG
+        clock.now += 0.05 if step else first
+        decide.did("step")
+        step += 1
+    assert step > 900
+
+
 def test_a_long_step_that_no_longer_fits_is_left_out(clock: Clock) -> None:
     cost, begin = 12.0, clock.now
     decide, config = Decisions(begin + 60, 2.7), replace(CONFIG, steps=3, warmup=0)

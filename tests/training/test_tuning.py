@@ -120,6 +120,14 @@ def test_a_default_that_is_asked_for_is_not_ignored(
     app(["train", *map(str, arguments[:9])], standalone_mode=False)
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_what_the_base_has_may_be_asked_for(corpus: Path, tmp_path: Path, skip: bool) -> None:
+    same = {"cell": "gru", "skip": skip, "level": "char", "backward": False}
+    train(corpus, tmp_path, steps=1, **same)
+    tune(corpus, tmp_path / "tales", tmp_path, run="b", steps=1, **same)
+    assert read_header(tmp_path / "b" / "last.safetensors").record.model.cell == "gru"
+
+
 @pytest.mark.parametrize("choices", [{"min_count": 2}, {"normalize": "nfc"}])
 def test_what_a_model_of_bytes_has_not_is_left_out(
     corpus: Path, tmp_path: Path, choices: dict[str, object]

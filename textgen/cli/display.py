@@ -101,7 +101,7 @@ class _Panel:
         self._figures = Text()
         self._train_nats: float | None = None  # smoothed
         self._val_nats: float | None = None
-        self._losses: list[tuple[float, float]] = []  # share of the steps done, and nats
+        self._losses: list[tuple[int, float]] = []  # step and nats
         self._steps = 1
         self._began = self._updated = 0.0  # on time.monotonic
         self._planned = False
@@ -132,7 +132,8 @@ class _Panel:
             return []
         losses = [loss for _, loss in self._losses]
         names = [f"{max(losses):.2f}", " val", f"{min(losses):.2f}"]
-        rows = sparkline(self._losses, width - len("0.00 ") - 1, len(names))
+        points = [(min(1.0, step / self._steps), loss) for step, loss in self._losses]
+        rows = sparkline(points, width - len("0.00 ") - 1, len(names))
         pairs = zip(names, rows, strict=True)
         return [Text.assemble((f"{name:>4} ", "dim"), (row, "cyan")) for name, row in pairs]
 
@@ -156,10 +157,9 @@ class _Panel:
                 self._step(event)
             case Evaluated():
                 self._val_nats = event.val_nats
-                share = min(1.0, event.step / self._steps)
                 # of a run that diverged and went back, those from there on are drawn anew
-                self._losses = [point for point in self._losses if point[0] < share]
-                self._losses.append((share, event.val_nats))
+                self._losses = [point for point in self._losses if point[0] < event.step]
+                self._losses.append((event.step, event.val_nats))
                 self._print(evaluation_line(event), "green" if event.best else "")
             case Sampled():
                 self._sample = harmless(event.text).strip("\n")
@@ -183,6 +183,7 @@ class _Panel:
         self._bar.update(self._task, total=plan.training.steps, completed=plan.step, left="")
 
     def _step(self, event: Stepped) -> None:
+        self._steps = event.steps
         if event.loss is not None:
             before = event.loss if self._train_nats is None else self._train_nats
             self._train_nats = 0.95 * before + 0.05 * event.loss

@@ -33,7 +33,7 @@ class Interrupts:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this context, in which nothing is written, the first signal ends the process."""
+        """Within this context the first signal ends the process, and what it began is undone."""
         self._at_once = True
         try:
             yield
@@ -43,6 +43,7 @@ class Interrupts:
     def _note(self, number: int, _: object) -> None:
         now = time.monotonic()
         if self._at_once:
+            self._at_once, self.signal, self._noted = False, number, now
             sys.exit(128 + number)
         elif self.signal is None:
             self.signal, self._noted = number, now

@@ -160,7 +160,7 @@ def follow(
         closing(cast(Any, start(progress=None if json else show))) as events,
         Interrupts() as interrupts,
     ):
-        with interrupts.at_once():  # reading and planning: nothing to save
+        with interrupts.at_once():  # reading, planning and the first save
             plan = cast(Planned, next(events))
         show(plan)
         event: Event = plan

@@ -55,7 +55,7 @@ def fill(
             what = f"`{name}` is {model.header.path}, which does not read {reads}"
             raise UsageError(what, f"name one that does, or train it: textgen train{trained}")
         for text, where in ((left, "the text before"), (right, "the text after")):
-            model.vocabulary.encode(model.as_read(text), options.unknown, where)
+            model.vocabulary.encode(model.normalized(text), options.unknown, where)
     Number(1, 1000, whole=True, example="60").check("length", options.length)
     proposed = {
         *_cut(forward, left, right, options),
@@ -91,7 +91,7 @@ def _nats(model: TextModel, given: str, texts: list[str], unknown: str = "error"
     network = model.network()
 
     def encode(text: str) -> NDArray[np.int64]:
-        return model.vocabulary.encode(model.as_read(text), unknown)[::turn].astype(np.int64)
+        return model.vocabulary.encode(model.normalized(text), unknown)[::turn].astype(np.int64)
 
     first = encode(given)
     first = np.array([*prologue(model.vocabulary, first), *first])

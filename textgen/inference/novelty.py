@@ -19,7 +19,7 @@ class Novelty:
 
     def __init__(self, model: TextModel, *, unique: bool, novel: bool, given: str) -> None:
         self._vocabulary, self._backward = model.vocabulary, model.backward
-        self._given = model.as_read(given)
+        self._given = model.normalized(given)
         self._unique = unique
         self._seen: set[str] = set()
         self._known = _known(model) if novel else np.zeros(0, np.uint64)

@@ -69,13 +69,13 @@ class TextModel:
     def folded(self) -> FoldedModel:
         return fold(self.header.record.model, self.weights)
 
-    def as_read(self, text: str) -> str:
+    def normalized(self, text: str) -> str:
         """`text` in the normal form of what the model was trained on."""
         return normalized(text, self.header.record.corpus.normalize)
 
     def _ids(self, prompt: str, unknown: str) -> NDArray:
         """Of a text to go on from."""
-        return self.vocabulary.encode(self.as_read(prompt), unknown, "the prompt")
+        return self.vocabulary.encode(self.normalized(prompt), unknown, "the prompt")
 
     def generate(
         self,
@@ -99,7 +99,8 @@ class TextModel:
         Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
         options = replace(options or SamplingOptions(), **changes)
-        whole(0, SEEDS - 1, "0").check("number", number or 0)
+        drawn = int(number) if isinstance(number, np.integer) else number
+        whole(0, SEEDS - 1, "0").check("number", 0 if drawn is None else drawn)
         seed = options.seed
         if position is None:
             uniforms = Uniforms(random_seed() if seed is None else seed, number or 0)

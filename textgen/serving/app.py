@@ -103,7 +103,7 @@ def _no_route(request: Request, error: HTTPException) -> Response:
 
 
 class Gate:
-    """Asks for the key, writes one line of log for each request, and counts them.
+    """Asks for the key, or for this machine's names, logs a line for each request, counts them.
 
     What the connection says of a request that the application did not answer is in its state as
     `answered`: the status.

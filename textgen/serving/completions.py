@@ -49,7 +49,7 @@ class Completions:
         asked = parse(await body_of(request, self._limits), self._limits)
         served = self.served(asked.model)
         loaded = served.loaded
-        asked = replace(asked, prompts=tuple(map(loaded.model.as_read, asked.prompts)))
+        asked = replace(asked, prompts=tuple(map(loaded.model.normalized, asked.prompts)))
         check_prompts(asked.prompts, self._limits)  # a normal form may be the longer one
         pieces: Pieces = asyncio.Queue()
         read = await asyncio.to_thread(_encoded, asked, loaded)

@@ -18,8 +18,10 @@ def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
     """`paths` with a copy in `folder` in the place of each pipe.
 
     If an error is raised within, the copies are removed, and the folders that were made for them,
-    and it names the pipe in place of its copy. Raises CorpusError if one cannot be made.
+    unless a run was saved there, which is resumed from them; and it names the pipe in place of its
+    copy. Raises CorpusError if one cannot be made.
     """
+    before = _saved(folder)
     made: dict[Path, Path] = {}  # the pipe of each copy
     folders = [f for f in (folder, folder.parent) if not f.exists()]
     piped = [path for path in paths if special(path) == "a pipe"]
@@ -34,13 +36,21 @@ def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
         yield now
     except BaseException as error:
         for copy, pipe in made.items():
-            copy.unlink(missing_ok=True)
+            if _saved(folder) == before:
+                copy.unlink(missing_ok=True)
             if isinstance(error, TextgenError):
                 error.message = as_given(error.message, copy, pipe)
         with suppress(OSError):  # another process made use of one
             for made_folder in folders if piped else ():
                 made_folder.rmdir()
         raise
+
+
+def _saved(folder: Path) -> int | None:
+    """What changes where a run is saved in the folder."""
+    with suppress(OSError):
+        return (folder / "last.safetensors").stat().st_mtime_ns
+    return None
 
 
 def as_given(message: str, copy: Path, path: Path) -> str:

@@ -31,6 +31,7 @@ class File:
         self._progress = progress
         self._file = sys.stdin.buffer if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
         self._before = _signature(self._file)
+        self._ended = False
 
     def __enter__(self) -> "File":
         return self
@@ -40,7 +41,8 @@ class File:
             self._file.close()
 
     def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
+        block = b"" if self._ended else self._file.read(size)
+        self._ended = len(block) < size  # asked again, a terminal would wait for more
         self.count += len(block)
         if self._progress:
             self._progress(len(block))

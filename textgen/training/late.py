@@ -29,7 +29,8 @@ def late_streams(config: TrainingConfig, corpus: Corpus, *, learned: bool = Fals
     steps, late = (left, left) if learned else (config.steps, min(left, LAST * config.steps))
     read = config.chars_per_step / config.batch_size  # by a stream in a step
     passes = config.passes(steps, len(corpus.train))
-    return min(math.ceil(max(1.0, passes) * aside / (late * read)), _most(config))
+    most = config.own_streams // MOST
+    return min(math.ceil(max(1.0, passes) * aside / (late * read)), most)
 
 
 def is_late(step: int, config: TrainingConfig) -> bool:
@@ -42,28 +43,23 @@ def has_learned(steps: int, config: TrainingConfig) -> bool:
     return bool(config.late and steps) and is_late(steps - 1, config)
 
 
-def _most(config: TrainingConfig) -> int:
-    return config.own_streams // MOST
-
-
 class Late:
     """The streams that read what was kept aside, in place of the first ones of the others."""
 
     def __init__(self, aside: NDArray, config: TrainingConfig, end: int | None) -> None:
         """aside: as ids; end: the end symbol, if there is one."""
-        self._count, self._most = config.late, _most(config)
+        self._count = config.late
         self._streams = some_streams(aside, config.late, config, end)
 
-    def into(self, chunk: Chunk, step: int, part: slice, *, anew: bool) -> Chunk:
+    def into(self, chunk: Chunk, step: int, part: slice, *, fresh: bool) -> Chunk:
         """What the streams in `part` read in `step`, with these in place of the first of all.
 
-        anew: whether the step before was without them, or with another number of them, so that
-            all that may be among them carry the state of other text.
+        fresh: whether this is their first step, so that they carry the state of other text.
         """
         first = part.start or 0
-        count = min(max(0, self._count - first), len(chunk.fresh))
+        count = min(self._count - first, len(chunk.fresh))
+        if count <= 0:
+            return chunk
         own = self._streams.chunk(step, slice(first, first + count))
         window = np.concatenate([own.window, chunk.window[:, count:]], axis=1)
-        fresh = np.concatenate([own.fresh, chunk.fresh[count:]])
-        fresh[: max(0, self._most - first)] |= anew
-        return Chunk(window, fresh)
+        return Chunk(window, np.concatenate([own.fresh | fresh, chunk.fresh[count:]]))

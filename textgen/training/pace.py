@@ -9,7 +9,7 @@ from textgen.config import TrainingConfig
 from textgen.training.schedule import progress, rise
 
 LOOK = 1.0  # seconds between two looks at the clock
-FIRST = 20  # steps of a segment whose time tells little of the others
+FIRST = 20  # steps of a rise, of which the fastest alone tells how long the others will take
 SLACK = 0.02  # a smaller change of the steps left is not worth a new schedule segment
 END = 0.3  # seconds to leave for the last save and the way out
 SUSPENDED = 5.0  # seconds that something took, and
@@ -39,6 +39,7 @@ class Decisions:
         self._window = 0.0  # and of them those of steps
         self._steps = 0
         self._usual: float | None = None  # seconds of a step, by a moving average
+        self._fastest = math.inf  # seconds of a step
         self._per_step: float | None = None  # seconds
         self._costs = {"step": 0.0, "save": 0.0}  # seconds that the last one took
         self._mark = self._saved = time.monotonic()
@@ -76,6 +77,7 @@ class Decisions:
             self._deadline += suspended
         if what == "step":
             self._usual = 0.9 * usual + 0.1 * took
+            self._fastest = min(self._fastest, took)
             self._window += took
             self._steps += 1
         self._spent += took
@@ -101,7 +103,9 @@ class Decisions:
             return config
         rises = step - config.segment_start < rise(config)
         early = rises and step - config.segment_start < FIRST
-        recent = self._window / self._steps
+        if early and self._steps < 2:
+            return config
+        recent = self._fastest if early else self._window / self._steps
         per_step = recent if self._per_step is None else (self._per_step + recent) / 2
         if not early:
             self._spent, self._window, self._steps, self._per_step = 0.0, 0.0, 0, per_step

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from textgen.config import Choices, CorpusConfig
@@ -66,8 +66,9 @@ def begin(
     network = first_network(planned.model, corpus.train, seed, counts=counts)
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
-    how: Any = {"cache": choices.cache, "progress": progress}
-    mixed = tuning.read_mixed(ancestors, planned.training, corpus.vocabulary, **how)
+    mixed = tuning.read_mixed(
+        ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=progress
+    )
     ranks = join()
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=ranks)
     return Loop(
@@ -122,8 +123,8 @@ def resume(
     planned = extended(record, choices, corpus, device, began, learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
     planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
-    how: Any = {"cache": choices.cache, "progress": progress}
-    mixed = tuning.read_mixed(record.ancestors, planned.training, corpus.vocabulary, **how)
+    of = record.ancestors, planned.training, corpus.vocabulary
+    mixed = tuning.read_mixed(*of, cache=choices.cache, progress=progress)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     restored = _restored(learner, record, arrays, learned=learned)
@@ -162,6 +163,11 @@ def _restored(learner: Learner, record: Record, arrays: Arrays, *, learned: bool
         return None
     if learner.config.precision != record.training.precision:
         arrays = {**arrays, "scaler": {}}  # of fp16, which is not to be had here
+    late = learner.config.late, record.training.late
+    if learned and late[0] != late[1]:  # those that read what was kept aside go on elsewhere
+        elsewhere = np.arange(record.training.batch_size) < max(late)
+        state = arrays["state"].items()
+        arrays = {**arrays, "state": {n: np.where(elsewhere[:, None], 0, a) for n, a in state}}
     learner.restore(arrays, record.step)
     return arrays
 

@@ -133,8 +133,7 @@ class Learner:
             return read
         if begins:
             self._judged.settle(self.step)
-        anew = begins or self.step == self.config.segment_start
-        return self._late.into(read, self.step, part, anew=anew)
+        return self._late.into(read, self.step, part, fresh=begins)
 
     def _out_of_memory(self) -> OutOfMemory:
         config = self.config

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +31,10 @@ def check_base(
     given: names of the choices that were made, though they may be the default.
     """
     default, model, of_base = Choices(), base.record.model, base.record.corpus
-    there = {"cell": model.cell, "skip": model.skips}
+    there = {"cell": model.cell, "skip": model.skip}
     for name in _SHAPE:
-        asked = getattr(choices, name)
-        usual = asked == getattr(default, name)
-        if not usual or (name in given and asked != there.get(name, asked)):
+        asked, usual = getattr(choices, name), getattr(default, name)
+        if asked != there.get(name, usual) and (name in given or asked != usual):
             what = f"`{name}` is given, and the shape comes from {base.path}"
             raise UsageError(what, f"leave out `{name}`, or train from nothing")
     for name in ("level", "backward"):
@@ -124,8 +122,8 @@ def read_mixed(
         )
         raise CorpusError(what, f"try `documents={shown(ancestor.corpus.documents)}`")
     try:
-        how: Any = {"cache": cache, "progress": progress}
-        return read_corpus(ancestor.corpus, vocabulary, ancestor.fingerprint, **how).train
+        of = ancestor.corpus, vocabulary, ancestor.fingerprint
+        return read_corpus(*of, cache=cache, progress=progress).train
     except CorpusError as error:
         hint = "put the text back, or train without `keep_mixing`"
         raise CorpusError(f"`keep_mixing`: {error.message}", hint) from None
