@@ -221,7 +221,11 @@ def test_a_copy_of_what_is_piped_in_goes_when_it_is_stopped_on_the_way(
 ) -> None:
     command = [sys.executable, "-m", "textgen", "train", "-", "--steps", "1"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+
+    def heed() -> None:  # though nohup had it ignored
+        signal.signal(number, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed, **pipes) as process:
         assert process.stdin is not None
         process.stdin.write(b"the fox\n" * 100_000)
         process.stdin.flush()
