@@ -26,6 +26,7 @@ def test_each_text_costs_what_it_costs_alone(
         result = evaluate(model.network(), [ids])
         expected.append(result.nats_per_char * result.characters / math.log(2))
     assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
+    assert [bits(model, [text])[0] for text in TEXTS] == pytest.approx(expected, rel=1e-5)
     monkeypatch.setattr(parts, "CHUNK", 10)
     assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
     for module in (evaluation, parts):

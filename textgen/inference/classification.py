@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.inference.evaluation import nats_of_each
+from textgen.inference.evaluation import nats, nats_of_each
 from textgen.inference.text_model import TextModel
 from textgen.text.decoding import text_of
 from textgen.text.vocabulary import END, symbols_of
@@ -25,12 +25,17 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
     found = np.zeros(len(texts))
     ids = []
     for place, text in enumerate(texts):
-        known = model.vocabulary.encode(text, "skip")[::turn].astype(np.int64)
+        known = model.vocabulary.encode(text, "skip")[::turn]
         if model.vocabulary.level == "char":
             found[place] = UNKNOWN_BITS * (len(text) - len(known))
         closed = [] if model.vocabulary.end is None else [model.vocabulary.end]
-        ids.append(np.array([first, *known, *closed], np.int64))
-    return found + nats_of_each(model.network(), ids) / math.log(2)
+        parts = [np.array(part, model.vocabulary.dtype) for part in ([first], known, closed)]
+        ids.append(np.concatenate(parts))
+    if len(ids) == 1:  # which may be long
+        costs = np.array([sum(float(c.sum(dtype=np.float64)) for c in nats(model.network(), ids))])
+    else:
+        costs = nats_of_each(model.network(), ids)
+    return found + costs / math.log(2)
 
 
 def documents_of(model: TextModel, text: str) -> list[str]:
