@@ -195,3 +195,13 @@ def test_a_command_line_says_what_it_cannot_name(
     textgen.load("checkpoints/tuned").export(tmp_path / "shared.safetensors")
     assert run(monkeypatch, "info", "shared.safetensors", "--command") == 0
     assert "an export keeps no folders" in capsys.readouterr().err
+
+
+def test_the_command_line_names_the_folder_unless_it_is_the_usual_one(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = read_header(trained / "last.safetensors")
+    monkeypatch.setenv("TEXTGEN_CHECKPOINTS", str(header.folder))
+    assert "--checkpoints" not in info.command_line(header)
+    monkeypatch.setenv("TEXTGEN_CHECKPOINTS", "elsewhere")
+    assert f"--checkpoints={header.folder}" in info.command_line(header)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json as jsonlib
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from textgen.errors import UsageError, quoted
 from textgen.events import Planned
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.record import Record
+from textgen.store.run import usual_folder
 from textgen.store.runs import find_file, find_run
 
 SHAPE = ("cell", "hidden", "layers", "embedding", "skip")
@@ -74,7 +74,7 @@ def command_line(header: Header) -> str:
     if record.corpus.val_file is not None:
         del settings["val_fraction"]
     words = ["textgen", "train", *record.corpus.files, f"--run={header.name}"]
-    if record.kind != "export" and folder != Path("checkpoints"):
+    if record.kind != "export" and folder != usual_folder():
         words.append(f"--checkpoints={folder}")
     if record.ancestors:  # the shape comes from there
         words.append(f"--from={record.ancestors[-1].run}")

@@ -89,7 +89,7 @@ def sample(
     position = Position.load(load_state) if load_state else None
     if position is not None and position.digest() != model.digest:
         note(f"note: {load_state} was saved with other weights than {model.header.path}")
-    prompt = _given(model, options, (prompt, prompt_file, before))
+    prompt = _given(model, (prompt, prompt_file, before))
     keeps = position is not None or save_state is not None or length == 0
     streams = 64 if batch else 1
     free = not keeps and seed is None  # with a seed the device is not a matter of speed
@@ -217,11 +217,7 @@ def _on_device(
     return options
 
 
-def _given(
-    model: TextModel,
-    options: SamplingOptions,
-    texts: tuple[str | None, Path | None, str | None],
-) -> str:
+def _given(model: TextModel, texts: tuple[str | None, Path | None, str | None]) -> str:
     """The text to go on from, or before; texts: --prompt, --prompt-file and --before."""
     prompt, file, before = texts
     if prompt is not None and file is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.inference.evaluation import nats, nats_of_each
+from textgen.inference.evaluation import nats_of_each
 from textgen.inference.text_model import TextModel
 from textgen.text.decoding import text_of
 from textgen.text.vocabulary import END, symbols_of
@@ -31,11 +31,7 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
         closed = [] if model.vocabulary.end is None else [model.vocabulary.end]
         parts = [np.array(part, model.vocabulary.dtype) for part in ([first], known, closed)]
         ids.append(np.concatenate(parts))
-    if len(ids) == 1:  # which may be long
-        costs = np.array([sum(float(c.sum(dtype=np.float64)) for c in nats(model.network(), ids))])
-    else:
-        costs = nats_of_each(model.network(), ids)
-    return found + costs / math.log(2)
+    return found + nats_of_each(model.network(), ids) / math.log(2)
 
 
 def documents_of(model: TextModel, text: str) -> list[str]:

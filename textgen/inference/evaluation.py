@@ -102,14 +102,14 @@ def nats_of_each(
         longest = len(texts[order[0]])
         room = LOGITS // (longest * network.config.vocabulary_size)
         some, order = order[: max(1, min(TEXTS, room))], order[max(1, min(TEXTS, room)) :]
-        padded = np.full((longest, len(some)), -1)
-        for column, i in enumerate(some):
-            padded[: len(texts[i]), column] = texts[i]
-        ids = torch.from_numpy(padded).to(device)
         size, after = chunk_size(network, len(some)), state.repeated(len(some))
         for begin in range(0, longest - 1, size):
-            window = ids[begin : begin + size + 1]
-            loss, after = loss_of(network, (window[:-1].clamp(min=0), window[1:]), after)
+            window = np.full((min(size + 1, longest - begin), len(some)), -1)
+            for column, i in enumerate(some):
+                part = texts[i][begin : begin + size + 1]
+                window[: len(part), column] = part
+            ids = torch.from_numpy(window).to(device)
+            loss, after = loss_of(network, (ids[:-1].clamp(min=0), ids[1:]), after)
             found[some] += loss.sum(0, dtype=torch.float64).cpu().numpy()
     return found
 

@@ -99,8 +99,8 @@ class TextModel:
         Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
         options = replace(options or SamplingOptions(), **changes)
-        drawn = int(number) if isinstance(number, np.integer) else number
-        whole(0, SEEDS - 1, "0").check("number", 0 if drawn is None else drawn)
+        number = int(number) if isinstance(number, np.integer) else number
+        whole(0, SEEDS - 1, "0").check("number", 0 if number is None else number)
         seed = options.seed
         if position is None:
             uniforms = Uniforms(random_seed() if seed is None else seed, number or 0)

@@ -52,9 +52,8 @@ class Completions:
         asked = replace(asked, prompts=tuple(map(loaded.model.normalized, asked.prompts)))
         check_prompts(asked.prompts, self._limits)  # a normal form may be the longer one
         pieces: Pieces = asyncio.Queue()
-        read = await asyncio.to_thread(_encoded, asked, loaded)
+        read, answer = await asyncio.to_thread(_begun, asked, served.name, loaded)
         texts = self._texts(asked, loaded, read, _into(pieces))
-        answer = await asyncio.to_thread(Answer, asked, served.name, loaded, [*map(len, read)])
         note = {"model": served.name, "texts": len(texts)}
         if self._limits.log_prompts:
             note["prompt"] = json.dumps(asked.prompts)
@@ -226,14 +225,15 @@ async def _collected(
         item = await pieces.get()
 
 
-def _encoded(asked: Completion, loaded: Loaded) -> list[NDArray]:
-    """The ids of each prompt. Raises Refused."""
+def _begun(asked: Completion, name: str, loaded: Loaded) -> tuple[list[NDArray], Answer]:
+    """The ids of each prompt, and the answer to the request so far. Raises Refused."""
     encode = partial(loaded.model.vocabulary.encode, unknown=asked.options.unknown)
     try:
-        return [encode(prompt, what="the prompt") for prompt in asked.prompts]
+        read = [encode(prompt, what="the prompt") for prompt in asked.prompts]
     except TextgenError as error:
         what = f"{error.message}; {error.hint}"
         raise Refused(what, param="prompt", code="unknown_characters") from None
+    return read, Answer(asked, name, loaded, [*map(len, read)])
 
 
 def _check(piece: Piece) -> None:

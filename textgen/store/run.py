@@ -30,9 +30,14 @@ if TYPE_CHECKING:  # info and ls do not import NumPy
 INPUT = re.compile(r"input-\d+\.txt", re.ASCII)  # a copy of what a pipe gave
 
 
+def usual_folder() -> Path:
+    """Where runs lie if nothing else is said."""
+    return Path(os.environ.get("TEXTGEN_CHECKPOINTS") or "checkpoints")
+
+
 def within(checkpoints: Path, typed: str) -> str:
     """What is typed of runs that lie in `checkpoints`, with that folder if it is not the usual."""
-    usual = checkpoints == Path(os.environ.get("TEXTGEN_CHECKPOINTS") or "checkpoints")
+    usual = checkpoints == usual_folder()
     return typed if usual else f"{typed} --checkpoints {quoted(checkpoints)}"
 
 
