@@ -43,6 +43,44 @@ def test_carrying_the_state_makes_chunks_equal_to_one_pass(cell: str) -> None:
         torch.testing.assert_close(part, last, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_reading_one_hot_gives_the_same_loss_and_gradients(cell: str, drop: float) -> None:
+    config = model_config(20, cell, (16, 16), embedding=30, weight_drop=drop)
+    ids = torch.from_numpy(np.random.default_rng(2).integers(20, size=(13, 3)))
+    found = []
+    for one_hot in (False, True):
+        model = CharModel(config, one_hot=one_hot)
+        model.initialise(torch.Generator().manual_seed(3), torch.full((20,), 1 / 20))
+        masks = model.masks(3, torch.Generator().manual_seed(4))
+        loss, after = model.loss(ids[:-1], ids[1:], State.zeros(config, 3), masks)
+        loss.backward()
+        grads = {name: p.grad for name, p in model.named_parameters()}
+        found.append({"loss": loss.detach(), **after.detach().parts, **grads})
+    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-4)
+    assert found[0]["embedding.weight"].norm() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({}, True), ({"embedding": 20}, False), ({"dropout": 0.1}, False), ({"half": True}, False)],
+)
+def test_few_characters_are_read_one_hot_in_training_alone(
+    change: dict[str, float], expected: bool
+) -> None:
+    half = bool(change.pop("half", False))
+    model = CharModel(model_config(20, "gru", (16,), **({"embedding": 30} | change)))
+    looked_up: list[bool] = []
+    model.embedding.register_forward_hook(lambda *_: looked_up.append(True))
+    ids = torch.zeros(5, 2, dtype=torch.int64)
+    with torch.autocast("cpu", enabled=half):
+        model(ids, State.zeros(model.config, 2))
+    assert bool(looked_up) is not expected
+    looked_up.clear()
+    model.eval()(ids, State.zeros(model.config, 2))
+    assert looked_up
+
+
 def test_zeroed_clears_the_fresh_streams_and_no_others() -> None:
     state = State({"0.hidden": torch.ones(3, 4), "0.cell": torch.ones(3, 4)})
     cleared = state.zeroed(torch.tensor([True, False, True]))

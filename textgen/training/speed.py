@@ -13,7 +13,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.model.device import has_bf16_units
 from textgen.model.graph import EAGER
-from textgen.model.network import CharModel
+from textgen.model.network import CharModel, reads_one_hot
 from textgen.training.launch import launch
 from textgen.training.step import Learner
 
@@ -27,7 +27,7 @@ HALF_FROM = 64  # the width from which half precision is faster, where the devic
 class Trial:
     """What the time of a step depends on, besides the model.
 
-    size: characters of the text; filled, accumulate: see TrainingConfig.
+    size: characters of the text; filled, accumulate: see TrainingConfig; one_hot: see CharModel.
     """
 
     batch_size: int
@@ -38,6 +38,7 @@ class Trial:
     device: torch.device
     filled: float | None = None
     accumulate: int = 1
+    one_hot: bool = True
 
     @property
     def chars_per_step(self) -> int:
@@ -67,7 +68,7 @@ def measure(model: ModelConfig, trial: Trial, least: float = 0.0) -> float:
     config = TrainingConfig.of(Choices(optimizer=trial.optimizer, clip=1.0, eval_every=100), **how)
     random = np.random.default_rng(0).random(min(trial.size, 1 << 16))
     ids = (model.vocabulary_size**random).astype(np.int64) - 1  # some often, most seldom (Zipf)
-    learner = Learner(CharModel(model), config, ids, trial.device)
+    learner = Learner(CharModel(model, one_hot=trial.one_hot), config, ids, trial.device)
     characters = trial.batch_size * trial.bptt * (trial.filled or 1)
     seconds: list[float] = []
     first = EAGER + 1 if trial.device.type == "cuda" else 0  # the steps before one is replayed
@@ -97,7 +98,7 @@ def layer_seconds(
     model: ModelConfig, trial: Trial, share: int = 1, most: float = math.inf
 ) -> float:
     """Seconds per character of `layer_of` a model; above `most` a rough figure."""
-    return 1 / measure(layer_of(model, share), trial, 1 / most)
+    return 1 / measure(layer_of(model, share), replace(trial, one_hot=False), 1 / most)
 
 
 def measured_cost(
@@ -120,7 +121,8 @@ def measured_cost(
         head = max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))
 
     def cost(model: ModelConfig) -> float:
-        below, total = model.embedding, 0.0
+        one_hot = trial.precision == "fp32" and reads_one_hot(model, trial.device)
+        below, total = model.vocabulary_size if one_hot else model.embedding, 0.0
         for width in model.hidden:
             total += linear * width + weights * width * (below + width) / 2
             below = width
