@@ -76,11 +76,12 @@ class Plain:
         return loss.detach()
 
 
-def model_of(shape: tuple[int, ...]) -> ModelConfig:
+def model_of(
+    shape: tuple[int, ...], symbols: int = SYMBOLS, *, dropout: float = 0.1
+) -> ModelConfig:
     layers, hidden, embedding, *_ = shape
-    return ModelConfig(
-        SYMBOLS, "lstm", (hidden,) * layers, embedding, skip=True, dropout=0.1, weight_drop=0.0
-    )
+    rest = {"skip": True, "dropout": dropout, "weight_drop": 0.0}
+    return ModelConfig(symbols, "lstm", (hidden,) * layers, embedding, **rest)
 
 
 def ours(
@@ -90,6 +91,14 @@ def ours(
     optimizer: str = "adamw",
     lr: float = 0.01,
 ) -> Learner:
+    training = training_of(shape, precision, optimizer, lr)
+    ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
+    return Learner(first_network(model_of(shape), ids, seed=0), training, ids, device)
+
+
+def training_of(
+    shape: tuple[int, ...], precision: str, optimizer: str, lr: float = 0.01
+) -> TrainingConfig:
     *_, batch, bptt = shape
     decided = {
         "steps": 10**6,
@@ -101,11 +110,8 @@ def ours(
     }
     decided |= {"floor": 0.15, "average": 0.15}
     decided |= {"warmup": 20, "weight_decay": 0.1, "sample_every": 0, "precision": precision}
-    training = TrainingConfig.of(
-        Choices(eval_every=10**6, optimizer=optimizer, clip=0.5), **decided
-    )
-    ids = np.random.default_rng(0).integers(SYMBOLS, size=1 << 18).astype(np.uint8)
-    return Learner(first_network(model_of(shape), ids, seed=0), training, ids, device)
+    chosen = Choices(eval_every=10**6, optimizer=optimizer, clip=0.5)
+    return TrainingConfig.of(chosen, **decided)
 
 
 def precisions() -> tuple[str, ...]:

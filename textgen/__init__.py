@@ -89,7 +89,7 @@ def train(
         if not dry_run:
             target.check_writable()
         folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else target.folder
-        with kept([*paths, *held_out], folder) as now:
+        with kept([*paths, *held_out], folder, temporary=dry_run) as now:
             # absolute paths, so that the run can be resumed from another folder
             absolute = tuple(map(_absolute, now))
             corpus = CorpusConfig.of(chosen, absolute[: len(paths)], *absolute[len(paths) :])
@@ -126,6 +126,7 @@ def resume(
     from textgen.config import Choices
     from textgen.errors import UsageError
     from textgen.model.device import restored
+    from textgen.store.run import Run
     from textgen.store.runs import find_source
     from textgen.training import follower, launch, ranks, start
 
@@ -142,7 +143,8 @@ def resume(
         found = find_source(None if run is None else str(run), Path(checkpoints))
         moved = (files,) if isinstance(files, str | Path) else files
         now = tuple(map(_absolute, moved)), _absolute(val_file) if val_file else None
-        if leader.resumes:  # what was asked for is in the checkpoint by now
+        if leader.resumes:  # what was asked for is in the newest checkpoint by now
+            found = Run(found.parent).newest
             chosen = replace(chosen, time=None, epochs=None, steps=None)
         yield from start.resume(found, now, chosen, began, progress).events()
 

@@ -4,6 +4,7 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from textgen.errors import UsageError
@@ -24,6 +25,7 @@ class Number:
     def check(self, name: str, value: object) -> None:
         """Raise UsageError unless `value`, of the setting `name`, is one of them."""
         kinds = (int,) if self.whole else (int, float)
+        value = _plain(value)
         with suppress(OverflowError):  # an int too large for a float
             if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
                 inside = self.low < value < self.high
@@ -96,7 +98,8 @@ def check(config: Any, declared: type) -> None:
     """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
 
     A text or truth value without bounds is of its type; None is allowed where it is the default; of
-    a tuple each element is checked, and there is one at least.
+    a tuple each element is checked, and there is one at least. A number of another type becomes one
+    of Python's.
     """
     optional = {f.name for f in fields(declared) if f.default is None}
     found = {f.name: f.metadata.get("bounds") or _KINDS.get(f.type) for f in fields(declared)}
@@ -107,6 +110,21 @@ def check(config: Any, declared: type) -> None:
             continue
         for one in value if value and isinstance(value, tuple) else (value,):
             bounds[name].check(name, one)
+        object.__setattr__(config, name, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A number of another type, such as NumPy's, as one of Python's; all else as it is."""
+    match value:
+        case tuple():
+            return tuple(map(_plain, value))
+        case int() | float():
+            return value
+        case Integral():
+            return int(value)
+        case Real():
+            return float(value)
+    return value
 
 
 def check_texts(name: str, value: object, expected: str) -> None:

@@ -301,6 +301,7 @@ def test_a_prompt_that_its_normal_form_makes_too_long_is_refused(tmp_path: Path)
 
 def test_what_nobody_reads_is_dropped_once_it_was_hung_up_on() -> None:
     protocol = object.__new__(server.Protocol)
+    protocol.cycle = None
     sizes, calls = iter([900, 500, 500]), []
     protocol.transport = SimpleNamespace(
         get_write_buffer_size=lambda: next(sizes),

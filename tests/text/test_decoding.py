@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from textgen.config import Choices, CorpusConfig
 from textgen.errors import CorpusError
 from textgen.text import decoding as decoding_module
+from textgen.text import normal
 from textgen.text.decoding import Reader
 
 SCRIPTS = [
@@ -80,7 +82,7 @@ def test_a_normal_form_in_blocks_is_that_of_the_whole(
 
 
 def test_wherever_a_normal_form_is_cut_the_parts_are_the_whole() -> None:
-    begins = decoding_module._begins
+    begins = normal._begins
     for code in (*range(0xD800), *range(0xE000, 0x20000)):
         character = chr(code)
         if begins(character):
@@ -115,8 +117,9 @@ def test_the_byte_order_that_is_hinted_at_is_of_the_same_encoding(
 @pytest.mark.parametrize("raw", [b"abc\xffdef", b"abc\0def"])
 def test_a_hint_names_no_setting_where_a_model_has_them(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(raw)
-    for fixed in (False, True):
+    config = CorpusConfig.of(Choices(), ("a.txt",))
+    for fixed, reader in ((False, Reader.of(config)), (True, Reader.of_model(config))):
         with pytest.raises(CorpusError) as caught:
-            Reader(fixed=fixed).text(tmp_path / "a.txt")
+            reader.text(tmp_path / "a.txt")
         assert ("`level=byte`" in caught.value.hint) != fixed
         assert ("the model reads utf-8" in caught.value.hint) == fixed

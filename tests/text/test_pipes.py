@@ -16,8 +16,8 @@ from textgen.errors import CorpusError, RunError, UnknownCharacters
 from textgen.store.checkpoint import read_header
 from textgen.store.lock import Lock
 from textgen.text import pipes
-from textgen.text.corpus import file_ids
 from textgen.text.decoding import Reader
+from textgen.text.given import file_ids
 from textgen.text.vocabulary import Vocabulary
 
 TEXT = prose(3000)

@@ -229,7 +229,7 @@ def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_launcher_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "TORCHELASTIC_RESTART_COUNT": 2}
+    told = {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
     for name, value in {**told, "MASTER_ADDR": "node1", "MASTER_PORT": 29500}.items():
         monkeypatch.setenv(name, str(value))
     assert launch() == Launch(5, 8, 1, 2, many=True)

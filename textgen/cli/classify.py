@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
+from textgen.cli.piped import read_again
 from textgen.cli.surprise import fitted
 from textgen.cli.terminal import visible
 from textgen.errors import CorpusError, UsageError, quoted
@@ -82,9 +82,8 @@ def classify(
 def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -> list[str]:
     """The text as each model reads texts."""
     from textgen.inference.classification import documents_of, split_lines
-    from textgen.text.pipes import kept
 
-    with TemporaryDirectory() as folder, kept([file], Path(folder)) as (path,):
+    with read_again([file]) as (path,):
         texts = [model.reader().text(path) for model in models]
         for model, text, run in zip(models, texts, runs, strict=True):
             if not text or not (by_line or documents_of(model, text)):
@@ -102,7 +101,7 @@ def _labels(path: Path, runs: list[str], count: int) -> list[str]:
     from textgen.inference.classification import split_lines
     from textgen.text.decoding import Reader
 
-    names = split_lines(Reader().text(path))
+    names = split_lines(Reader(hint="convert it to UTF-8, for example with iconv").text(path))
     for number, name in enumerate(names, 1):
         if name not in runs:
             what = f"line {number} of {path} is {name!r}; expected {', '.join(runs)}"

@@ -154,13 +154,18 @@ class _Board:
                 self._first, self._chars_per_step = event.step, event.training.chars_per_step
                 self._began = time.monotonic()
                 run.state = "begins"
+                for notice in event.notices:
+                    self._notice(notice)
             case Stepped():
                 self._step(run, event)
             case Evaluated():
                 run.nats.append(event.val_nats)
             case Noticed():
-                line = f"{self._now}: {event.message}"
-                self._console.print(Text(visible(spelled(line, {})), style="yellow"))
+                self._notice(event.message)
+
+    def _notice(self, message: str) -> None:
+        line = visible(spelled(f"{self._now}: {message}", {}))
+        self._console.print(Text(line, style="yellow"))
 
     def _step(self, run: _Run, event: Stepped) -> None:
         now = time.monotonic()

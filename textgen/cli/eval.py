@@ -107,8 +107,8 @@ def _characters(
     model: TextModel, text: Path | NDArray, unknown: str, name: str, *, fast: bool
 ) -> Iterator[Character]:
     """What each character of a text cost. Raises CorpusError for a text without any to score."""
+    from textgen.inference.evaluation import too_short
     from textgen.inference.surprise import characters, predicted
-    from textgen.inference.text_model import too_short
 
     blocks, end = model.blocks(text, unknown), model.vocabulary.end
     parts = predicted(model.network(), blocks, end=end, fast=fast)
@@ -151,7 +151,7 @@ def _check_surprise(show: bool, lines: bool, top: int | None, json: bool) -> Non
 
 def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int | None:
     """The length of a text, if known; reports characters that the model never saw."""
-    from textgen.text.corpus import unknown_in
+    from textgen.text.given import unknown_in
     from textgen.text.sources import size_on_disk, special
 
     if not isinstance(text, Path):

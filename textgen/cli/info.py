@@ -79,6 +79,8 @@ def command_line(header: Header) -> str:
     if record.ancestors:  # the shape comes from there
         words.append(f"--from={record.ancestors[-1].run}")
         settings = {n: v for n, v in settings.items() if n not in SHAPE}
+    elif record.training.keep_mixing:  # an export does not name the run that it came from
+        del settings["keep_mixing"]
     for name in (field.name for field in dataclasses.fields(Choices) if field.name in settings):
         value, flag = settings[name], name.replace("_", "-")
         if isinstance(value, bool):

@@ -100,6 +100,7 @@ def _read(
 ) -> tuple[str, Trace]:
     """The name of the text, and the states over its first characters."""
     from textgen.inference.activations import first, most, trace
+    from textgen.text.given import file_ids
 
     if model.vocabulary.end is not None:
         what = f"{model.header.path} is of documents, each of which begins from zero state"
@@ -107,7 +108,9 @@ def _read(
     if prompt is not None:
         name, blocks = "--prompt", model.blocks(prompt, unknown)
     elif file is not None:
-        name, blocks = str(file), model.blocks(file, unknown)
+        how = (file, model.reader, model.vocabulary, unknown)
+        name = str(file)
+        blocks = model.blocks(file, unknown) if model.backward else file_ids(*how, all_named=False)
     else:
         name, own = own_text(model, "val", "inspect")
         blocks = [own]

@@ -5,11 +5,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
     SIGNALS.append(signal.SIGHUP)  # ignored under nohup, and so it stays
+T = TypeVar("T")
 ECHO = 1.0  # seconds in which a second signal is a duplicate, forwarded by a wrapper
 
 
@@ -39,6 +40,22 @@ class Interrupts:
             yield
         finally:
             self._at_once = False
+
+    def until_stopped(self, pieces: Iterator[T]) -> Iterator[T]:
+        """`pieces` up to the one at which a signal came."""
+        for piece in pieces:
+            yield piece
+            if self.signal is not None:
+                return
+
+    def stoppable(self, texts: Iterator[T]) -> Iterator[T]:
+        """`texts`; one that is not there yet is given up at a signal."""
+        while True:
+            with self.at_once():
+                text = next(texts, None)
+            if text is None:
+                return
+            yield text
 
     def _note(self, number: int, _: object) -> None:
         now = time.monotonic()

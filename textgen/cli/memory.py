@@ -12,6 +12,7 @@ from textgen.bounds import OneOf
 from textgen.cli.completion import run_names
 from textgen.cli.eval import UNITS, own_text
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, sampling
+from textgen.cli.piped import read_again
 from textgen.cli.recall import SECONDS, show_recall
 from textgen.cli.table import table
 from textgen.cli.terminal import visible
@@ -74,8 +75,6 @@ def memory(
     if time is not None or seed is not None:
         name = "--seed" if time is None else "--time"
         raise UsageError(f"{name} is given without --recall; expected both", "add --recall")
-    from tempfile import TemporaryDirectory
-
     import numpy as np
     import torch
 
@@ -83,10 +82,9 @@ def memory(
     from textgen.inference.text_model import TextModel
     from textgen.model.device import prepare_device
     from textgen.store.runs import find_checkpoint
-    from textgen.text.pipes import kept
 
     prepare_device(torch.device("cpu"))
-    with TemporaryDirectory() as folder, kept([file] if file else [], Path(folder)) as copies:
+    with read_again([file] if file else []) as copies:
         for number, run in enumerate(checkpoint or [None]):
             model = TextModel(find_checkpoint(run, checkpoints))
             if model.vocabulary.end is not None:

@@ -90,6 +90,7 @@ def sample(
     if position is not None and position.digest() != model.digest:
         note(f"note: {load_state} was saved with other weights than {model.header.path}")
     prompt = _given(model, (prompt, prompt_file, before))
+    _check_end(model, options, whole=json or unique)
     keeps = position is not None or save_state is not None or length == 0
     streams = 64 if batch else 1
     free = not keeps and seed is None  # with a seed the device is not a matter of speed
@@ -105,11 +106,11 @@ def sample(
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
             many = model.generate_many(prompt, options, num=len(numbers), streams=streams)
-            texts = (iter((text,)) for text in _stoppable(many, interrupts))
+            texts = (iter((text,)) for text in interrupts.stoppable(many))
         else:
             alone = _one_by_one(model, prompt, options, position, numbers, score=json)
-            texts = _stoppable(alone, interrupts)
-        read = _stoppable if model.backward else _until_stopped  # its text comes in one piece
+            texts = interrupts.stoppable(alone)
+        read = interrupts.stoppable if model.backward else interrupts.until_stopped  # in one piece
         wanted = islice(_wanted(texts, novelty, interrupts, numbers, read), num)
         for found, (number, pieces, drawn) in enumerate(wanted, 1):
             text = heard.heard(drawn)
@@ -191,11 +192,11 @@ def _wanted(
     novelty: Novelty | None,
     interrupts: Interrupts,
     numbers: range,
-    read: Callable[[Iterator[str], Interrupts], Iterator[str]],
+    read: Callable[[Iterator[str]], Iterator[str]],
 ) -> Iterator[tuple[int, Writer | Iterator[str], Iterator[str]]]:
     """Number, writer and text of those that are new; novelty: None takes all, as they come."""
     for number, pieces in zip(numbers, texts, strict=False):
-        text = read(pieces, interrupts)
+        text = read(pieces)
         if novelty is not None:
             whole = "".join(text)
             if interrupts.signal is None and not novelty.is_new(whole):
@@ -220,17 +221,16 @@ def _on_device(
 def _given(model: TextModel, texts: tuple[str | None, Path | None, str | None]) -> str:
     """The text to go on from, or before; texts: --prompt, --prompt-file and --before."""
     prompt, file, before = texts
-    if prompt is not None and file is not None:
-        raise UsageError("--prompt and --prompt-file are both given; expected one", "keep one")
-    if not model.backward:
-        if before is not None:
-            what = f"--before is given, and {model.header.path} reads forward"
-            raise UsageError(what, "train a model that reads backward: textgen train --backward")
-        return _prompt(model, file) if prompt is None else prompt
-    if prompt is not None or file is not None:
+    typed, flag = (before, "--before") if model.backward else (prompt, "--prompt")
+    if typed is not None and file is not None:
+        raise UsageError(f"{flag} and --prompt-file are both given; expected one", "keep one")
+    if before is not None and not model.backward:
+        what = f"--before is given, and {model.header.path} reads forward"
+        raise UsageError(what, "train a model that reads backward: textgen train --backward")
+    if prompt is not None and model.backward:
         what = f"{model.header.path} reads backward, and text to go on from is given"
         raise UsageError(what, "give what comes after the text: --before TEXT")
-    return _prompt(model, None) if before is None else before
+    return _prompt(model, file) if typed is None else typed
 
 
 def _facts(
@@ -245,21 +245,11 @@ def _facts(
     return facts | heard.facts()
 
 
-def _until_stopped(pieces: Iterator[str], interrupts: Interrupts) -> Iterator[str]:
-    for piece in pieces:
-        yield piece
-        if interrupts.signal is not None:
-            return
-
-
-def _stoppable(texts: Iterator[T], interrupts: Interrupts) -> Iterator[T]:
-    """`texts`; one that is not there yet is given up at a signal."""
-    while True:
-        with interrupts.at_once():
-            text = next(texts, None)
-        if text is None:
-            return
-        yield text
+def _check_end(model: TextModel, options: SamplingOptions, *, whole: bool) -> None:
+    """Raise UsageError for a text that is only shown when it is whole, and has no end."""
+    if whole and not (options.length or options.stop or model.vocabulary.has_end):
+        what = "--json and --unique show a text when it is whole; with --length 0 it has no end"
+        raise UsageError(what, "give --length 500, or what ends it: --stop TEXT")
 
 
 def _check_target(path: Path | None, num: int) -> None:
@@ -287,7 +277,7 @@ def _prompt(model: TextModel, file: Path | None) -> str:
     from textgen.text.cutting import separator_of
     from textgen.text.stream import STDIN
 
-    if file is None and not piped_in():
+    if file is None and not piped_in("--before ''" if model.backward else "-p ''"):
         return ""
     text = model.reader().text(file or Path(STDIN))
     # a document to go on from is without the newline of its end, where that would end it

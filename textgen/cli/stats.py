@@ -13,6 +13,7 @@ import typer
 
 from textgen.cli.info import alphabet_line
 from textgen.cli.parse import training
+from textgen.cli.piped import read_again
 from textgen.cli.shading import WIDTH, cut
 from textgen.cli.terminal import harmless, note, progress
 from textgen.cli.train import CORPUS, DATA, DEFAULT, Cache
@@ -43,16 +44,14 @@ def stats(
 
     It is read as textgen train would read it.
     """
-    from tempfile import TemporaryDirectory
-
     from textgen.config import Choices, CorpusConfig
     from textgen.text.corpus import default_corpus, read_corpus
-    from textgen.text.pipes import as_given, kept
+    from textgen.text.pipes import as_given
 
     names = [f.name for f in dataclasses.fields(Choices) if f.name in context.params]
     choices = Choices(**{name: context.params[name] for name in names})
     paths = [*(corpus or [default_corpus()]), *([val_file] if val_file else [])]
-    with TemporaryDirectory() as folder, kept(paths, Path(folder)) as now:
+    with read_again(paths) as now:
         files = [str(path.absolute()) for path in now]
         held_out = files.pop() if val_file else None
         config = CorpusConfig.of(choices, tuple(files), held_out)

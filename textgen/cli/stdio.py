@@ -34,10 +34,11 @@ def open_streams() -> None:
     sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
 
 
-def piped_in() -> bool:
+def piped_in(none: str) -> bool:
     """Whether a text is piped or redirected into stdin, and is there at the moment.
 
-    A file that was read from already, as by `while read x`, is somebody else's.
+    none: what is typed to say that there is none. A file that was read from already, as by `while
+    read x`, is somebody else's.
     """
     try:
         number = sys.stdin.fileno()
@@ -49,7 +50,8 @@ def piped_in() -> bool:
     if not stat.S_ISFIFO(mode):
         return False
     if not _something_in(number):
-        note("note: nothing is in the pipe yet; -f - waits for it, -p '' says that there is none")
+        how = f"-f - waits for it, {none} says that there is none"
+        note(f"note: nothing is in the pipe yet; {how}")
         return False
     return True
 

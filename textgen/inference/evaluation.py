@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from textgen.errors import CorpusError
 from textgen.inference.parts import (
     LOGITS,
     Parts,
@@ -223,3 +224,9 @@ def overlapping(blocks: Iterable[NDArray], size: int) -> Iterator[NDArray[np.int
                 kept = kept[size:]
     if len(kept) > 1:
         yield kept
+
+
+def too_short(name: str) -> CorpusError:
+    """The error for a text without a character that could be scored."""
+    what = f"{name} has no character after its first one; expected 2 or more"
+    return CorpusError(what, "name a longer text")

@@ -57,14 +57,16 @@ def fill(
         for text, where in ((left, "the text before"), (right, "the text after")):
             model.vocabulary.encode(model.normalized(text), options.unknown, where)
     Number(1, 1000, whole=True, example="60").check("length", options.length)
+    before, after = forward.normalized(left), forward.normalized(right)
+    left, right = backward.normalized(left), backward.normalized(right)
     proposed = {
-        *_cut(forward, left, right, options),
+        *_cut(forward, before, after, options),
         *_cut(backward, right, left, options),
     }
     both = [forward.vocabulary, backward.vocabulary]
     texts = sorted(text for text in proposed if all(knows(v, text) for v in both))
     scores = (
-        _nats(forward, left, [text + right[:JOINT] for text in texts], options.unknown),
+        _nats(forward, before, [text + after[:JOINT] for text in texts], options.unknown),
         _nats(backward, right, [left[-JOINT:] + text for text in texts], options.unknown),
     )
     found = [Filling(*each) for each in zip(texts, *scores, strict=True)]
@@ -72,7 +74,10 @@ def fill(
 
 
 def _cut(model: TextModel, own: str, other: str, options: SamplingOptions) -> list[str]:
-    """Texts written on from `own`, each cut where `other` is likeliest to follow."""
+    """Texts written on from `own`, each cut where `other` is likeliest to follow.
+
+    Both are in the model's normal form.
+    """
     written = model.generate_many(own, replace(options, stop=()), num=TRIES, streams=TRIES)
     pieces = set()
     for text in written:
@@ -86,12 +91,15 @@ def _cut(model: TextModel, own: str, other: str, options: SamplingOptions) -> li
 
 
 def _nats(model: TextModel, given: str, texts: list[str], unknown: str = "error") -> list[float]:
-    """-ln p per character of each text, after `given` (before it, for a backward model)."""
+    """-ln p per character of each text, after `given` (before it, for a backward model).
+
+    All are read as they are: a character that a model wrote may be none of its normal form.
+    """
     turn = -1 if model.backward else 1
     network = model.network()
 
     def encode(text: str) -> NDArray[np.int64]:
-        return model.vocabulary.encode(model.normalized(text), unknown)[::turn].astype(np.int64)
+        return model.vocabulary.encode(text, unknown)[::turn].astype(np.int64)
 
     first = encode(given)
     first = np.array([*prologue(model.vocabulary, first), *first])

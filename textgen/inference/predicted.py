@@ -99,9 +99,11 @@ def of_documents(
         for begin in range(0, len(order), SIDE_BY_SIDE):
             some = places.of(order[begin : begin + SIDE_BY_SIDE])
             _Parts(network, found, *some).read()
-        empty = (found.before == end) & (found.ids == end)
-        if not empty.all():
-            yield found.only(~empty)
+        inside = np.zeros(len(found.ids), bool)  # what no end symbol stands before is no document
+        for start, stop in zip(*places, strict=True):
+            inside[start:stop] = True
+        if inside.any():
+            yield found.only(inside)
 
 
 def many_streams(network: CharModel, blocks: Iterable[NDArray], named: int) -> Iterator[Predicted]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from textgen.bounds import Number, OneOf, whole
 from textgen.config import SEEDS, TEXTS, UNKNOWN, SamplingOptions
-from textgen.errors import CheckpointError, CorpusError
+from textgen.errors import CheckpointError
 from textgen.inference.backward import (
     in_reading_order,
     turned_options,
@@ -29,8 +29,9 @@ from textgen.inference.sampling import Sampler, Uniforms, random_seed
 from textgen.inference.writer import GrowingText, Position, Writer, prologue
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import read_vocabulary, read_weights
-from textgen.text.corpus import file_ids, text_ids
-from textgen.text.decoding import Reader, normalized
+from textgen.text.decoding import Reader
+from textgen.text.given import file_ids, text_ids
+from textgen.text.normal import normalized
 from textgen.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class TextModel:
         """`text` in the normal form of what the model was trained on."""
         return normalized(text, self.header.record.corpus.normalize)
 
+    def options_of(self, options: SamplingOptions | None, **changes: Any) -> SamplingOptions:
+        """The options with `changes`, and stop texts in the normal form that the model writes."""
+        options = replace(options or SamplingOptions(), **changes)
+        return replace(options, stop=tuple(map(self.normalized, options.stop)))
+
     def _ids(self, prompt: str, unknown: str) -> NDArray:
         """Of a text to go on from."""
         return self.vocabulary.encode(self.normalized(prompt), unknown, "the prompt")
@@ -98,7 +104,7 @@ class TextModel:
             wanted.
         Raises UsageError, UnknownCharacters, or CheckpointError as `check_position`.
         """
-        options = replace(options or SamplingOptions(), **changes)
+        options = self.options_of(options, **changes)
         number = int(number) if isinstance(number, np.integer) else number
         whole(0, SEEDS - 1, "0").check("number", 0 if number is None else number)
         seed = options.seed
@@ -141,7 +147,7 @@ class TextModel:
         from textgen.inference.batch import BatchStepper, BatchWriter
         from textgen.model.device import pick_device, prepare_device, product_dtype
 
-        options = replace(options or SamplingOptions(), **changes)
+        options = self.options_of(options, **changes)
         TEXTS.check("num", num)
         TEXTS.check("streams", streams)
         Number(1, whole=True, example="500").check("length", options.length)
@@ -274,7 +280,7 @@ class TextModel:
 
     def reader(self) -> Reader:
         """Reads files as the model's corpus was read."""
-        return replace(Reader.of(self.header.record.corpus), fixed=True)
+        return Reader.of_model(self.header.record.corpus)
 
     def network(self) -> CharModel:
         """The model as a torch module, on the CPU, in evaluation mode."""
@@ -289,10 +295,6 @@ class TextModel:
 
 def _check_scored(result: Evaluation, text: str | Path | NDArray) -> None:
     if not result.characters:
+        from textgen.inference.evaluation import too_short
+
         raise too_short(str(text) if isinstance(text, Path) else "the text")
-
-
-def too_short(name: str) -> CorpusError:
-    """The error for a text without a character that could be scored."""
-    what = f"{name} has no character after its first one; expected 2 or more"
-    return CorpusError(what, "name a longer text")

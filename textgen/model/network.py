@@ -186,9 +186,8 @@ class CharModel(nn.Module):
     def _activations(self, ids: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
         """What goes into the head, (T, B, H), and the state after it."""
         of_embedding, *of_layers = masks.activations
-        few = self.training and self._one_hot and reads_one_hot(self.config, ids.device)
         rows: Tensor | None = None  # of the embedding, where what is read is not yet they
-        if few and not torch.is_autocast_enabled("cpu"):
+        if self.training and self._one_hot and reads_one_hot(self.config, ids):
             rows = self.embedding.weight
             x = rows.new_zeros(*ids.shape, len(rows)).scatter_(2, ids[..., None], 1.0)  # (T, B, V)
         else:
@@ -221,15 +220,18 @@ class CharModel(nn.Module):
         return out, tuple(part[0].float() for part in final)
 
 
-def reads_one_hot(config: ModelConfig, device: torch.device) -> bool:
-    """Whether training in fp32 reads characters one-hot, which gives the same in less time.
+def reads_one_hot(config: ModelConfig, ids: Tensor) -> bool:
+    """Whether training reads `ids` (T, B) one-hot, which gives the same in less time.
 
-    The first layer alone reads the embedding: with E for its rows and W for the layer's input
-    matrix, W Eᵀ, which has V columns, takes the one-hot characters. On a CPU the input products and
-    their gradients are the quicker the fewer the columns; with dropout each stream has its own E.
+    The first layer alone reads the embedding: with its rows as a matrix R and the layer's input
+    matrix W, W Rᵀ, which has V columns for W's E, takes the one-hot characters. The product and its
+    two gradients take V E multiply-adds for each of the layer's rows, and each character E - V
+    less. It was measured on CPUs in fp32; with dropout each stream has an R of its own.
     """
-    few = config.vocabulary_size < config.embedding
-    return few and not config.dropout and device.type == "cpu"
+    rows, columns = config.vocabulary_size, config.embedding
+    fewer = ids.numel() * (columns - rows) > rows * columns
+    plain = ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return fewer and plain and not config.dropout
 
 
 def _weights(layer: Any, mask: Tensor | None, rows: Tensor | None) -> list[Tensor]:

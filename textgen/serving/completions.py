@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from textgen.config import ServingOptions
@@ -21,7 +21,7 @@ from textgen.errors import TextgenError
 from textgen.inference.backward import turned_options, turned_vocabulary
 from textgen.inference.sampling import Uniforms, random_seed
 from textgen.inference.writer import prologue
-from textgen.serving.answers import Answer, joined, sse
+from textgen.serving.answers import Answer, sse
 from textgen.serving.metrics import Metrics
 from textgen.serving.models import Loaded, Models, Served
 from textgen.serving.requests import Completion, Refused, check_prompts, parse
@@ -49,7 +49,9 @@ class Completions:
         asked = parse(await body_of(request, self._limits), self._limits)
         served = self.served(asked.model)
         loaded = served.loaded
-        asked = replace(asked, prompts=tuple(map(loaded.model.normalized, asked.prompts)))
+        prompts = tuple(map(loaded.model.normalized, asked.prompts))
+        options = loaded.model.options_of(asked.options)
+        asked = replace(asked, prompts=prompts, options=options)
         check_prompts(asked.prompts, self._limits)  # a normal form may be the longer one
         pieces: Pieces = asyncio.Queue()
         read, answer = await asyncio.to_thread(_begun, asked, served.name, loaded)
@@ -75,9 +77,9 @@ class Completions:
             gone(texts)
             raise
         self._count(texts)
-        choices = [answer.choice(n, joined(found), begins=True) for n, found in collected]
+        body = await asyncio.to_thread(answer.whole, collected)
         note["characters"] = answer.written
-        return JSONResponse(answer.whole(choices))
+        return Response(body, media_type="application/json")
 
     def served(self, name: str | None) -> Served:
         """The model of that name, or the first. Raises Refused."""

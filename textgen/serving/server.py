@@ -190,12 +190,14 @@ class Protocol(H11Protocol):
             self._late = None
 
     def _await_reader(self, left: int) -> None:
-        """Drop a connection that was hung up on while the client reads nothing of what is left.
+        """Drop a connection while the client reads nothing of what is left.
 
-        left: bytes that were not sent yet when it was looked at last.
+        It was hung up on, or the answer to another request waits behind that. left: bytes that were
+        not sent yet when it was looked at last.
         """
         now = self.transport.get_write_buffer_size()
-        if self.transport.is_closing() and now == left:
+        waits = now and self.cycle is not None and not self.cycle.response_started
+        if now == left and (waits or self.transport.is_closing()):
             self.transport.abort()
         else:
             self._unread = self.loop.call_later(SLOWEST_READER, self._await_reader, now)

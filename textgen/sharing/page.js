@@ -84,16 +84,30 @@ function attach(piece) {
   if (follow) box.scrollTop = backward ? 0 : box.scrollHeight;
 }
 
-// Read what was typed as if it had been written.
-function read(text) {
-  const { known, unknown } = encode(text);
-  const piece = document.createDocumentFragment();
-  for (const id of backward ? known.reverse() : known) {
-    const paid = pending === null ? null : cost(model.step(pending), id, 5);
-    show(id, paid, piece);
-    pending = id;
+// Do `step` until it says that it is done, or Stop is pressed, and show what it appends meanwhile.
+async function often(step) {
+  let done = false;
+  while (writing && !done) {
+    const piece = document.createDocumentFragment();
+    const until = performance.now() + 30; // milliseconds between two looks of the reader
+    while (performance.now() < until && !done) done = step(piece);
+    attach(piece);
+    await new Promise((resume) => setTimeout(resume));
   }
-  attach(piece);
+}
+
+// Read what was typed as if it had been written.
+async function read(text) {
+  const { known, unknown } = encode(text);
+  if (backward) known.reverse();
+  let next = 0;
+  await often((piece) => {
+    if (next === known.length) return true;
+    const id = known[next++];
+    show(id, pending === null ? null : cost(model.step(pending), id, 5), piece);
+    pending = id;
+    return false;
+  });
   return unknown;
 }
 
@@ -114,30 +128,23 @@ async function write() {
   buttons();
   say("");
   $("typed").value = "";
-  const unknown = read(typed);
+  const unknown = await read(typed);
   const began = performance.now();
   let written = 0;
   if (pending === null) pending = description.first;
-  let done = false;
-  while (writing && !done) {
-    const piece = document.createDocumentFragment();
-    const until = performance.now() + 30; // milliseconds between two looks of the reader
-    while (performance.now() < until && !done) {
-      const logits = model.step(pending);
-      pending = pick(kept(logits, options, description.unknown), uniform(seed, place++));
-      show(pending, cost(logits, pending, 5), piece);
-      if (pending === end) model.restore(cold); // what comes next is another document
-      written++;
-      done = pending === end || written === length;
-    }
-    attach(piece);
-    await new Promise((resume) => setTimeout(resume));
-  }
+  await often((piece) => {
+    const logits = model.step(pending);
+    pending = pick(kept(logits, options, description.unknown), uniform(seed, place++));
+    show(pending, cost(logits, pending, 5), piece);
+    if (pending === end) model.restore(cold); // what comes next is another document
+    written++;
+    return pending === end || written === length;
+  });
   writing = false;
   buttons();
   const rate = Math.round((written / (performance.now() - began)) * 1000);
   const how = description.unknown === null ? "Left out" : "Read as unknown";
-  const note = unknown.length ? ` ${how}, for the model never saw them: ${unknown.join(" ")}` : "";
+  const note = unknown.length ? ` ${how}, for the model never saw them: ${unknown.map(named).join(" ")}` : "";
   say(`${written} ${unit}s, ${rate} per second, seed ${seed}.${note}`);
 }
 

@@ -9,6 +9,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from textgen.errors import MISLEADING
 from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.rounding import pack_rounded
 from textgen.sharing.weights import UNNAMED, described, published
@@ -16,6 +17,7 @@ from textgen.store.checkpoint import Header
 from textgen.store.contents import read_weights
 from textgen.store.record import Record
 
+NAMED = 3  # files whose names are shown
 _MAKER = "textgen"
 
 
@@ -52,8 +54,14 @@ def _description(header: Header, precision: str) -> dict[str, object]:
 
 
 def _title(record: Record) -> str:
-    names = ", ".join(record.corpus.files)
+    names = _names(record)
     return "A text model" if names == UNNAMED else f"A model of {names}"
+
+
+def _names(record: Record) -> str:
+    names = record.corpus.files
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]).translate(MISLEADING) + more
 
 
 def _about(record: Record, precision: str) -> list[tuple[str, str]]:
@@ -63,7 +71,7 @@ def _about(record: Record, precision: str) -> list[tuple[str, str]]:
     widths = " + ".join(map(str, model.hidden))
     way = ", reads backward" if record.corpus.backward else ""
     length = f"{record.train_characters:,} {unit}s"
-    names = ", ".join(record.corpus.files)
+    names = _names(record)
     rounding = "" if precision == "fp32" else f", before rounding to {precision}"
     return [
         ("Trained on", length if names == UNNAMED else f"{names}, {length}"),

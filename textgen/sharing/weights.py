@@ -1,7 +1,7 @@
 """Weights alone, as one would publish them: a checkpoint without paths, history or ancestors."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from textgen.errors import CheckpointError, readable
 from textgen.store.checkpoint import Header, packed, read_header
@@ -21,7 +21,9 @@ def published(record: Record, *, anonymous: bool) -> Record:
     known = not (record.kind == "last" and record.training.aside)
 
     def name(path: str) -> str:
-        return UNNAMED if anonymous else readable(Path(path).name) or UNNAMED
+        windows = PureWindowsPath(path)  # where the run may have been trained
+        plain = windows if windows.drive else Path(path)
+        return UNNAMED if anonymous else readable(plain.name) or UNNAMED
 
     files = (UNNAMED,) if anonymous else tuple(map(name, corpus.files))
     held_out = corpus.val_file and name(corpus.val_file)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from textgen.store.archive import damaged
 from textgen.store.checkpoint import Header, read_arrays
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus, read_corpus
+from textgen.text.sources import COPY
 from textgen.text.vocabulary import Vocabulary
 
 # groups of arrays in a `last`: `live` holds the weights in training where `model` has their average
@@ -90,7 +92,7 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
     if not record.fingerprint:
         what = f"{header.path} was exported without the name of its text; expected one that has it"
         raise CorpusError(what, "name the run it was exported from, or the text: `files=FILE`")
-    config = now or record.corpus
+    config = now or _found(record.corpus, header.path.parent)
     try:
         corpus = read_corpus(config, read_vocabulary(header), record.fingerprint, **reading)
     except ChangedCorpus:
@@ -103,6 +105,18 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
         raise CorpusError(error.message, hint) from None
     check_parts(corpus, record)
     return corpus
+
+
+def _found(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
+    """`corpus` with its copies of pipes where they are in a run's folder that was renamed."""
+
+    def found(path: str) -> str:
+        here = (folder / Path(path).name).absolute()
+        renamed = COPY.fullmatch(here.name) and here.exists() and not Path(path).exists()
+        return str(here) if renamed else path
+
+    files, held_out = tuple(map(found, corpus.files)), corpus.val_file
+    return replace(corpus, files=files, val_file=held_out and found(held_out))
 
 
 def check_parts(corpus: Corpus, record: Record) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from textgen.errors import RunError, quoted
 from textgen.store.files import NO_LINK, try_lock
+from textgen.text.sources import LOCK
 
 _FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK
 _LONGEST = 300  # bytes of a holder's process and host
@@ -26,7 +27,7 @@ class Lock:
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._path = folder / ".lock"
+        self._path = folder / LOCK
         self._of_folder = _open_folder(folder)
         try:
             self._file = self._acquire()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,13 +20,12 @@ from textgen.store.checkpoint import Header, read_arrays, read_header, write_che
 from textgen.store.files import Stamp, stamp, write_file
 from textgen.store.lock import Lock
 from textgen.store.record import Record
+from textgen.text.sources import COPY
 
 if TYPE_CHECKING:  # info and ls do not import NumPy
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray]
-
-INPUT = re.compile(r"input-\d+\.txt", re.ASCII)  # a copy of what a pipe gave
 
 
 def usual_folder() -> Path:
@@ -214,7 +212,7 @@ class Run:
         for corpus in (record.corpus, *(ancestor.corpus for ancestor in record.ancestors)):
             paths.difference_update(corpus.paths)
         here = self.folder.resolve()
-        return [p for p in map(Path, paths) if p.parent == here and INPUT.fullmatch(p.name)]
+        return [p for p in map(Path, paths) if p.parent == here and COPY.fullmatch(p.name)]
 
     @staticmethod
     def _is_ours(path: Path, record: Record, *, unreadable: bool = False) -> bool:

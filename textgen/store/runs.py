@@ -11,6 +11,8 @@ from textgen.errors import RunError, UsageError, quoted
 from textgen.store.archive import missing
 from textgen.store.run import Run, within
 
+LONGEST_NAME = 255  # bytes of a file's or a folder's
+
 
 def list_runs(checkpoints: Path, skipped: Callable[[RunError], object] | None = None) -> list[Run]:
     """The runs under `checkpoints`, the latest first.
@@ -63,8 +65,8 @@ def new_run(name: str, checkpoints: Path, overwrite: bool) -> Run:
 def check_name(name: str) -> None:
     """Raise UsageError for a name that is no plain folder name."""
     plain = name not in ("", ".", "..") and not {"/", "\\"} & {*name}
-    if not plain or CONTROL.search(name) or len(os.fsencode(name)) > 255:
-        what = "expected a plain folder name of at most 255 bytes"
+    if not plain or CONTROL.search(name) or len(os.fsencode(name)) > LONGEST_NAME:
+        what = f"expected a plain folder name of at most {LONGEST_NAME} bytes"
         raise UsageError(f"`run` is {name!r}; {what}", "try `run=plays`")
 
 

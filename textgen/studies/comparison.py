@@ -5,9 +5,10 @@ chosen; each setting that is not compared as the planner takes it for the varian
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ import torch
 from textgen.architecture import ModelConfig
 from textgen.bounds import whole
 from textgen.config import Choices, CorpusConfig, SamplingOptions
-from textgen.errors import ChangedCorpus, CheckpointError, CorpusError, Diverged, RunError
+from textgen.errors import (
+    ChangedCorpus,
+    CheckpointError,
+    CorpusError,
+    Diverged,
+    RunError,
+    UsageError,
+)
 from textgen.events import Event
 from textgen.inference.reach import USED, remember
 from textgen.inference.text_model import TextModel
@@ -27,7 +35,7 @@ from textgen.store.checkpoint import read_header
 from textgen.store.contents import reread_corpus
 from textgen.store.record import Record
 from textgen.store.run import Run
-from textgen.store.runs import check_name, new_run
+from textgen.store.runs import LONGEST_NAME, check_name
 from textgen.studies.figures import Point, Result, Table, table_of
 from textgen.studies.study import Study, open_study
 from textgen.studies.variants import Variant, of_equal_size, variants_of
@@ -40,6 +48,7 @@ POINTS = 1000  # of a curve that are kept, about
 PLACES = 20  # of the text, at which its memory is measured
 UNPLANNED = ("dropout", "weight_drop", "lr", "schedule", "warmup", "clip", "weight_decay")
 SAMPLE = SamplingOptions(temperature=0.7, length=150)
+_OLD_TEXT = "put the old text back; or start over: add `overwrite`"
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,9 @@ class Comparison:
         """Every variant with the first seed, then every one with the next."""
         SEEDS.check("seeds", self.seeds)
         check_name(self.name)
+        if len(os.fsencode(self.path.name)) > LONGEST_NAME:
+            what = f"`run` is {self.name!r}, too long for the name of a comparison's file"
+            raise UsageError(what, "try `run=plays`")
         variants, found = variants_of(self.settings), []
         for number in range(self.seeds):
             for variant in (variant.seeded(number) for variant in variants):
@@ -110,11 +122,7 @@ class Comparison:
         study = open_study(self.path, {**self.settings, **text}, self.overwrite)
         for run in (trial.run for trial in trials):
             if run.name not in study.identities:
-                there = _identity(run)
-                if self.overwrite and run.exists():
-                    study.replaced[run.name] = there
-                old = run.name in study.replaced and study.replaced[run.name] == there
-                new_run(run.name, self.checkpoints, overwrite=old)
+                _check_new(run, study)
                 run.watch()
         if not study.fingerprint:
             self._prepare(study, progress)
@@ -140,8 +148,9 @@ class Comparison:
         chosen = [variant.choices for variant in variants]
         corpus = read_corpus(self.corpus, cache=chosen[0].cache, progress=progress)
         study.fingerprint = corpus.fingerprint
+        planned = _planned(chosen, corpus)  # in any case, to find what cannot be trained
         if chosen[0].hidden is None:
-            networks = of_equal_size(_planned(chosen, corpus), chosen)
+            networks = of_equal_size(planned, chosen)
             for variant, network in zip(variants, networks, strict=True):
                 study.hidden[variant.label] = network.hidden
 
@@ -152,14 +161,15 @@ class Comparison:
             record = _record(run, identity)
             if record.finished:
                 return
-            loop = again(run, choices, began, progress)
+            with _same_text():
+                loop = again(run, choices, began, progress)
         else:
             if widths := study.hidden.get(trial.variant.label):
                 choices = replace(choices, hidden=widths, layers=len(widths))
             loop = begin(run, self.corpus, choices, began, progress=progress)
             if loop.corpus.fingerprint != study.fingerprint:
                 what = f"{', '.join(self.corpus.files)} changed since the comparison began"
-                raise ChangedCorpus(what, "put the old text back; or start over: add `overwrite`")
+                raise ChangedCorpus(what, _OLD_TEXT)
             study.identities[run.name] = loop.identity
             study.save(self.path)
         with closing(loop.events()) as events:
@@ -182,6 +192,25 @@ def _as_planned(choices: Choices) -> Choices:
     """Without what the planned network does not depend on."""
     default = {name: getattr(Choices(), name) for name in UNPLANNED}
     return replace(choices, **default)
+
+
+def _check_new(run: Run, study: Study) -> None:
+    """Raise RunError if the run exists, and is none that is started over."""
+    check_name(run.name)
+    old = run.name in study.replaced and _identity(run) in (None, study.replaced[run.name])
+    if run.exists() and not old:
+        what = f"run {run.name!r} exists already in {run.folder.parent}, and is of no comparison"
+        hint = f"remove it: textgen rm {run.typed}; or give another name: `run=NAME`"
+        raise RunError(f"{what} of that name", hint)
+
+
+@contextmanager
+def _same_text() -> Iterator[None]:
+    """An error about the text of a run says what can be done in a comparison."""
+    try:
+        yield
+    except CorpusError as error:
+        raise type(error)(error.message, _OLD_TEXT) from None
 
 
 def _identity(run: Run) -> str | None:
@@ -239,7 +268,8 @@ def _memory(model: TextModel, cache: bool) -> int | None:
     if model.vocabulary.end is not None:
         return None
     prepare_device(torch.device("cpu"))
-    ids = np.asarray(reread_corpus(model.header, cache=cache).validation)
+    with _same_text():
+        ids = np.asarray(reread_corpus(model.header, cache=cache).validation)
     try:
         return remember(model.network(), ids, places=PLACES).reach(USED)
     except CorpusError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from textgen.errors import RunError, readable
 from textgen.store.checkpoint import read_header
+from textgen.store.run import Run
 from textgen.store.runs import find_file, find_run
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
     """
     header = read_header(find_file(run, checkpoints) or find_run(run, checkpoints).newest)
     if not header.record.history:
+        if header.record.kind == "export":
+            what = f"{header.path} was exported without losses; expected one or more"
+            raise RunError(what, "name the run that it was exported from")
         what = f"{header.path} was not validated yet; expected one loss or more"
-        raise RunError(what, "train on: textgen resume")
+        raise RunError(what, f"train on: textgen resume {Run(header.path.parent).typed}")
     return Curve(readable(header.name), header.record)

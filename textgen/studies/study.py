@@ -44,25 +44,31 @@ class Study:
 
 
 def open_study(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Study:
-    """The study that is kept at `path`, or a new one. Raises RunError if it has other settings."""
+    """The study that is kept at `path`, or a new one. Raises RunError if it has other settings.
+
+    overwrite: a new one, which starts over the runs that the one before had begun, and no others.
+    """
     new = Study(json.loads(json.dumps(settings)))
     try:
-        found = None if overwrite else msgspec.convert(simple_json(path.read_text("utf-8")), Study)
+        found = msgspec.convert(simple_json(path.read_text("utf-8")), Study)
     except FileNotFoundError:
         return new
     except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
+        if overwrite:
+            return new
         what = f"{path} cannot be read as the file of a comparison: {error}"
         raise RunError(what, f"remove it: rm {quoted(path)}; or add `overwrite`") from None
-    if found is None:
-        return new
+    if overwrite:
+        return dataclasses.replace(new, replaced={**found.replaced, **found.identities})
     if found.version > VERSION:
         what = f"{path} is of format {found.version}; this version reads up to {VERSION}"
         raise RunError(what, "install a newer textgen")
     for name in {**found.settings, **new.settings}:
         before, now = found.settings.get(name), new.settings.get(name)
         if before != now and name not in FREE:
+            what = "the text" if name == "files" else f"`{name}`"
             raise RunError(
-                f"`{name}` is {_shown(now)}, and the comparison in {path} was begun with"
+                f"{what} is {_shown(now)}, and the comparison in {path} was begun with"
                 f" {_shown(before)}; expected the same settings",
                 "give those, or another name: `run=NAME`; or start it over: add `overwrite`",
             )

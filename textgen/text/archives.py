@@ -20,7 +20,7 @@ def zip_members(path: Path, progress: Callable[[int], None] | None) -> Iterator[
             raise _sealed(str(path), "made for a later version of unzip") from error
         except (zipfile.BadZipFile, UnicodeError, OSError) as error:
             raise damaged(str(path), 0, error) from None
-        before = 0  # bytes unpacked of members
+        before, size = 0, path.stat().st_size  # before: bytes unpacked of members
         with archive:
             for member in sorted(archive.infolist(), key=lambda m: m.filename):
                 link = stat.S_ISLNK(member.external_attr >> 16)
@@ -28,7 +28,7 @@ def zip_members(path: Path, progress: Callable[[int], None] | None) -> Iterator[
                     raise damaged(str(path), 0, zipfile.BadZipFile("a member without a name"))
                 if member.is_dir() or link or _hidden(member.filename):
                     continue
-                packed.count += member.compress_size
+                packed.count = min(packed.count + member.compress_size, size)
                 name = f"{path}:{member.filename}"
                 try:
                     file: Any = archive.open(member)

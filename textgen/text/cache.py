@@ -35,6 +35,7 @@ _NEW, _AT = ".new-", "at-"
 _KEY = re.compile("[0-9a-f]{64}")
 # what is being made or removed, and the links: named by nobody else
 _LEFT, _LINK = re.compile(rf"\{_NEW}[0-9a-f]{{16}}(-link)?"), re.compile(f"{_AT}[0-9a-f]{{64}}")
+_OF_ENTRY = {"corpus.json", "ids"}
 _OF_DOCUMENTS = ("documents", "duplicates", "cut")
 
 
@@ -132,8 +133,11 @@ class Cache:
             os.fsync(file.fileno())
         parts = encoded.lengths, encoded.training, encoded.notices
         key = _digest([encoded.fingerprint, *parts, _settings(config)])
+        entry = self.folder / key
+        if not all((entry / name).is_file() for name in _OF_ENTRY):  # a file of it was removed
+            self._remove(entry)
         with suppress(OSError):  # another process has just made the same entry: it is not empty
-            scratch.rename(self.folder / key)
+            scratch.rename(entry)
         link = scratch.with_name(f"{scratch.name}-link")
         with suppress(OSError):  # no links on this system: the text is read again
             link.symlink_to(key)
@@ -203,7 +207,7 @@ class Cache:
 def _is_entry(path: Path) -> bool:
     """Whether it is a folder that holds nothing but what an entry does."""
     try:
-        return {*os.listdir(path)} <= {"corpus.json", "ids"}
+        return {*os.listdir(path)} <= _OF_ENTRY
     except OSError:
         return False
 
@@ -225,6 +229,7 @@ def place_of(config: CorpusConfig, began: float) -> str:
     files: list[Any] = []
     try:
         for path in map(Path, config.paths):
+            files.append(str(path))
             for file in Sources().files(path):
                 found = file.stat()
                 if max(found.st_mtime, found.st_ctime) > began - AT_REST:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from textgen.errors import ChangedCorpus, CorpusError, quoted
 from textgen.events import Reading
 from textgen.text.cache import FOLDER, Cache, place_of
 from textgen.text.cutting import shown
-from textgen.text.decoding import Reader, normalized
+from textgen.text.decoding import Reader
 from textgen.text.documents import split
 from textgen.text.encoding import (
     FULL,
@@ -31,7 +31,7 @@ from textgen.text.encoding import (
 from textgen.text.mapped import counts_of
 from textgen.text.sources import size_on_disk, special
 from textgen.text.stream import STDIN
-from textgen.text.vocabulary import END, Unknown, Vocabulary, name_character, symbols_of
+from textgen.text.vocabulary import END, Vocabulary, name_character
 
 SHORTEST = 64  # characters; below that there is nothing to learn from
 WORTH = 1.0  # seconds that encoding takes, above which the ids are kept
@@ -154,10 +154,7 @@ def _encode(
     """Read the texts; place: by which the cache finds them again, empty to do without it."""
     began = time.monotonic()
     reader = Reader.of(config, _counted(config, progress) if progress else None)
-    with (
-        room_for(tempfile.gettempdir(), _MORE_ROOM),
-        tempfile.SpooledTemporaryFile(IN_MEMORY) as file,
-    ):
+    with room_for(None, _MORE_ROOM), tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
         numbered = Numbered(file, config.level)
         lengths, texts = number_texts([*map(Path, config.paths)], reader, numbered)
         found, training = reader.digest.hexdigest(), sum(texts[: len(config.files)])
@@ -173,7 +170,7 @@ def _encode(
 
         def encoded(file: Path | None) -> Encoded:
             whole = file if config.documents is None else None
-            with room_for(tempfile.gettempdir(), _MORE_ROOM) if whole is None else nullcontext():
+            with room_for(None, _MORE_ROOM) if whole is None else nullcontext():
                 ids, counts = in_order(numbered, vocabulary, whole)
             made = partial(Encoded, fingerprint=found, notices=tuple(reader.notices))
             of_all = made(ids, vocabulary, counts, lengths, training)
@@ -190,7 +187,8 @@ def _encode(
             try:
                 with cache.scratch() as scratch:
                     kept = encoded(scratch / "ids")
-                    cache.keep(scratch, kept, config, place)
+                    if place == place_of(config, time.time()):  # no file came or went meanwhile
+                        cache.keep(scratch, kept, config, place)
                     return kept
             except OSError as error:
                 if error.errno in FULL:
@@ -247,39 +245,6 @@ def _check_cut(reader: Reader, config: CorpusConfig, size: int) -> None:
     if not reader.cutter.found and config.documents not in ("line", "file"):
         what = f"{cut} does not occur in {_where(config)}; expected it between two documents"
         raise CorpusError(what, "try `documents=line`")
-
-
-def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) -> NDArray:
-    """The ids of `text`, normalized and cut as a file is; `unknown` as in `Vocabulary.encode`."""
-    text = normalized(text, reader.normalize)
-    if reader.cutter is None:
-        return vocabulary.encode(text, unknown)
-    symbols = np.concatenate([*reader.cutter.cut(iter((symbols_of(text, vocabulary.level),)))])
-    if unknown == "error":
-        Unknown(vocabulary, symbols).refuse("the text")
-    return vocabulary.encode_symbols(symbols, unknown)
-
-
-def file_ids(
-    path: Path, reader: Callable[[], Reader], vocabulary: Vocabulary, unknown: str
-) -> Iterator[NDArray]:
-    """The ids of a file, in blocks; `unknown` as in `Vocabulary.encode`."""
-    if unknown == "error" and not special(path):  # so that all of them are named
-        unknown_in(path, reader(), vocabulary).refuse(str(path))
-    lacking = Unknown(vocabulary)
-    for symbols in reader().symbols(path):
-        if unknown == "error":
-            lacking.add(symbols)
-            lacking.refuse(str(path))
-        yield vocabulary.encode_symbols(symbols, unknown)
-
-
-def unknown_in(path: Path, reader: Reader, vocabulary: Vocabulary) -> Unknown:
-    """The characters of a file that the vocabulary lacks."""
-    lacking = Unknown(vocabulary)
-    for symbols in reader.symbols(path):
-        lacking.add(symbols)
-    return lacking
 
 
 def _check_rich_enough(size: int, distinct: NDArray, where: str) -> None:

@@ -5,12 +5,10 @@ import difflib
 import hashlib
 import io
 import os
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +16,11 @@ from numpy.typing import NDArray
 from textgen.config import CorpusConfig
 from textgen.errors import CorpusError, quoted
 from textgen.text.cutting import Cutter
+from textgen.text.normal import in_form, normalized
 from textgen.text.sources import Sources, special
 from textgen.text.stream import Stream
 
 READ = 1 << 18  # bytes read at a time: few enough to stay in a processor's cache
-_FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 _ODD = {"\r": "CR", "\r\n": "CRLF"}  # line ends that become LF
 _MARKS = {  # byte-order marks; UTF-32 first, for its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -38,8 +36,8 @@ class Reader:
 
     encoding: with utf-8, a byte-order mark of UTF-16 or UTF-32 decides for its file; newlines: lf
     or keep; normalize: none, nfc or nfkc; progress: called with the number of bytes read from disk;
-    cutter: of texts into documents; digest: SHA-256 of the bytes of all texts, unpacked; fixed:
-    whether all that is a trained model's, so that nobody can choose it.
+    cutter: of texts into documents; digest: SHA-256 of the bytes of all texts, unpacked; hint: what
+    to do about a text that cannot be read so, where no other way to read can be chosen.
     """
 
     level: str = "char"
@@ -49,7 +47,7 @@ class Reader:
     progress: Callable[[int], None] | None = None
     cutter: Cutter | None = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    fixed: bool = False
+    hint: str = ""
     _changed: dict[str, list[str]] = field(default_factory=dict)  # names by what was changed
     _skipped: list[str] = field(default_factory=list)
 
@@ -57,8 +55,14 @@ class Reader:
     def of(cls, corpus: CorpusConfig, progress: Callable[[int], None] | None = None) -> "Reader":
         """As the files of `corpus` are read."""
         how = corpus.level, corpus.encoding, corpus.newlines, corpus.normalize
-        cutter = Cutter(corpus.documents, corpus.level) if corpus.documents else None
+        cutter = Cutter(_as_read(corpus), corpus.level) if corpus.documents else None
         return cls(*how, progress, cutter)
+
+    @classmethod
+    def of_model(cls, corpus: CorpusConfig) -> "Reader":
+        """As `of`, for a text that a model trained on `corpus` is given."""
+        hint = f"the model reads {corpus.encoding}: convert the text, for example with iconv"
+        return replace(cls.of(corpus), hint=f"{hint}; or name a model of bytes")
 
     @property
     def notices(self) -> list[str]:
@@ -89,7 +93,10 @@ class Reader:
         sources, found = Sources(self.progress), False
         try:
             for name, stream in sources.texts(path):
-                first = stream.read(READ)
+                try:
+                    first = stream.read(READ)
+                except OSError as error:
+                    raise _unreadable(Path(name), error) from None
                 if path.is_dir() and self.level == "char" and (not first or self._binary(first)):
                     sources.skipped["binary" if first else "empty"] += 1
                     continue
@@ -116,7 +123,7 @@ class Reader:
                 yield np.frombuffer(block, np.uint8)
             return
         texts = self._decoded(blocks, name)
-        for text in _normalized(texts, self.normalize):
+        for text in in_form(texts, self.normalize):
             if text.isascii():
                 yield np.frombuffer(text.encode("ascii"), np.uint8)
                 continue
@@ -129,10 +136,8 @@ class Reader:
                 raise self._refused(CorpusError(what, hint)) from None
 
     def _refused(self, error: CorpusError) -> CorpusError:
-        """The error, with a hint that can be followed where no other way to read can be chosen."""
-        if self.fixed:
-            reads = f"the model reads {self.encoding}: convert the text, for example with iconv"
-            error.hint = f"{reads}; or name a model of bytes"
+        """The error, with the reader's own hint if it has one."""
+        error.hint = self.hint or error.hint
         return error
 
     def _blocks(self, first: bytes, stream: Stream) -> Iterator[bytes]:
@@ -161,13 +166,14 @@ class Reader:
                 text = decoder.decode(block, final)
             except UnicodeDecodeError as error:
                 place = taken + len(block) - len(error.object), lines + 1
-                raise self._refused(_invalid(name, encoding, place, error)) from None
+                marks = encoding != self.encoding
+                raise self._refused(_invalid(name, encoding, place, error, marks)) from None
             except UnicodeError as error:  # UTF-16 or UTF-32 without a mark
                 own = f"{codecs.lookup(encoding).name}-le"
                 hint = f"name the byte order too, for example `encoding={own}`"
                 raise self._refused(CorpusError(f"{name}: {error}", hint)) from None
             taken += len(block)
-            lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+            lines += text.count("\n")
             if text and not begun:
                 begun, marked = True, text.startswith("\ufeff")
                 text = text[marked:]
@@ -197,41 +203,18 @@ class Reader:
         self._changed.setdefault(what, []).append(name)
 
 
+def _as_read(corpus: CorpusConfig) -> str:
+    """What texts are cut by, in the line ends and the normal form that they are read in."""
+    separator = corpus.documents or ""
+    if corpus.level == "byte":
+        return separator
+    if corpus.newlines == "lf":
+        separator = separator.replace("\r\n", "\n").replace("\r", "\n")
+    return normalized(separator, corpus.normalize)
+
+
 def _wide(encoding: str) -> bool:
     return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
-
-
-def _normalized(texts: Iterator[str], form: str) -> Iterator[str]:
-    """`texts` in a normal form, cut only where no character composes with one before it."""
-    if form == "none":
-        yield from texts
-        return
-    kept = ""
-    for text in texts:
-        kept += text
-        cut = next((i for i in range(len(kept) - 1, 0, -1) if _begins(kept[i])), 0)
-        if cut:
-            yield normalized(kept[:cut], form)
-            kept = kept[cut:]
-    if kept:
-        yield normalized(kept, form)
-
-
-def normalized(text: str, form: str) -> str:
-    """A text in a normal form: none, nfc or nfkc."""
-    return text if form == "none" else unicodedata.normalize(_FORMS[form], text)
-
-
-def _begins(character: str) -> bool:
-    """Whether no normal form changes with what stands before the character.
-
-    Unicode Standard Annex 15: what composes with a character before it is a mark, a Hangul vowel or
-    final consonant, or a vowel sign of Kirat Rai.
-    """
-    first = unicodedata.normalize("NFKD", character)[:1]
-    code = ord(first)
-    joins = 0x1160 <= code < 0x1200 or 0x16D63 <= code < 0x16D6B
-    return not (joins or unicodedata.combining(first) or unicodedata.category(first)[0] == "M")
 
 
 def text_of(symbols: NDArray) -> bytes:
@@ -278,15 +261,17 @@ def _is_binary(name: str, offset: int) -> CorpusError:
 
 
 def _invalid(
-    name: str, encoding: str, place: tuple[int, int], error: UnicodeDecodeError
+    name: str, encoding: str, place: tuple[int, int], error: UnicodeDecodeError, marked: bool
 ) -> CorpusError:
-    """place: byte offset and line of what the decoder was given."""
+    """place: byte offset and line of what the decoder was given; marked: by a byte-order mark."""
     offset = place[0] + error.start
-    line = place[1] + error.object[: error.start].count(b"\n")
+    whole = error.object[: error.start].decode(encoding, "replace")
     what = f"0x{error.object[error.start]:02X} is not valid {encoding}"
     other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf-8"
+    hint = f"name the encoding of the file, for example `encoding={other}`"
+    if marked:
+        hint = "get the file anew, for its byte-order mark says how it is encoded"
     return CorpusError(
-        f"{name}, line {line}, byte offset {offset}: {what}",
-        f"name the encoding of the file, for example `encoding={other}`;"
-        " or `level=byte` to model bytes",
+        f"{name}, line {place[1] + whole.count(chr(10))}, byte offset {offset}: {what}",
+        f"{hint}; or `level=byte` to model bytes",
     )

@@ -172,10 +172,14 @@ def stored(
 
 
 @contextmanager
-def room_for(where: str | Path, hint: str) -> Iterator[None]:
-    """Turn OSError into CorpusError: the ids cannot be written in `where`."""
+def room_for(where: Path | None, hint: str) -> Iterator[None]:
+    """Turn OSError into CorpusError: the ids cannot be written in `where`.
+
+    None is the folder for temporary files, which is only looked for when it is written to.
+    """
     try:
         yield
     except OSError as error:
         why = error.strerror or error
-        raise CorpusError(f"no room for the encoded text in {where}: {why}", hint) from None
+        folder = where or tempfile.tempdir or "a temporary folder"
+        raise CorpusError(f"no room for the encoded text in {folder}: {why}", hint) from None

@@ -3,33 +3,40 @@
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from textgen.errors import CorpusError, TextgenError, readable
-from textgen.text.sources import special
+from textgen.errors import CorpusError, TextgenError, quoted, readable
+from textgen.text.sources import LOCK, special
 from textgen.text.stream import STDIN
+
+_ELSEWHERE = {  # whether the folder is temporary: what to do about it
+    True: "make room, or name another folder: TMPDIR=FOLDER textgen ...",
+    False: "make room, or choose another folder with `checkpoints`",
+}
 
 
 @contextmanager
-def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
-    """`paths` with a copy in `folder` in the place of each pipe.
+def kept(paths: list[Path], folder: Path, *, temporary: bool = False) -> Iterator[list[Path]]:
+    """`paths` with a copy in `folder` in the place of each pipe, and a lock that nobody holds yet.
 
-    If an error is raised within, the copies are removed, and the folders that were made for them,
-    unless a run was saved there, which is resumed from them; and it names the pipe in place of its
-    copy. Raises CorpusError if one cannot be made.
+    If an error is raised within, what was made here is removed, unless a run was saved there, which
+    is resumed from it; and the error names the pipe in place of its copy. temporary: whether it is
+    the system that chose the folder. Raises CorpusError if a copy cannot be made.
     """
     before = _saved(folder)
     made: dict[Path, Path] = {}  # the pipe of each copy
     folders = [f for f in (folder, folder.parent) if not f.exists()]
     piped = [path for path in paths if special(path) == "a pipe"]
+    lock = folder / LOCK
+    begun = bool(piped) and not lock.exists()  # a copy without a lock may be anybody's text
     try:
         now = []
         for path in paths:
             if path in piped:
-                copy = _copy(path, folder)
+                copy = _copy(path, folder, _ELSEWHERE[temporary])
                 made[copy] = path
                 path = copy
             now.append(path)
@@ -40,6 +47,8 @@ def kept(paths: list[Path], folder: Path) -> Iterator[list[Path]]:
                 copy.unlink(missing_ok=True)
             if isinstance(error, TextgenError):
                 error.message = as_given(error.message, copy, pipe)
+        if begun and _saved(folder) == before:
+            lock.unlink(missing_ok=True)
         with suppress(OSError):  # another process made use of one
             for made_folder in folders if piped else ():
                 made_folder.rmdir()
@@ -61,21 +70,34 @@ def as_given(message: str, copy: Path, path: Path) -> str:
     return message
 
 
-def _copy(pipe: Path, folder: Path) -> Path:
+def _copy(pipe: Path, folder: Path, hint: str) -> Path:
     """A new file in the folder with all that the pipe gives; what is there stays as it is."""
-    stdin = str(pipe) == STDIN
+    with _opened(pipe) as source:
+        return _copied(source, pipe, folder, hint)
+
+
+def _opened(pipe: Path) -> AbstractContextManager[BinaryIO]:
+    if str(pipe) == STDIN:
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return open(pipe, "rb")
+    except OSError as error:
+        what = f"cannot read {pipe}: {error.strerror or error}"
+        raise CorpusError(what, f"see whose it is: ls -l {quoted(pipe)}") from None
+
+
+def _copied(source: BinaryIO, pipe: Path, folder: Path, hint: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
         with _new_file(folder) as file:
             target = Path(file.name)
             try:
-                with nullcontext(sys.stdin.buffer) if stdin else open(pipe, "rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
+                shutil.copyfileobj(source, file, 1 << 20)
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        hint = "make room, or choose another folder with `checkpoints`"
         what = f"cannot keep what {pipe} gives in {folder}: {error.strerror or error}"
         raise CorpusError(what, hint) from None
     return target

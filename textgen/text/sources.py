@@ -1,6 +1,7 @@
 """The texts that a path stands for, as streams of bytes: files, folders, archives, stdin."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from textgen.text.unpacking import MODULES, unpacked
 _SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
 _OF_RUNS = {"last.safetensors", "previous.safetensors", "best.safetensors"}
 _OF_COMPARISONS = ".compare.json"
+COPY = re.compile(r"input-\d+\.txt", re.ASCII)  # what a pipe gave, in its run's folder
+LOCK = ".lock"  # in a run's folder from its first file on
 
 
 @dataclass
@@ -67,7 +70,7 @@ class Sources:
                 folders.clear()
                 continue
             seen.add((found.st_dev, found.st_ino))
-            if _OF_RUNS & {*names}:
+            if _OF_RUNS & {*names} or (LOCK in names and any(map(COPY.fullmatch, names))):
                 self.skipped["a run"] += 1
                 folders.clear()
                 continue

@@ -1,5 +1,6 @@
 """The bytes of a compressed file, unpacked in a bounded amount of memory."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -21,33 +22,36 @@ def unpacked(packed: Any, suffix: str) -> Any:
     if module is None:
         return packed
     if module == "lzma":
-        return _Xz(packed)
-    if module != "zstd":
+        decoder = import_module(module).LZMADecompressor
+        return _Streams(packed, partial(decoder, memlimit=MEMORY))
+    if module == "gzip":
         return import_module(module).open(packed)
+    if module == "bz2":
+        return _Streams(packed, import_module(module).BZ2Decompressor)
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
-            return import_module(name).open(packed)
+            return _Streams(packed, import_module(name).ZstdDecompressor)
     raise CorpusError(
         f"{packed.path} is compressed with zstd, which this Python cannot read",
         "install the extra: pip install 'textgen-lstm[zstd]'",
     )
 
 
-class _Xz:
-    """A file of xz streams, one after the other, with zero bytes between them.
+class _Streams:
+    """A file of compressed streams, one after the other, perhaps with zero bytes between them.
 
-    lzma.LZMAFile takes no limit of memory.
+    The modules' own files take one that begins with an error for what is no stream and ends the
+    text, and lzma's takes no limit of memory.
     """
 
-    def __init__(self, packed: Any) -> None:
-        import lzma
-
+    def __init__(self, packed: Any, begin: Callable[[], Any]) -> None:
+        """begin: makes the decompressor of a stream."""
         self._packed = packed
-        self._begin = partial(lzma.LZMADecompressor, memlimit=MEMORY)
-        self._decoder = self._begin()
+        self._begin = begin
+        self._decoder = begin()
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Raises LZMAError, and EOFError if cut off."""
+        """Up to `size` bytes, none at the end. Raises as the module does, EOFError if cut off."""
         while True:
             raw = b""
             if self._decoder.eof:
@@ -61,5 +65,6 @@ class _Xz:
                 raw = self._packed.read(_READ)
                 if not raw:
                     raise EOFError("it ends in the middle")
-            if block := self._decoder.decompress(raw, size):
-                return block
+            unpacked: bytes = self._decoder.decompress(raw, size)
+            if unpacked:
+                return unpacked

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Launch:
-    """rank: of `size`, counted from 0; local_rank: on this machine; restarts: of all, so far."""
+    """rank: of `size`, counted from 0; local_rank: of the `here` ranks on this machine."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    restarts: int = 0
+    here: int = 1
     many: bool = False  # whether it was started by such a launcher, be it alone
 
 
@@ -19,6 +19,7 @@ def launch() -> Launch:
     """This process's own; a process that was started alone is the first of one."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return Launch()
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
-    rank, size, local_rank, restarts = (int(os.environ.get(name, 0)) for name in names)
-    return Launch(rank, size, local_rank, restarts, many=True)
+    rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    return Launch(rank, size, local_rank, here, many=True)

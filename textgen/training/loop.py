@@ -25,7 +25,8 @@ from textgen.store.run import Run
 from textgen.text.corpus import Corpus
 from textgen.text.statistics import scripts
 from textgen.training.arrays import Arrays
-from textgen.training.pace import Decisions
+from textgen.training.divergence import SETBACKS, diverged, lower, worst
+from textgen.training.pace import SUSPENDED, Decisions
 from textgen.training.planning import Plan, evaluation_worth
 from textgen.training.step import Learner
 from textgen.training.threads import Threads
@@ -33,8 +34,6 @@ from textgen.training.validation import Validation
 
 SAMPLE = 240  # characters of a sample shown while training
 SAMPLED = 5  # documents of a sample
-SETBACKS = 3  # times that a diverged run goes back to its last save
-LOWER = 3  # what the rate is divided by each time
 
 
 @dataclass
@@ -71,15 +70,15 @@ class Loop:
             yield from self._train()
 
     def _train(self) -> Iterator[Event]:
-        learner = self.learner
         self._since = time.monotonic()
-        yield self.planned()
-        if learner.step == 0 or self.changed:
-            yield self._save()  # that the folder can be written is found out now, not later
-        config = learner.config
-        of = config.chars_per_step, self.corpus, config.aside, learner.device
-        worth = evaluation_worth(self.plan.model, *of)
-        alone = learner.device.type == "cpu" and learner.ranks.size == 1
+        yield from self._held(self.planned())
+        if self.learner.step == 0 or self.changed:
+            # that the folder can be written is found out now, not later
+            yield from self._held(self._save())
+        config, device = self.learner.config, self.learner.device
+        of = self.plan.model, config.chars_per_step, self.corpus, config.aside
+        worth = evaluation_worth(*of, device)
+        alone = device.type == "cpu" and self.learner.ranks.size == 1
         looked = self._cpu_threads.look if alone else None
         decide = Decisions(self.began + (self.plan.time or math.inf), worth, looked)
         try:
@@ -88,13 +87,21 @@ class Loop:
                     yield from self._steps(decide)
                     break
                 except Diverged as error:
-                    yield self._back(error)
+                    found = error.with_traceback(None)  # which would hold the learner
+                yield self._back(found)
         except GeneratorExit:
             self._save()
             raise
         best = min(self.history, key=lambda e: e.val_nats)
         folder, seconds = str(self.run.folder), self._elapsed()
         yield Finished(self.learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
+
+    def _held(self, event: Event) -> Iterator[Event]:
+        """The event; what the process was suspended meanwhile does not count as time."""
+        begin = time.monotonic()
+        yield event
+        if (held := time.monotonic() - begin) > SUSPENDED:
+            self.began, self._since = self.began + held, self._since + held
 
     def _steps(self, decide: Decisions) -> Iterator[Event]:
         """From where the learner is to the last step, and the last save."""
@@ -136,9 +143,10 @@ class Loop:
             raise Diverged(f"{error.message}; {tried}", error.hint)
         header = read_header(self.run.last)
         record = header.record
-        config = replace(record.training, lr=float(f"{self.learner.config.lr / LOWER:.2g}"))
+        config = replace(record.training, lr=lower(self.learner.config.lr))
         network, device = CharModel(self.plan.model), self.learner.device
         ranks, self.restored = self.learner.ranks, read_resumed(header)
+        del self.learner  # what it takes on the device is free for the next one
         self.learner = Learner.of(self.corpus, network, config, device, self.mixed, ranks=ranks)
         self.learner.restore(self.restored, record.step)
         self._begin_ranks()
@@ -152,7 +160,7 @@ class Loop:
         found = learner.advance()
         if learner.device.type != "cuda" or learner.step % 20 == 0:
             loss = float(found)
-            if not loss <= 4 * self._worst():  # nor if it is no number
+            if not loss <= 4 * worst(self.plan.model.vocabulary_size):  # nor if it is no number
                 raise self._diverged(f"the loss became {loss:.4g}")
         return Stepped(learner.step, learner.config.steps, loss, lr)
 
@@ -173,22 +181,12 @@ class Loop:
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
 
-    def _worst(self) -> float:
-        """Nats per character that no training gets to which goes well: guessing has 1 less."""
-        return 1 + math.log(self.plan.model.vocabulary_size)
-
     def _check_weights(self) -> None:
         if not self.learner.is_finite():
             raise self._diverged("the weights became too large, or no numbers")
 
     def _diverged(self, what: str) -> Diverged:
-        config = self.learner.config
-        found = f"`lr={config.lr:g}` and `clip={config.clip:g}`"
-        hint = f"start over with a lower learning rate: `lr={config.lr / LOWER:.2g}` `overwrite`"
-        if config.lr <= 1 < config.lr * config.weight_decay:  # a step takes more than a weight
-            found = f"`lr={config.lr:g}` and `weight_decay={config.weight_decay:g}`"
-            hint = "start over with a lower decay: `weight_decay=0.1` `overwrite`"
-        return Diverged(f"{what} at step {self.learner.step:,}, with {found}", hint)
+        return diverged(what, self.learner.step, self.learner.config)
 
     def planned(self) -> Planned:
         return Planned(
@@ -226,7 +224,9 @@ class Loop:
         learner, config = self.learner, self.learner.config
         seconds = max(time.monotonic() - since[1], 1e-9)
         train_nats = learner.take_losses()
-        if not train_nats <= self._worst():
+        # weights that know another text may begin with more
+        most = worst(self.plan.model.vocabulary_size) * (4 if self.ancestors else 1)
+        if not train_nats <= most:
             raise self._diverged(f"the training loss became {train_nats:.4g}")
         learner.ranks.tell("validate")
         val_nats = self._validation.nats(learner)

@@ -15,11 +15,14 @@ def check_memory(model: ModelConfig, per_step: int, device: torch.device) -> Non
     """Raise UsageError if steps of `per_step` characters need more than all memory of `device`.
 
     The need is a lower bound: the copies of the weights, and what a step keeps of each character
-    for its backward pass. Of many ranks each has a GPU of its own; on CPUs they share one memory.
+    for its backward pass. Of many ranks each has a GPU of its own; on CPUs those of one machine
+    share its memory.
     """
-    number = _NUMBER
+    number, this = _NUMBER, launch()
     if device.type != "cpu":
-        per_step, number = -(-per_step // launch().size), _HALF
+        per_step, number = -(-per_step // this.size), _HALF
+    else:
+        per_step = -(-per_step * this.here // this.size)
     gates = CELL[model.cell].gates
     of_weights = _NUMBER * COPIES * model.parameters
     kept = model.embedding + sum((gates + 2) * width for width in model.hidden)

@@ -13,7 +13,8 @@ FIRST = 20  # steps of a rise, of which the fastest alone tells how long the oth
 SLACK = 0.02  # a smaller change of the steps left is not worth a new schedule segment
 END = 0.3  # seconds to leave for the last save and the way out
 SUSPENDED = 5.0  # seconds that something took, and
-UNUSUAL = 50  # times what it usually takes, from which on the process was suspended
+UNUSUAL = 50  # times what it usually takes, from which on the process was suspended;
+STEADY = 10  # of a validation, whose time changes less
 STALLED = 0.6  # seconds that a save usually takes at least, so that a disk may stall for long
 
 
@@ -72,7 +73,8 @@ class Decisions:
         now = time.monotonic()
         took, self._mark = now - self._mark, now
         usual, suspended = self._expected(what, took), 0.0
-        if took > max(SUSPENDED, UNUSUAL * usual):
+        known = what == "evaluation" and what in self._costs
+        if took > max(SUSPENDED, (STEADY if known else UNUSUAL) * usual):
             took, suspended = usual, took - usual
             self._deadline += suspended
         if what == "step":

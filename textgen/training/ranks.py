@@ -93,7 +93,9 @@ class Ranks(Alone):
         how: dict[str, Any] = {"is_master": hosts_store, "timeout": GATHERING}
         try:
             self._notes = TCPStore(*address, wait_for_workers=False, **how)
-            self._store = PrefixStore(f"textgen/{this.restarts}", self._notes)
+            # the launcher's own store outlives a restart, which each machine's launcher counts anew
+            begun = self._notes.add(f"textgen/begun/{self.rank}", 1)
+            self._store = PrefixStore(f"textgen/{begun}", self._notes)
             if missing := self._roll_call("come", GATHERING.total_seconds()):
                 what = f"rank {_named(missing)} of {self.size} did not come"
                 raise RankLost(what, "see what torchrun says of it, and start all again")
@@ -103,8 +105,7 @@ class Ranks(Alone):
         except RuntimeError as error:
             what = f"rank {self.rank} cannot reach the others: {str(error).splitlines()[0]}"
             raise RankLost(what, "see what torchrun says, and start all again") from None
-        # the launcher's own store outlives a restart
-        self.resumes = this.restarts > 0 and self._notes.check(["textgen/saved"])
+        self.resumes = self._notes.check(["textgen/saved"])
 
     def part(self, streams: int) -> slice:
         if streams < self.size:

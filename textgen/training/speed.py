@@ -13,7 +13,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
 from textgen.model.device import has_bf16_units
 from textgen.model.graph import EAGER
-from textgen.model.network import CharModel, reads_one_hot
+from textgen.model.network import CharModel
 from textgen.training.launch import launch
 from textgen.training.step import Learner
 
@@ -106,6 +106,7 @@ def measured_cost(
 ) -> Callable[[ModelConfig], float]:
     """Seconds per character of any network of such layers and such a vocabulary.
 
+    A first layer that reads one-hot takes less, where it will: there may be dropout.
     seconds: `layer_seconds` of `model`. A layer's are linear in its width plus linear in its
     weights, the head's are linear in its weights.
     """
@@ -121,8 +122,7 @@ def measured_cost(
         head = max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))
 
     def cost(model: ModelConfig) -> float:
-        one_hot = trial.precision == "fp32" and reads_one_hot(model, trial.device)
-        below, total = model.vocabulary_size if one_hot else model.embedding, 0.0
+        below, total = model.embedding, 0.0
         for width in model.hidden:
             total += linear * width + weights * width * (below + width) / 2
             below = width

@@ -148,9 +148,9 @@ class Learner:
     def _on_device(self, chunk: Chunk) -> Tensor:
         """Window and, as the last row, `fresh`, (T+2, B) int64: one copy, beside the computing."""
         packed = torch.from_numpy(np.concatenate([chunk.window, chunk.fresh[None]]))
-        if self.device.type == "cuda":
-            packed = packed.pin_memory()
-        return packed.to(self.device, non_blocking=True)
+        if self.device.type != "cuda":  # elsewhere the source may be gone before it is copied
+            return packed.to(self.device)
+        return packed.pin_memory().to(self.device, non_blocking=True)
 
     def _update(self, chunk: Tensor) -> Tensor:
         """Forward, backward and what follows from it, in place; the loss."""
@@ -284,6 +284,8 @@ class Learner:
         """
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         self.network.load_state_dict(tensors)
+        # nor where it is about to be: that is settled here, for all ranks
+        learned = learned or (self._late is not None and is_late(step, self.config))
         self._judged.restart(tensors, step, learned=learned)
         self.step = step
 
