@@ -121,3 +121,16 @@ def test_lines_that_are_read_as_more_by_another_model_are_refused(
     with pytest.raises(CorpusError, match="has 2 lines as low reads it, 1 as kept does"):
         run(capsys, tmp_path / "text", *which, "--lines")
     assert len(run(capsys, tmp_path / "text", *which)) == 1
+
+
+@pytest.mark.parametrize("raw", [b"low\xff\n", b"low\0\n"])
+def test_a_file_of_labels_that_is_no_text_has_a_hint_that_can_be_followed(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: bytes
+) -> None:
+    text, labels = tmp_path / "text", tmp_path / "labels"
+    text.write_text("the fox said\n")
+    labels.write_bytes(raw)
+    both = ["-c", "low", "-c", "high", "--checkpoints", runs]
+    with pytest.raises(CorpusError) as error:
+        run(capsys, text, *both, "--lines", "--labels", labels)
+    assert error.value.hint == "convert it to UTF-8, for example with iconv"

@@ -634,3 +634,50 @@ def test_the_terminal_folds_help_not_the_source() -> None:
     for command in app.app.registered_commands:
         assert command.help
         assert all("\n" not in paragraph for paragraph in command.help.split("\n\n"))
+
+
+def test_what_is_shown_when_it_is_whole_has_an_end(run, trained: Path, lines: Path) -> None:
+    where = [trained.name, "--checkpoints", trained.parent, "--length", 0]
+    for flag in ("--json", "--unique"):
+        refused = run("sample", *where, flag)
+        assert (refused.code, refused.out) == (2, "")
+        assert "with --length 0 it has no end" in refused.err
+        assert "--stop TEXT" in refused.err
+    ended = run("sample", *where, "--json", "--stop", ".", "--seed", 1)
+    assert ended.code == 0, ended.err
+    assert "." not in json.loads(ended.out)["text"]
+    documents = run("sample", lines.name, "--checkpoints", lines.parent, "--length", 0, "--json")
+    assert documents.code == 0, documents.err
+
+
+def test_a_text_to_write_towards_comes_from_a_file_too(
+    run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(corpus, tmp_path, steps=1, backward=True)
+    (tmp_path / "end.txt").write_text(" the moon.")
+    where = ["tales", "--checkpoints", tmp_path, "--length", 9, "--seed", 1]
+    written = run("sample", *where, "-f", tmp_path / "end.txt")
+    assert (written.code, written.out[9:]) == (0, " the moon."), written.err
+    refused = run("sample", *where, "-f", tmp_path / "end.txt", "--before", "the")
+    assert (refused.code, "--before and --prompt-file are both" in refused.err) == (2, True)
+    monkeypatch.setattr("textgen.cli.stdio._something_in", lambda _: False)
+    reading, writing = os.pipe()
+    with open(reading) as empty:
+        monkeypatch.setattr(sys, "stdin", empty)
+        written = run("sample", *where)
+    os.close(writing)
+    assert written.code == 0
+    assert "-f - waits for it, --before '' says that there is none" in written.err
+
+
+@pytest.mark.parametrize(
+    "words", [["train", ""], ["eval", ""], ["stats", ""], ["sample", "-f", ""], ["export", "a", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    (tmp_path / "a.txt").write_text(prose(3000))
+    monkeypatch.chdir(tmp_path)
+    refused = run(*words)
+    assert (refused.code, "the path is empty" in refused.err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

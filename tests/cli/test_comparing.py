@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+from networks import model_config, training_config
 from rich.cells import cell_len
 from rich.console import Console
 
 from textgen.cli.compared import lines_of
 from textgen.cli.comparing import _Board
-from textgen.events import Evaluated, Reading, Stepped
+from textgen.events import Evaluated, Planned, Reading, Stepped
 from textgen.studies.comparison import Begun, Trained
 from textgen.studies.figures import Point, Result, table_of
 
@@ -74,3 +75,26 @@ def test_a_low_terminal_shows_the_runs_around_the_one_that_trains() -> None:
     board.show(Begun({f"a-{n}": str(n) for n in range(30)}))
     board.show(Trained("a-20", Stepped(5, 10, 2.0, 0.1)))
     assert [line.split()[0] for line in shown(board)[1:]] == [f"a-{n}" for n in range(18, 23)]
+
+
+def test_what_a_plan_notices_is_told_on_a_terminal_too() -> None:
+    shown = io.StringIO()
+    board = _Board(Console(file=shown, width=80, height=24))
+    board.show(Begun({"a-rnn": "rnn"}))
+    plan = Planned(
+        run="a-rnn",
+        folder="runs/a-rnn",
+        model=model_config(97),
+        training=training_config(9),
+        device="cpu",
+        parameters=0,
+        train_characters=1000,
+        val_characters=100,
+        step=0,
+        notices=("`batch_size=32` became 4",),
+        chars_per_second=None,
+        texts=1,
+        alphabet={},
+    )
+    board.show(Trained("a-rnn", plan))
+    assert shown.getvalue().strip() == "a-rnn: --batch-size 32 became 4"

@@ -205,3 +205,20 @@ def test_the_command_line_names_the_folder_unless_it_is_the_usual_one(
     assert "--checkpoints" not in info.command_line(header)
     monkeypatch.setenv("TEXTGEN_CHECKPOINTS", "elsewhere")
     assert f"--checkpoints={header.folder}" in info.command_line(header)
+
+
+def test_the_command_line_of_an_export_names_no_old_text_to_mix_in(
+    trained: Path,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    how = {"steps": 2, "batch_size": 4, "bptt": 16, "base": trained, "keep_mixing": 0.25}
+    list(textgen.train(corpus, checkpoints=tmp_path, run="tuned", **how))
+    textgen.load(tmp_path / "tuned").export(tmp_path / "w.safetensors")
+    for file, mixed in ((tmp_path / "tuned", True), (tmp_path / "w.safetensors", False)):
+        assert run(monkeypatch, "info", file, "--command") == 0
+        words = shlex.split(capsys.readouterr().out)
+        assert any(word.startswith("--keep-mixing") for word in words) is mixed
+        assert any(word.startswith("--from") for word in words) is mixed

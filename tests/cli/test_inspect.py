@@ -12,7 +12,7 @@ from conftest import SMALL, prose, train
 from textgen.cli.app import app
 from textgen.cli.unit_view import view_lines
 from textgen.cli.units import unit_lines
-from textgen.errors import CorpusError, RunError, UsageError
+from textgen.errors import CorpusError, RunError, UnknownCharacters, UsageError
 
 
 class Terminal(io.StringIO):
@@ -176,3 +176,14 @@ def test_texts_that_cannot_be_read_are_refused(
         app(["inspect", str(trained), "-p", "T"], standalone_mode=False)
     with pytest.raises(RunError):
         app(["inspect", str(tmp_path / "none"), str(tales)], standalone_mode=False)
+
+
+def test_of_a_long_text_no_more_is_read_than_is_shown(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text(prose(600_000) + "é")
+    assert "32,768 characters of" in run(capsys, trained, path)
+    path.write_text("é" + prose(600_000))
+    with pytest.raises(UnknownCharacters, match="at character 1"):
+        run(capsys, trained, path)

@@ -181,3 +181,29 @@ def test_ctrl_c_at_any_moment(corpus: Path, tmp_path: Path, number: int) -> None
     else:  # by the signal, which a shell tells as 130
         launcher = (*TORCHRUN, "--signals-to-handle", "SIGTERM,SIGHUP")
         interrupt(corpus, tmp_path, step, launcher, group=group, code=-signal.SIGINT)
+
+
+@pytest.mark.faults
+def test_a_rank_of_another_machine_is_restarted(corpus: Path, tmp_path: Path) -> None:
+    """Two launchers; the one whose rank is whole does not count the restart."""
+    flags = f"--rdzv-endpoint localhost:{forked_ranks.free_port()} --rdzv-id two --max-restarts 1"
+    flags += " --rdzv-backend c10d --nnodes 2 --nproc-per-node 1"
+    launcher = ("-m", "torch.distributed.run", *flags.split())
+    (tmp_path / "other").mkdir()
+    where = ("--checkpoints", str(tmp_path))  # the last one counts
+    with (
+        launched(corpus, tmp_path, *where, launcher=launcher) as one,
+        launched(corpus, tmp_path / "other", *where, launcher=launcher) as two,
+    ):
+        until = time.monotonic() + 60
+        while not (one.events("stepped") or two.events("stepped")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        first, other = (one, two) if one.events("planned") else (two, one)
+        first.wait_until_step(150)
+        os.kill(rank_pid(other, 0), signal.SIGKILL)
+        assert (first.wait(), other.wait()) == (0, 0), first.err.read_text()
+        plans = [*first.events("planned"), *other.events("planned")]
+        assert len(plans) == 2
+        assert max(plan["step"] for plan in plans) > 0
+        assert [*first.events("finished"), *other.events("finished")][0]["step"] == STEPS

@@ -102,3 +102,24 @@ def test_what_a_model_never_saw_is_told_of_the_text_it_stands_in(
     skipping = replace(options, unknown="skip")
     found = fill("The\t fox ", "\tsaid", *models, skipping)
     assert [f.text for f in found] == [f.text for f in fill("The fox ", "said", *models, skipping)]
+
+
+def test_a_text_is_put_in_a_normal_form_before_it_is_cut(tmp_path: Path) -> None:
+    text = tmp_path / "cafe.txt"
+    text.write_text("café au lait\n" * 20, encoding="utf-8")
+    for run, backward in (("forward", False), ("backward", True)):
+        train(text, tmp_path, run=run, steps=2, normalize="nfc", backward=backward)
+    models = textgen.load(tmp_path / "forward"), textgen.load(tmp_path / "backward")
+    left = "cafe\u0301" + "a" * (JOINT - 1)  # the accent is the first of what is cut
+    expected = fill("café" + "a" * (JOINT - 1), "a", *models, OPTIONS)
+    assert fill(left, "a", *models, OPTIONS) == expected
+
+
+def test_what_a_model_writes_need_not_be_in_a_normal_form(
+    models: tuple[TextModel, TextModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decomposed = "".join(c for c in "se")  # which the normal form below joins to one character
+    monkeypatch.setattr(filling, "_cut", lambda *_: [decomposed])
+    for model in models:
+        monkeypatch.setattr(model, "normalized", lambda text: text.replace("se", "ẽ"))
+    assert [found.text for found in filling.fill("a ", " b", *models, OPTIONS)] == ["se"]

@@ -94,3 +94,16 @@ def test_what_is_never_forgotten_costs_what_it_costs_in_one_pass(
     found = [*many_streams(latch(), [ids], 3)]
     assert_same(found, [*one_stream(latch(), [ids], 3)], 1e-5)
     assert found[0].warm_up == 150  # the whole of a part, and that of the next, and so on
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_no_end_symbol_bounds_is_no_document(first: bool) -> None:
+    network, end = build("lstm", (16, 16)), 19
+    ids = np.random.default_rng(1).integers(end, size=30)
+    whole = np.concatenate([[end], ids[:12], [end], ids[12:]])
+    whole = whole if first else whole[1:]
+    found = [*of_documents(network, [whole], end, 3)]
+    alone = [*one_stream(network, [np.array([end, *ids[:12], end])], 3)] if first else []
+    assert [part.ids.tolist() for part in found] == [part.ids.tolist() for part in alone]
+    if first:
+        assert_same(found, alone, 1e-5)

@@ -253,3 +253,41 @@ def test_a_prompt_is_read_in_the_normal_form_of_the_text(tmp_path: Path) -> None
     many = [[*model.generate_many(text, num=2, **options)] for text in (apart, composed)]
     assert many[0] == many[1]
     assert model.score(apart) == model.score(composed)
+
+
+def test_stop_texts_are_in_the_normal_form_of_the_text(tmp_path: Path) -> None:
+    corpus = tmp_path / "end.txt"
+    corpus.write_text("the end!\n" * 20, encoding="utf-8")
+    train(corpus, tmp_path, steps=2, normalize="nfkc")
+    model = textgen.load(tmp_path / "end")
+    options: dict[str, Any] = {"seed": 1, "length": 300}
+    for wide, plain in (("！", "!"), ("ｅ", "e")):
+        expected = "".join(model.generate(stop=(plain,), **options))
+        assert len(expected) < 300
+        assert "".join(model.generate(stop=(wide,), **options)) == expected
+        many = [[*model.generate_many(num=2, stop=(stop,), **options)] for stop in (wide, plain)]
+        assert many[0] == many[1]
+
+
+def test_numbers_of_numpy_are_numbers(model: TextModel) -> None:
+    plain = write(model, seed=3, temperature=0.5, top_k=4)
+    found = write(model, seed=np.int64(3), temperature=np.float64(0.5), top_k=np.int32(4))
+    assert found == plain
+    assert [*model.generate_many(num=np.int64(2), length=5, seed=1)] == [
+        *model.generate_many(num=2, length=5, seed=1)
+    ]
+    options = SamplingOptions(seed=np.uint8(3), temperature=np.float32(0.5))
+    assert (type(options.seed), type(options.temperature)) == (int, float)
+    with pytest.raises(UsageError, match=r"`seed` is 1.5; expected a whole number"):
+        SamplingOptions(seed=np.float64(1.5))
+    with pytest.raises(UsageError, match="`seed` is True"):
+        SamplingOptions(seed=np.bool_(True))
+
+
+def test_ids_of_documents_are_judged_as_they_are_scored(lines: Path) -> None:
+    model = textgen.load(lines)
+    end, ids = model.vocabulary.end, model.vocabulary.encode("thefox")
+    whole = np.array([end, *ids, end])
+    assert model.judge(whole).nats_per_char == pytest.approx(model.score(whole).nats_per_char)
+    with pytest.raises(CorpusError, match="no character after its first one"):
+        model.judge(ids)

@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect
 import textgen
 from textgen.config import ServingOptions
 from textgen.errors import RunError, UsageError
-from textgen.serving import completions, models, server
+from textgen.serving import answers, completions, models, server
 from textgen.serving.engine import Engine
 from textgen.text.vocabulary import Vocabulary
 
@@ -484,3 +484,52 @@ def test_a_run_of_which_previous_alone_is_left_keeps_its_name(
     run.mkdir()
     shutil.copy(trained / "last.safetensors", run / "previous.safetensors")
     assert [*models.Models(["tales"], tmp_path).served] == ["tales"]
+
+
+def test_a_stop_text_is_in_the_normal_form_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the end!\n" * 20, encoding="utf-8")
+    train(tmp_path / "a.txt", tmp_path, steps=2, normalize="nfkc")
+    with serving(tmp_path / "a") as (url, _):
+        choice = post(url, max_tokens=300, seed=1, stop="ｅ").json()["choices"][0]
+    assert choice["finish_reason"] == "stop"
+
+
+def test_an_answer_is_made_beside_the_loop_and_choice_by_choice(
+    unguarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+    choice = answers.Answer.choice
+
+    def noted(self: answers.Answer, number: int, *rest: Any, **more: Any) -> dict[str, Any]:
+        written.append((threading.current_thread().name, number))
+        return choice(self, number, *rest, **more)
+
+    monkeypatch.setattr(answers.Answer, "choice", noted)
+    asked = {"prompt": ["a", "b"], "n": 2, "max_tokens": 5, "seed": 1, "logprobs": 2}
+    answer = post(unguarded, **asked)
+    assert answer.headers["content-type"] == "application/json"
+    facts = answer.json()
+    assert [each["index"] for each in facts["choices"]] == [0, 1, 2, 3]
+    assert facts["usage"] == {"prompt_tokens": 2, "completion_tokens": 20, "total_tokens": 22}
+    assert {*facts} == {
+        *("id", "object", "created", "model", "system_fingerprint", "choices", "usage")
+    }
+    assert [number for _, number in written] == [0, 1, 2, 3]
+    assert all(name.startswith("asyncio") for name, _ in written)
+
+
+@pytest.mark.parametrize(("started", "expected"), [(False, "abort"), (True, 500)])
+def test_a_client_that_asks_on_and_does_not_read_is_dropped(
+    started: bool, expected: object
+) -> None:
+    protocol = object.__new__(server.Protocol)
+    protocol.cycle = SimpleNamespace(response_started=started)
+    calls: list[object] = []
+    protocol.transport = SimpleNamespace(
+        get_write_buffer_size=lambda: 500,
+        is_closing=lambda: False,
+        abort=lambda: calls.append("abort"),
+    )
+    protocol.loop = SimpleNamespace(call_later=lambda _, again, left: calls.append(left))
+    protocol._await_reader(500)
+    assert calls == [expected]

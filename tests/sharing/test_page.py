@@ -220,3 +220,14 @@ def test_a_text_whose_name_is_no_utf8_can_be_shared(trained: Path) -> None:
     named = replace(header, record=replace(header.record, corpus=corpus))
     page = b"".join(page_file(named, False, "int8")).decode()
     assert "caf\ufffd.txt" in page
+
+
+def test_of_many_texts_some_are_named_and_no_name_turns_the_page_round(trained: Path) -> None:
+    header = read_header(trained / "best.safetensors")
+    names = ("/texts/a.txt", "/texts/\u202egnp.txt", "C:\\Users\\bob\\c.txt", "/d", "/e")
+    corpus = replace(header.record.corpus, files=names)
+    named = replace(header, record=replace(header.record, corpus=corpus))
+    page = b"".join(page_file(named, False, "int8")).decode()
+    assert "<title>A model of a.txt, \ufffdgnp.txt, c.txt and 2 more</title>" in page
+    assert "bob" not in page
+    assert "\u202e" not in page

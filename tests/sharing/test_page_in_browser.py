@@ -191,3 +191,26 @@ def test_bytes_and_models_that_read_backward(
     assert two.endswith(one) if backward else two.startswith(one[:-1])
     assert press(browser, "back") == one
     assert browser.problems == []
+
+
+def test_a_long_text_is_read_a_piece_at_a_time_and_can_be_stopped(
+    browser: Browser, trained: Path
+) -> None:
+    opened(browser, trained, typed="the fox said " * 5000, length=5)
+    browser.value("document.getElementById('write').click()")
+    browser.wait(f"{TEXT}.length > 100")
+    assert browser.value("document.getElementById('write').textContent") == "Stop"
+    read = len(press(browser, "write"))
+    assert 100 < read < 13 * 5000
+    assert press(browser, "back") == ""
+    fill(browser, typed="the fox", length=200, seed=7)
+    one = press(browser, "write")
+    press(browser, "over")
+    fill(browser, typed="the fox", length=200, seed=7)
+    assert press(browser, "write") == one
+
+
+def test_what_cannot_be_seen_is_named_too(browser: Browser, lines: Path) -> None:
+    opened(browser, lines, typed="the\n", length=1)
+    press(browser, "write")
+    assert browser.value(STATUS).endswith("never saw them: line end")

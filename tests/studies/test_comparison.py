@@ -9,7 +9,7 @@ import pytest
 from conftest import SMALL, prose
 
 import textgen
-from textgen.errors import ChangedCorpus, RunError, UsageError
+from textgen.errors import ChangedCorpus, DeviceError, RunError, UsageError
 from textgen.events import Evaluated, Finished, Stepped
 from textgen.inference.text_model import TextModel
 from textgen.store.checkpoint import Header, read_arrays, read_header
@@ -282,3 +282,58 @@ def test_of_a_long_curve_a_part_is_kept(
     for result in results(list(textgen.compare(text, checkpoints=tmp_path, **how))).values():
         history = read_header(tmp_path / result.run / "last.safetensors").record.history
         assert [point.nats for point in result.curve] == [e.val_nats for e in history[5::8]]
+
+
+def test_a_comparison_that_is_begun_anew_leaves_the_runs_of_others(
+    text: Path, tmp_path: Path
+) -> None:
+    how = {**CELLS, "cell": ["rnn", "gru"], "checkpoints": tmp_path}
+    list(textgen.compare(text, **how))
+    list(textgen.train(text, run="tales-lstm", checkpoints=tmp_path, **HOW, hidden=(12,)))
+    mine = tmp_path / "tales-lstm" / "last.safetensors"
+    before = mine.read_bytes()
+    with pytest.raises(RunError, match="run 'tales-lstm' exists already") as error:
+        list(textgen.compare(text, **{**how, "cell": ["rnn", "gru", "lstm"]}, overwrite=True))
+    assert "textgen rm tales-lstm" in error.value.hint
+    assert "overwrite" not in error.value.hint
+    assert mine.read_bytes() == before
+    (tmp_path / "tales.compare.json").write_text("{")  # nobody knows any more which were its own
+    with pytest.raises(RunError, match="run 'tales-rnn' exists already"):
+        list(textgen.compare(text, **how, overwrite=True))
+
+
+def test_what_cannot_be_trained_is_found_before_anything_is(text: Path, tmp_path: Path) -> None:
+    how = {**HOW, "hidden": (12,), "checkpoints": tmp_path}
+    del how["precision"]
+    with pytest.raises(DeviceError, match="fp16"):
+        list(textgen.compare(text, precision=["fp32", "fp16"], **how))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_another_text_is_named_as_one(text: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_bytes(text.read_bytes())
+    how = {**CELLS, "run": "x", "checkpoints": tmp_path}
+    list(textgen.compare(text, **how))
+    with pytest.raises(RunError, match=r"^the text is .*other\.txt, and the comparison"):
+        list(textgen.compare(other, **how))
+
+
+def test_a_text_that_changed_in_the_middle_has_a_hint_that_can_be_followed(
+    text: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_bytes(text.read_bytes())
+    how = {"checkpoints": tmp_path, "cell": ["rnn", "gru"], **HOW}
+    stopped(textgen.compare(mine, **how), "mine-rnn", 3)
+    mine.write_text(prose(1500, seed=9))
+    with pytest.raises(ChangedCorpus) as error:
+        list(textgen.compare(mine, **how))
+    assert error.value.hint == "put the old text back; or start over: add `overwrite`"
+
+
+def test_a_name_too_long_for_the_file_of_a_comparison_is_refused(
+    text: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="too long for the name of a comparison's file"):
+        list(textgen.compare(text, run="a" * 250, checkpoints=tmp_path, **CELLS))

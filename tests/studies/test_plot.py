@@ -12,7 +12,9 @@ import pytest
 import textgen
 from textgen.cli.app import app
 from textgen.errors import RunError, TextgenError, UsageError
-from textgen.store.checkpoint import read_header
+from textgen.sharing.export import export
+from textgen.store.checkpoint import read_header, write_checkpoint
+from textgen.store.contents import read_weights
 from textgen.studies.curves import AXES, curve
 from textgen.studies.plot import draw
 
@@ -132,3 +134,18 @@ def test_a_picture_that_mentions_plots_is_not_replaced(trained: Path, tmp_path: 
     for name in ("a.svg", "a.png"):
         plot(trained, "-o", tmp_path / name)
         plot(trained, "-o", tmp_path / name)
+
+
+def test_hints_of_a_run_without_a_loss_name_it(trained: Path, tmp_path: Path) -> None:
+    header = read_header(trained / "last.safetensors")
+    run = tmp_path / "runs" / "a b"
+    run.mkdir(parents=True)
+    weights = {"model": read_weights(header)}
+    write_checkpoint(run / "last.safetensors", replace(header.record, history=()), weights)
+    with pytest.raises(RunError) as error:
+        plot(run, "-o", tmp_path / "a.svg")
+    assert error.value.hint == f"train on: textgen resume 'a b' --checkpoints {run.parent}"
+    export(read_header(run / "last.safetensors"), tmp_path / "w.safetensors")
+    with pytest.raises(RunError, match="was exported without losses") as error:
+        plot(tmp_path / "w.safetensors", "-o", tmp_path / "a.svg")
+    assert "resume" not in error.value.hint

@@ -41,6 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 def written(path: Path, text: str) -> Path:
     """A file that has been at rest for a while, as far as its reader can tell."""
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -364,3 +365,54 @@ def test_an_entry_that_says_nothing_is_cleared(file: Path, folder: Path) -> None
 def test_a_text_is_kept_once_for_both_directions(file: Path) -> None:
     assert read(file, backward=True).train.tolist() == read(file).train[::-1].tolist()
     assert len(Cache().entries()) == 1
+
+
+def test_a_folder_that_changed_while_it_was_read_is_not_kept(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    written(texts / "a.txt", TEXT)
+    numbered = corpus_module.number_texts
+
+    def number(*given: Any) -> Any:
+        written(texts / "b.txt", TEXT)
+        return numbered(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus_module, "number_texts", number)
+        assert sum(read(texts).lengths) == 2 * len(TEXT)
+    (texts / "b.txt").unlink()
+    assert sum(read(texts).lengths) == len(TEXT)
+
+
+@pytest.mark.parametrize("name", ["ids", "corpus.json"])
+def test_an_entry_that_lost_a_file_is_made_anew(file: Path, folder: Path, name: str) -> None:
+    read(file)
+    [entry] = (path for path in folder.iterdir() if len(path.name) == 64)
+    (entry / name).unlink()
+    read(file)
+    assert {path.name for path in entry.iterdir()} == {"ids", "corpus.json"}
+    assert len(Cache(folder).entries()) == 1
+
+
+def test_which_files_are_held_out_belongs_to_the_place(tmp_path: Path) -> None:
+    a, b = (written(tmp_path / "data" / name, TEXT) for name in ("a.txt", "b.txt"))
+    one = config(a, b, val_file=str(tmp_path / "data"))
+    other = config(tmp_path / "data", a, val_file=str(b))
+    assert place_of(one, time.time()) != place_of(other, time.time())
+
+
+def test_what_fits_into_memory_needs_no_temporary_folder(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in []")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert sum(read_corpus(config(file), cache=False).lengths) == len(TEXT)
+    monkeypatch.setattr(corpus_module, "IN_MEMORY", 10)
+    with pytest.raises(CorpusError, match="in a temporary folder: No usable") as error:
+        read_corpus(config(file), cache=False)
+    assert "TMPDIR" in error.value.hint

@@ -4,6 +4,7 @@ import random
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from textgen.errors import CorpusError
 from textgen.text import decoding as decoding_module
 from textgen.text import normal
 from textgen.text.decoding import Reader
+from textgen.text.vocabulary import END
 
 SCRIPTS = [
     "春眠不覚暁、処処聞啼鳥。\n",
@@ -123,3 +125,30 @@ def test_a_hint_names_no_setting_where_a_model_has_them(raw: bytes, tmp_path: Pa
             reader.text(tmp_path / "a.txt")
         assert ("`level=byte`" in caught.value.hint) != fixed
         assert ("the model reads utf-8" in caught.value.hint) == fixed
+
+
+def test_a_mark_decides_and_so_no_other_encoding_is_proposed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("上上\n上\n上".encode("utf-16") + b"\0")
+    with pytest.raises(CorpusError, match=r"line 3, byte offset 14: 0x00 is not valid utf-16") as e:
+        Reader().text(path)
+    assert e.value.hint.startswith("get the file anew")
+    assert "`encoding" not in e.value.hint
+
+
+@pytest.mark.parametrize(
+    ("documents", "how"),
+    [
+        ("…", {"normalize": "nfkc"}),
+        ("e\u0301", {"normalize": "nfc"}),
+        ("\r\n\r\n", {}),
+    ],
+)
+def test_a_separator_is_read_as_the_text_is(
+    tmp_path: Path, documents: str, how: dict[str, str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"fox{documents}crow".encode())
+    reader = Reader.of(CorpusConfig.of(Choices(documents=documents, **how), (str(path),)))
+    found = np.concatenate([*reader.symbols(path)])
+    assert (found == END).sum() == 3

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ from textgen.store.lock import Lock
 from textgen.text import pipes
 from textgen.text.decoding import Reader
 from textgen.text.given import file_ids
+from textgen.text.sources import Sources
 from textgen.text.vocabulary import Vocabulary
 
 TEXT = prose(3000)
@@ -169,3 +175,97 @@ def test_the_place_of_a_character_counts_from_the_beginning_of_a_pipe(pipe: Path
     with pytest.raises(UnknownCharacters, match="at character 300001"):
         list(file_ids(pipe, Reader, Vocabulary("char", "ab"), "error"))
     writer.join()
+
+
+def test_the_copy_of_a_pipe_is_no_part_of_the_folder_that_holds_it(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "tales.txt").write_text(TEXT)
+    (tmp_path / "texts" / "input-1.txt").write_text(TEXT[::-1])  # a text like any other
+    monkeypatch.chdir(tmp_path / "texts")
+    writer = fill(pipe, TEXT)
+    list(textgen.train(Path(), pipe, checkpoints="runs", run="both", steps=3, **SMALL))
+    writer.join()
+    record = read_header(Path("runs", "both", "last.safetensors")).record
+    assert record.train_characters + record.val_characters == 3 * len(TEXT)
+    assert list(textgen.resume("both", checkpoints="runs", steps=2))
+
+
+def test_what_a_killed_process_left_of_a_pipe_is_no_text(tmp_path: Path) -> None:
+    left = tmp_path / "runs" / "mine"
+    left.mkdir(parents=True)
+    for name in (".lock", "input-1.txt"):
+        (left / name).write_text(TEXT)
+    (tmp_path / "tales.txt").write_text(TEXT)
+    assert [name for name, _ in Sources().texts(tmp_path)] == [str(tmp_path / "tales.txt")]
+
+
+def test_a_run_that_was_renamed_finds_its_copy(pipe: Path, tmp_path: Path) -> None:
+    writer = fill(pipe, TEXT)
+    list(textgen.train(pipe, checkpoints=tmp_path, run="piped", steps=3, **SMALL))
+    writer.join()
+    (tmp_path / "piped").rename(tmp_path / "poems")
+    assert list(textgen.resume("poems", checkpoints=tmp_path, steps=2))
+    (tmp_path / "poems" / "input-1.txt").unlink()
+    with pytest.raises(CorpusError, match="no such file"):
+        list(textgen.resume("poems", checkpoints=tmp_path, steps=2))
+
+
+def test_a_pipe_that_cannot_be_opened_makes_no_folder(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pipes, "open", refused, raising=False)
+    with (
+        pytest.raises(CorpusError, match=r"cannot read .*pipe: Permission denied") as error,
+        pipes.kept([pipe], tmp_path / "run"),
+    ):
+        raise AssertionError
+    assert error.value.hint == f"see whose it is: ls -l {pipe}"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("temporary", "named"), [(True, "TMPDIR"), (False, "`checkpoints`")])
+def test_another_folder_is_named_by_what_chooses_it(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool, named: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pipes.shutil, "copyfileobj", full)
+    writer = fill(pipe, TEXT[:9])
+    with (
+        pytest.raises(CorpusError, match="No space left") as error,
+        pipes.kept([pipe], tmp_path / "run", temporary=temporary),
+    ):
+        raise AssertionError
+    writer.join()
+    assert named in error.value.hint
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_pipe_is_read_leaves_no_copy(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "textgen", "stats", "-"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(TEXT.encode())
+        process.stdin.flush()
+        for _ in range(600):
+            if [*tmp_path.glob("*/input-1.txt")]:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("no copy was begun")
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+    assert not [*tmp_path.iterdir()]

@@ -400,3 +400,36 @@ def test_a_name_that_no_file_can_have_has_no_size(tmp_path: Path) -> None:
     assert size_on_disk(tmp_path) == len(DATA)
     for name in ("none", "x" * 5000, "nul\0"):
         assert size_on_disk(tmp_path / name) == 0
+
+
+def test_a_zip_file_does_not_say_itself_how_much_it_may_unpack_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "FREE", 1 << 10)
+    path = tmp_path / "text.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "a" * 1_000_000)
+    raw = bytearray(path.read_bytes())
+    place = raw.rindex(b"PK\x01\x02") + 20  # the packed size, in the directory
+    raw[place : place + 4] = (4_000_000_000).to_bytes(4, "little")
+    path.write_bytes(raw)
+    with pytest.raises(CorpusError, match=r"times its size|damaged"):
+        Reader().text(path)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_file_of_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "b.txt").write_text("b" * 300_000)
+    before = File.read
+
+    def read(self: File, size: int = -1) -> bytes:
+        if self.path.name == "b.txt" and (at_once or self.count):
+            raise OSError(5, "Input/output error")
+        return before(self, size)
+
+    monkeypatch.setattr(File, "read", read)
+    with pytest.raises(CorpusError, match=r"cannot read .*b\.txt: Input/output error"):
+        Reader().text(tmp_path)

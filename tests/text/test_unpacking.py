@@ -23,9 +23,20 @@ def refusal(path: Path) -> CorpusError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
-)
+def zstd(data: bytes) -> bytes:
+    module = pytest.importorskip("backports.zstd", reason="needs the extra zstd")
+    return bytes(module.compress(data))
+
+
+PACKED = [
+    (".gz", gzip.compress),
+    (".bz2", bz2.compress),
+    (".xz", lzma.compress),
+    (".zst", zstd),
+]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), PACKED)
 @pytest.mark.parametrize("size", [1, 1 << 16])
 def test_parts_that_follow_each_other_are_one_text(
     tmp_path: Path,
@@ -38,6 +49,20 @@ def test_parts_that_follow_each_other_are_one_text(
     path = tmp_path / f"text{suffix}"
     path.write_bytes(pack(DATA) + pack(b"") + pack(DATA))
     assert Reader().text(path) == TEXT * 2
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack", "place"),
+    [*((*how, 0) for how in PACKED), (".bz2", bz2.compress, 5), (".bz2", bz2.compress, 30)],
+)
+def test_a_later_part_that_is_damaged_is_refused(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], place: int
+) -> None:
+    first, second = pack(DATA), bytearray(pack(DATA))
+    second[place] ^= 1
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(first + second + pack(DATA))
+    assert f"{path} is damaged after" in refusal(path).message
 
 
 def test_zero_bytes_may_stand_between_and_after_the_parts_of_xz(tmp_path: Path) -> None:

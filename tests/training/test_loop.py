@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import gc
 import json
 import math
 import random
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +28,7 @@ from textgen.store import run as run_module
 from textgen.store.checkpoint import read_arrays, read_header, write_checkpoint
 from textgen.store.contents import LARGEST_WEIGHT, RESUMED, reread_corpus
 from textgen.store.run import Run
+from textgen.training import loop as loop_module
 from textgen.training.step import Learner
 
 STEPS = 151
@@ -521,3 +526,56 @@ def test_passes_over_documents_do_not_count_padding(lines: Path, tmp_path: Path)
     assert last.passes == pytest.approx(3, rel=0.05)
     assert isinstance(events[0], Planned)
     assert events[0].training.filled < 0.7
+
+
+def test_a_stop_while_the_plan_is_shown_is_not_time_trained(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SUSPENDED", 0.5)
+    events = textgen.train(corpus, checkpoints=tmp_path, **SMALL, time=4, save_every=99)
+    assert isinstance(next(events), Planned)
+    time.sleep(3)
+    assert isinstance(next(events), Saved)
+    time.sleep(3)
+    begin = time.monotonic()
+    *_, finished = events
+    assert isinstance(finished, Finished)
+    assert 1.5 < time.monotonic() - begin < 6
+    assert finished.seconds < 6
+
+
+def test_weights_of_another_text_may_begin_with_a_high_loss(
+    corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**SMALL, "steps": 4, "eval_every": 2}
+    monkeypatch.setattr(Learner, "take_losses", lambda _: 9.0)
+    with pytest.raises(Diverged, match="the training loss became 9"):
+        list(textgen.train(corpus, checkpoints=tmp_path, run="new", **options))
+    del options["hidden"], options["embedding"]
+    list(textgen.train(corpus, checkpoints=tmp_path, run="tuned", base=trained, **options))
+    monkeypatch.setattr(Learner, "take_losses", lambda _: 20.0)
+    with pytest.raises(Diverged, match="the training loss became 20"):
+        list(textgen.train(corpus, checkpoints=tmp_path, run="worse", base=trained, **options))
+
+
+def test_after_a_divergence_only_one_learner_is_kept(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learners: list[weakref.ref[Learner]] = []
+    kept: list[int] = []
+    init, advance = Learner.__init__, Learner.advance
+
+    def made(self: Learner, *given: Any, **more: Any) -> None:
+        gc.collect()
+        kept.append(sum(ref() is not None for ref in learners))
+        init(self, *given, **more)
+        learners.append(weakref.ref(self))
+
+    def fails_once(learner: Learner) -> torch.Tensor:
+        loss = advance(learner)
+        return torch.tensor(math.nan) if learner.step == 5 and len(learners) == 1 else loss
+
+    monkeypatch.setattr(Learner, "__init__", made)
+    monkeypatch.setattr(Learner, "advance", fails_once)
+    list(textgen.train(corpus, checkpoints=tmp_path, **{**RUN, "steps": 9}))
+    assert kept == [0, 0]

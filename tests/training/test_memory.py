@@ -37,3 +37,17 @@ def test_each_of_many_gpus_holds_its_part_of_a_step(monkeypatch: pytest.MonkeyPa
     check_memory(model, 4 * 65536 * 128, gpu)
     with pytest.raises(UsageError, match="steps of 33,554,432 characters"):
         check_memory(model, 4 * 65536 * 128, torch.device("cpu"))
+
+
+def test_ranks_on_many_machines_share_a_step_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "memory", lambda device: 150 * 10**9)
+    model, cpu = model_config(65, hidden=(320, 320, 320)), torch.device("cpu")
+    launched = {"RANK": "0", "WORLD_SIZE": "8", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {**launched, "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    check_memory(model, 65536 * 128, cpu)  # 8 ranks on 4 machines
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    with pytest.raises(UsageError, match="steps of 8,388,608 characters"):
+        check_memory(model, 65536 * 128, cpu)

@@ -259,3 +259,18 @@ def test_a_slow_step_is_time_trained(clock: Clock) -> None:
     for cost in (6.0, 0.1, 0.1, 4.0):
         clock.now += cost
         assert decide.did("step") == 0
+
+
+def test_a_short_stop_during_a_validation_costs_no_steps(clock: Clock) -> None:
+    fitted = []
+    for stopped in (0, 8):
+        decide = Decisions(clock.now + 60, 5.0)
+        for step in range(40):
+            if step in (10, 20, 30):
+                clock.now += 0.5 + (stopped if step == 20 else 0)
+                decide.did("evaluation")
+            config = decide.refitted(CONFIG, step)
+            clock.now += 0.1
+            decide.did("step")
+        fitted.append(config)
+    assert fitted[0] == fitted[1]

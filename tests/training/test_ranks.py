@@ -23,6 +23,7 @@ from torch import nn
 from textgen.errors import UsageError
 from textgen.model.network import State
 from textgen.store.checkpoint import read_arrays, read_header
+from textgen.training import ranks as ranks_module
 from textgen.training.launch import Launch, launch
 from textgen.training.mixed import streams_over
 from textgen.training.ranks import Alone, Ranks, join
@@ -259,3 +260,42 @@ def test_a_process_that_has_padding_alone_adds_nothing() -> None:
     weighted.backward()
     assert weighted == 0
     assert all((p.grad == 0).all() for p in network.parameters())
+
+
+def test_a_restart_is_counted_by_all_ranks_and_not_by_each_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two machines only the launcher that lost a rank counts the restart."""
+    kept: dict[str, int] = {}
+    prefixes: list[str] = []
+
+    class Store:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def add(self, key: str, amount: int) -> int:
+            kept[key] = kept.get(key, 0) + amount
+            return kept[key]
+
+        def check(self, keys: list[str]) -> bool:
+            return all(key in kept for key in keys)
+
+        def set(self, key: str, _: str) -> None:
+            kept[key] = 1
+
+    def prefixed(prefix: str, store: Store) -> Store:
+        prefixes.append(prefix)
+        return store
+
+    monkeypatch.setattr(ranks_module, "TCPStore", Store)
+    monkeypatch.setattr(ranks_module, "PrefixStore", prefixed)
+    monkeypatch.setattr(ranks_module.dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(Ranks, "_roll_call", lambda *_: [])
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    for begun, restarts in enumerate(((0, 0), (0, 1), (0, 0)), 1):  # at last one is started anew
+        for rank, count in enumerate(restarts):
+            monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(count))
+            found = Ranks(Launch(rank, 2, 0, 1, many=True))
+            assert found.resumes is (begun > 1)
+            assert prefixes[-1] == f"textgen/{begun}"
+        found.saved()

@@ -371,3 +371,16 @@ def test_too_little_memory_is_said_with_what_helps(
     with pytest.raises(OutOfMemory, match="4 streams of 8 characters") as caught:
         learner(accumulate=groups).advance()
     assert f"`accumulate={more}`" in caught.value.hint
+
+
+@pytest.mark.parametrize(("step", "settled"), [(69, None), (70, 1.0)])
+def test_weights_saved_as_the_last_part_begins_have_their_temperature(
+    step: int, settled: float | None
+) -> None:
+    """All ranks know it then, not the one alone that took the weights up."""
+    config = training_config(100, batch_size=16, bptt=8, aside=64, late=2, average=0.15)
+    ids = np.random.default_rng(0).integers(20, size=4000).astype(np.uint8)
+    learner = Learner(build("lstm", (12, 12)), config, ids, CPU, aside=ids[:64])
+    learner.restart(learner.weights(), step)
+    assert learner._judged.settled == settled
+    assert learner.arrays()["temperature"]["sharpness"] == (settled or 0.0)

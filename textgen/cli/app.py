@@ -3,11 +3,14 @@
 import gc
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from inspect import cleandoc
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 import textgen
 from textgen.cli import (
@@ -86,10 +89,25 @@ def _options(context: typer.Context, version: Annotated[bool, VERSION] = False) 
         raise typer.Exit(2)
 
 
+def _commands() -> Any:
+    """The commands. A path may not be empty, which pathlib takes for the current folder."""
+    group: Any = get_command(app)
+    for parameter in (p for command in group.commands.values() for p in command.params):
+        if parameter.type.name == "path":
+            parameter.type.convert = partial(_path, parameter.type.convert)
+    return group
+
+
+def _path(convert: Callable[..., Any], value: Any, parameter: Any, context: Any) -> Any:
+    if value == "":
+        parameter.type.fail("the path is empty", parameter, context)
+    return convert(value, parameter, context)
+
+
 def main() -> None:
     """The entry point of the `textgen` command."""
     try:
-        code = app(standalone_mode=False)
+        code = _commands()(standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("TEXTGEN_DEBUG") and not isinstance(error, typer.TyperException):

@@ -1,6 +1,7 @@
 """A checkpoint's vocabulary, weights and corpus, read back and checked."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -112,8 +113,10 @@ def _found(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
 
     def found(path: str) -> str:
         here = (folder / Path(path).name).absolute()
-        renamed = COPY.fullmatch(here.name) and here.exists() and not Path(path).exists()
-        return str(here) if renamed else path
+        with suppress(OSError):  # a name that no file can have
+            if COPY.fullmatch(here.name) and here.exists() and not Path(path).exists():
+                return str(here)
+        return path
 
     files, held_out = tuple(map(found, corpus.files)), corpus.val_file
     return replace(corpus, files=files, val_file=held_out and found(held_out))

@@ -134,7 +134,7 @@ class Cache:
         parts = encoded.lengths, encoded.training, encoded.notices
         key = _digest([encoded.fingerprint, *parts, _settings(config)])
         entry = self.folder / key
-        if not all((entry / name).is_file() for name in _OF_ENTRY):  # a file of it was removed
+        if _is_entry(entry) and len(os.listdir(entry)) < len(_OF_ENTRY):  # a file was removed
             self._remove(entry)
         with suppress(OSError):  # another process has just made the same entry: it is not empty
             scratch.rename(entry)

@@ -1,5 +1,6 @@
 """What comes from stdin or a pipe is kept in a file, for a run is resumed from its corpus."""
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ def _opened(pipe: Path) -> AbstractContextManager[BinaryIO]:
 def _copied(source: BinaryIO, pipe: Path, folder: Path, hint: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / LOCK).touch()
+        os.close(os.open(folder / LOCK, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666))
         with _new_file(folder) as file:
             target = Path(file.name)
             try:
