@@ -17,6 +17,7 @@ from textgen.model.network import CharModel
 from textgen.training.launch import launch
 from textgen.training.step import Learner
 
+LEAST = 8  # steps that are measured; of half as many the fastest is slow in one run of ten
 THREAD_WORK = 3_250_000  # multiply-adds of a layer's step that keep one thread busy
 FEW = 256  # characters of a vocabulary whose head takes next to no time
 HEAD_WIDTH = 128  # where the head's time is measured: half of it is its product's, half softmax's
@@ -73,7 +74,7 @@ def measure(model: ModelConfig, trial: Trial, least: float = 0.0) -> float:
     seconds: list[float] = []
     first = EAGER + 1 if trial.device.type == "cuda" else 0  # the steps before one is replayed
     begin = time.perf_counter()
-    while len(seconds) < first + 4 or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
+    while len(seconds) < first + LEAST or (time.perf_counter() - begin < 0.1 and len(seconds) < 50):
         started = time.perf_counter()
         float(learner.advance())  # reading the loss waits for the device
         seconds.append(time.perf_counter() - started)
