@@ -18,6 +18,7 @@ from conftest import SMALL, prose
 import textgen
 from textgen.errors import CorpusError
 from textgen.store.checkpoint import read_header
+from textgen.text import decoding as decoding_module
 from textgen.text import stream as stream_module
 from textgen.text.decoding import Reader
 from textgen.text.sources import Sources, size_on_disk, special, title
@@ -406,11 +407,14 @@ def test_a_zip_file_does_not_say_itself_how_much_it_may_unpack_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_module, "FREE", 1 << 10)
+    monkeypatch.setattr(decoding_module, "READ", 1 << 12)
     path = tmp_path / "text.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.txt", "a" * 1_000_000)
+        archive.writestr("a.txt", "a" * 30_000_000)
+        # what is read beyond the member, as far as its forged size goes
+        archive.writestr(".hidden", random.Random(0).randbytes(20_000), zipfile.ZIP_STORED)
     raw = bytearray(path.read_bytes())
-    place = raw.rindex(b"PK\x01\x02") + 20  # the packed size, in the directory
+    place = raw.index(b"PK\x01\x02") + 20  # the packed size, in the directory
     raw[place : place + 4] = (4_000_000_000).to_bytes(4, "little")
     path.write_bytes(raw)
     with pytest.raises(CorpusError, match=r"times its size|damaged"):

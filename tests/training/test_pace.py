@@ -264,12 +264,12 @@ def test_a_slow_step_is_time_trained(clock: Clock) -> None:
 def test_a_short_stop_during_a_validation_costs_no_steps(clock: Clock) -> None:
     fitted = []
     for stopped in (0, 8):
-        decide = Decisions(clock.now + 60, 5.0)
-        for step in range(40):
+        decide, config = Decisions(clock.now + 60, 5.0), CONFIG
+        for step in range(60):
             if step in (10, 20, 30):
                 clock.now += 0.5 + (stopped if step == 20 else 0)
                 decide.did("evaluation")
-            config = decide.refitted(CONFIG, step)
+            config = decide.refitted(config, step)
             clock.now += 0.1
             decide.did("step")
         fitted.append(config)
