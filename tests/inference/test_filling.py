@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,15 +74,23 @@ def test_two_models_of_one_direction_are_refused(models: tuple[TextModel, TextMo
         fill("🦊", "b", forward, backward, OPTIONS)
 
 
-def test_each_model_reads_the_texts_in_its_own_normal_form(tmp_path: Path) -> None:
-    text = tmp_path / "cafe.txt"
+@pytest.fixture(scope="module")
+def composing(tmp_path_factory: pytest.TempPathFactory) -> tuple[TextModel, TextModel]:
+    """Models of a text in the normal form nfc."""
+    folder = tmp_path_factory.mktemp("composing")
+    text = folder / "cafe.txt"
     text.write_text("café au lait\n" * 20, encoding="utf-8")
     for run, backward in (("forward", False), ("backward", True)):
-        train(text, tmp_path, run=run, steps=2, normalize="nfc", backward=backward)
-    models = textgen.load(tmp_path / "forward"), textgen.load(tmp_path / "backward")
+        train(text, folder, run=run, steps=2, normalize="nfc", backward=backward)
+    return textgen.load(folder / "forward"), textgen.load(folder / "backward")
+
+
+def test_each_model_reads_the_texts_in_its_own_normal_form(
+    composing: tuple[TextModel, TextModel],
+) -> None:
     composed, apart = "café", "cafe\u0301"
-    expected = fill(composed, composed, *models, OPTIONS)
-    assert fill(apart, apart, *models, OPTIONS) == expected
+    expected = fill(composed, composed, *composing, OPTIONS)
+    assert fill(apart, apart, *composing, OPTIONS) == expected
 
 
 def test_what_only_one_model_knows_is_not_proposed(
@@ -104,22 +111,18 @@ def test_what_a_model_never_saw_is_told_of_the_text_it_stands_in(
     assert [f.text for f in found] == [f.text for f in fill("The fox ", "said", *models, skipping)]
 
 
-def test_a_text_is_put_in_a_normal_form_before_it_is_cut(tmp_path: Path) -> None:
-    text = tmp_path / "cafe.txt"
-    text.write_text("café au lait\n" * 20, encoding="utf-8")
-    for run, backward in (("forward", False), ("backward", True)):
-        train(text, tmp_path, run=run, steps=2, normalize="nfc", backward=backward)
-    models = textgen.load(tmp_path / "forward"), textgen.load(tmp_path / "backward")
+def test_a_text_is_put_in_a_normal_form_before_it_is_cut(
+    composing: tuple[TextModel, TextModel],
+) -> None:
     left = "cafe\u0301" + "a" * (JOINT - 1)  # the accent is the first of what is cut
-    expected = fill("café" + "a" * (JOINT - 1), "a", *models, OPTIONS)
-    assert fill(left, "a", *models, OPTIONS) == expected
+    expected = fill("café" + "a" * (JOINT - 1), "a", *composing, OPTIONS)
+    assert fill(left, "a", *composing, OPTIONS) == expected
 
 
 def test_what_a_model_writes_need_not_be_in_a_normal_form(
     models: tuple[TextModel, TextModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decomposed = "".join(c for c in "se")  # which the normal form below joins to one character
-    monkeypatch.setattr(filling, "_cut", lambda *_: [decomposed])
-    for model in models:
+    monkeypatch.setattr(filling, "_cut", lambda *_: ["se"])
+    for model in models:  # whose normal form joins that to a character which they lack
         monkeypatch.setattr(model, "normalized", lambda text: text.replace("se", "ẽ"))
     assert [found.text for found in filling.fill("a ", " b", *models, OPTIONS)] == ["se"]

@@ -46,6 +46,10 @@ def fill(pipe: Path, text: str) -> threading.Thread:
     return thread
 
 
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_run_on_a_pipe_keeps_its_text_and_resumes_from_it(pipe: Path, tmp_path: Path) -> None:
     writer = fill(pipe, TEXT)
     list(textgen.train(pipe, checkpoints=tmp_path, run="piped", steps=5, **SMALL))
@@ -113,9 +117,6 @@ def test_a_text_that_is_refused_leaves_no_copy(pipe: Path, tmp_path: Path) -> No
 def test_a_run_whose_first_save_fails_leaves_no_copy(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("textgen.store.run.write_checkpoint", full)
     writer = fill(pipe, TEXT)
     with pytest.raises(RunError, match="No space left on device"):
@@ -156,9 +157,6 @@ def test_an_error_about_what_came_by_stdin_names_stdin(
 def test_where_no_copy_can_be_made_it_is_said(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(pipes.shutil, "copyfileobj", full)
     writer = fill(pipe, TEXT[:9])
     with (
@@ -232,9 +230,6 @@ def test_a_pipe_that_cannot_be_opened_makes_no_folder(
 def test_another_folder_is_named_by_what_chooses_it(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool, named: str
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(pipes.shutil, "copyfileobj", full)
     writer = fill(pipe, TEXT[:9])
     with (

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from textgen.inference.text_model import TextModel
     from textgen.inference.writer import Position, Writer
 
-T = TypeVar("T")
 CHOICE, TEXT = "How characters are chosen", "What to go on from"
 DEFAULT = SamplingOptions()
 TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")

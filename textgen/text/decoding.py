@@ -265,13 +265,13 @@ def _invalid(
 ) -> CorpusError:
     """place: byte offset and line of what the decoder was given; marked: by a byte-order mark."""
     offset = place[0] + error.start
-    whole = error.object[: error.start].decode(encoding, "replace")
+    line = place[1] + error.object[: error.start].decode(encoding, "replace").count("\n")
     what = f"0x{error.object[error.start]:02X} is not valid {encoding}"
     other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf-8"
     hint = f"name the encoding of the file, for example `encoding={other}`"
     if marked:
         hint = "get the file anew, for its byte-order mark says how it is encoded"
     return CorpusError(
-        f"{name}, line {place[1] + whole.count(chr(10))}, byte offset {offset}: {what}",
+        f"{name}, line {line}, byte offset {offset}: {what}",
         f"{hint}; or `level=byte` to model bytes",
     )

@@ -37,19 +37,19 @@ def kept(paths: list[Path], folder: Path, *, temporary: bool = False) -> Iterato
         now = []
         for path in paths:
             if path in piped:
-                copy = _copy(path, folder, _ELSEWHERE[temporary])
+                with _opened(path) as source:
+                    copy = _copied(source, path, folder, _ELSEWHERE[temporary])
                 made[copy] = path
                 path = copy
             now.append(path)
         yield now
     except BaseException as error:
+        if _saved(folder) == before:
+            for left in [*made, *([lock] if begun else [])]:
+                left.unlink(missing_ok=True)
         for copy, pipe in made.items():
-            if _saved(folder) == before:
-                copy.unlink(missing_ok=True)
             if isinstance(error, TextgenError):
                 error.message = as_given(error.message, copy, pipe)
-        if begun and _saved(folder) == before:
-            lock.unlink(missing_ok=True)
         with suppress(OSError):  # another process made use of one
             for made_folder in folders if piped else ():
                 made_folder.rmdir()
@@ -71,12 +71,6 @@ def as_given(message: str, copy: Path, path: Path) -> str:
     return message
 
 
-def _copy(pipe: Path, folder: Path, hint: str) -> Path:
-    """A new file in the folder with all that the pipe gives; what is there stays as it is."""
-    with _opened(pipe) as source:
-        return _copied(source, pipe, folder, hint)
-
-
 def _opened(pipe: Path) -> AbstractContextManager[BinaryIO]:
     if str(pipe) == STDIN:
         return nullcontext(sys.stdin.buffer)
@@ -88,6 +82,7 @@ def _opened(pipe: Path) -> AbstractContextManager[BinaryIO]:
 
 
 def _copied(source: BinaryIO, pipe: Path, folder: Path, hint: str) -> Path:
+    """A new file in the folder with all that the pipe gives; what is there stays as it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.close(os.open(folder / LOCK, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666))

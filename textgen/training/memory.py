@@ -18,11 +18,9 @@ def check_memory(model: ModelConfig, per_step: int, device: torch.device) -> Non
     for its backward pass. Of many ranks each has a GPU of its own; on CPUs those of one machine
     share its memory.
     """
-    number, this = _NUMBER, launch()
-    if device.type != "cpu":
-        per_step, number = -(-per_step // this.size), _HALF
-    else:
-        per_step = -(-per_step * this.here // this.size)
+    this = launch()
+    number, sharing = (_NUMBER, this.here) if device.type == "cpu" else (_HALF, 1)
+    per_step = -(-per_step * sharing // this.size)
     gates = CELL[model.cell].gates
     of_weights = _NUMBER * COPIES * model.parameters
     kept = model.embedding + sum((gates + 2) * width for width in model.hidden)
