@@ -40,6 +40,18 @@ def _cache() -> Iterator[None]:
     shutil.rmtree(os.environ["TEXTGEN_CACHE"], ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cpu() -> Iterator[None]:
+    """Tests compute on the CPU, where there is a GPU too."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # of the processes that they start
+        for backend in (torch.cuda, torch.backends.mps):
+            patch.setattr(backend, "is_available", lambda: False)
+        yield
+
+
 SMALL = {"hidden": (12, 12), "embedding": 6, "batch_size": 4, "bptt": 16, "precision": "fp32"}
 
 

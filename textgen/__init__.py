@@ -70,7 +70,6 @@ def train(
     from textgen.store.runs import find_checkpoint, new_run
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
-    from textgen.text.sources import title
     from textgen.training import follower, launch, ranks, start
 
     chosen, where = Choices(**choices), Path(checkpoints)
@@ -80,9 +79,9 @@ def train(
     CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
     if launch.launch().rank:
         return follower.follow(cache=chosen.cache)
-    with ExitStack() as stack, restored():
+    with restored(), ExitStack() as stack:
         again = stack.enter_context(ranks.join().led()).resumes  # after a rank was lost
-        target = new_run(run or title(paths[0]), where, overwrite or dry_run or again)
+        target = new_run(_named(run, paths), where, overwrite or dry_run or again)
         if again:
             return (yield from start.again(target, chosen, began, progress).events())
         of_base = None if base is None else read_header(find_checkpoint(str(base), where))
@@ -203,15 +202,21 @@ def compare(
     from textgen.studies.comparison import Comparison
     from textgen.studies.variants import variants_of
     from textgen.text.corpus import default_corpus
-    from textgen.text.sources import title
 
     chosen = variants_of(choices)[0].choices
     paths = [Path(f) for f in files] or [default_corpus()]
     held_out = None if chosen.val_file is None else _absolute(chosen.val_file)
     corpus = CorpusConfig.of(chosen, tuple(map(_absolute, paths)), held_out)
-    name, folder = run or title(paths[0]), Path(checkpoints)
+    name, folder = _named(run, paths), Path(checkpoints)
     how: Any = {"seeds": seeds, "overwrite": overwrite}
     yield from Comparison(name, folder, corpus, choices, **how).reports(progress)
+
+
+def _named(run: str | None, paths: list[Path]) -> str:
+    """The name of a run: its own, or that of the first file."""
+    from textgen.text.sources import title
+
+    return title(paths[0]) if run is None else run
 
 
 def _absolute(path: str | Path) -> str:

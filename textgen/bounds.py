@@ -94,6 +94,11 @@ def help_of(owner: type, name: str) -> str:
     return str(next(f for f in fields(owner) if f.name == name).metadata["help"])
 
 
+def bounds_of(owner: type, name: str) -> Any:
+    """The bounds of a field."""
+    return next(f for f in fields(owner) if f.name == name).metadata["bounds"]
+
+
 def check(config: Any, declared: type) -> None:
     """Raise UsageError unless the values of `config` are within the bounds of `declared`'s fields.
 

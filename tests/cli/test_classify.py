@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,20 @@ def test_a_file_of_labels_that_is_no_text_has_a_hint_that_can_be_followed(
     with pytest.raises(CorpusError) as error:
         run(capsys, text, *both, "--lines", "--labels", labels)
     assert error.value.hint == "convert it to UTF-8, for example with iconv"
+
+
+def test_a_text_ends_where_its_file_does(
+    lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(lines, tmp_path / "copy")
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("fox", "crow"):
+        (folder / f"{name}.txt").write_text(f"old{name}")  # without a line end
+    both = ["-c", lines, "-c", copy]
+    rows = run(capsys, folder, *both, "--lines")
+    assert [row.split()[-1] for row in rows] == ["oldcrow", "oldfox"]
+    whole = json.loads(run(capsys, folder, *both, "--json")[0])["bits"]
+    scored = [textgen.load(lines).score(f"old{name}") for name in ("fox", "crow")]
+    cost = sum(found.bits_per_char * found.characters for found in scored)
+    assert [*whole.values()] == pytest.approx([cost, cost], rel=1e-5)

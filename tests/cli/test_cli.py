@@ -562,6 +562,17 @@ def test_it_says_when_too_few_texts_are_new(run, lines: Path) -> None:
     assert "note: of 150 texts 1 were new; 3 were asked for" in written.err
 
 
+def test_where_no_text_is_new_no_state_is_kept_and_it_is_an_error(run, tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("a\nb\n" * 40)
+    where = ["--checkpoints", tmp_path]
+    assert run("train", text, *where, *SMALL, "--steps", 60, "--documents", "line").code == 0
+    keep = ["--save-state", tmp_path / "s"]
+    written = run("sample", *where, "--novel", "--temp", 0, "--seed", 1, *keep)
+    assert (written.code, written.out) == (1, "")
+    assert f"error: no state is kept in {tmp_path / 's'}" in written.err
+
+
 def test_what_stands_between_documents_stands_between_texts(run, tmp_path: Path) -> None:
     text = tmp_path / "a.txt"
     text.write_text("\n%\n".join(["one\ntwo", "three\nfour", "five\nsix"] * 9))
@@ -616,6 +627,26 @@ def test_hints_can_be_typed(run, trained: Path, tmp_path: Path) -> None:
     assert gone.code == 0 or "put the text back, or leave out --novelty" in gone.err
     assert "--backward-run is" in filled.err
     assert "hint: try --hidden 128,256" in wide.err
+
+
+def test_what_eval_leaves_out_of_a_folder_is_told(run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the fox said\r\n")
+    (tmp_path / "b.bin").write_bytes(b"\0")
+    scored = run("eval", "-c", trained, tmp_path)
+    assert scored.code == 0
+    assert f"note: {tmp_path}: left out 1 binary" in scored.err
+    assert "turned CRLF line ends into LF" in scored.err
+
+
+def test_a_log_of_a_report_holds_no_control_codes(trained: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "textgen", "report", trained, "-o", tmp_path / "r.html"],
+        env={**os.environ, "FORCE_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\x1b" not in done.stderr
 
 
 def test_a_saved_text_that_was_not_the_first_of_its_seed_goes_on(

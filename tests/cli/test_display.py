@@ -104,7 +104,7 @@ def test_the_plan_says_what_will_be_done_in_lines_of_80_columns() -> None:
     told = {
         "run": ["runs/tales"],
         "text": ["3 texts: Latin 60, Digit 10"],
-        "chars": ["1,024,000", "99,000", "97 distinct"],
+        "chars": ["1,024,000", "99,000", "70 distinct"],
         "model": ["gru 2 x 256", "embedding 128", f"{PLAN.model.parameters / 1e3:.3g}k parameters"],
         "drop": ["dropout 0,", "weight-drop 0.3", "decay 0.01"],
         "steps": ["4,000 of 32 x 64", "8 passes"],

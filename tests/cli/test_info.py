@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import prose
+from conftest import prose, train
 
 import textgen
 from textgen.cli import app, info
 from textgen.config import Choices
+from textgen.events import Planned
 from textgen.store.checkpoint import read_arrays, read_header
 
 
@@ -222,3 +223,17 @@ def test_the_command_line_of_an_export_names_no_old_text_to_mix_in(
         words = shlex.split(capsys.readouterr().out)
         assert any(word.startswith("--keep-mixing") for word in words) is mixed
         assert any(word.startswith("--from") for word in words) is mixed
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("char", f"{len({*prose(2000)}) - 1} distinct"), ("byte", "256 distinct")],
+)
+def test_the_end_of_a_document_is_no_character(tmp_path: Path, level: str, shown: str) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text(prose(2000))
+    plan, *_ = train(text, tmp_path, steps=1, documents="line", level=level)
+    record = read_header(tmp_path / "a" / "last.safetensors").record
+    assert isinstance(plan, Planned)
+    for run in (plan, record):
+        assert dict(info.settings_lines(run))["chars"].endswith(f", {shown}")

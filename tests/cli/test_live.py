@@ -6,12 +6,15 @@ import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
+from test_display import EVALUATED, PLAN
 
+from textgen.cli.display import _Panel
 from textgen.cli.live import Display
 
 UP = "\x1b[1A"
@@ -66,3 +69,23 @@ def test_ctrl_z_clears_the_display_and_going_on_draws_it_anew(corpus: Path, tmp_
     assert process.wait(timeout=60) == 130
     os.close(leader)
     os.close(follower)
+
+
+@pytest.mark.parametrize("width", [0, 1, 5, 6, 7])
+def test_a_terminal_of_hardly_any_columns_is_drawn_on(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=40)
+    panel = _Panel(console)
+    for event in (PLAN, EVALUATED, replace(EVALUATED, step=2400, val_nats=1.2)):
+        panel.show(event)
+    display = Display(console, panel.frame)
+    display.start()
+    try:
+        with display._live._lock:
+            monkeypatch.setattr(Console, "width", width)
+            monkeypatch.setattr(Console, "size", ConsoleDimensions(width, 40))
+            display._live.refresh()
+            display._live.refresh()
+    finally:
+        display.stop(leave=True)

@@ -46,8 +46,11 @@ def test_what_was_not_given_is_left_to_the_planner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "kind"), [("layers", "1,x", "whole numbers"), ("lr", "0.1,", "numbers")]
+    ("name", "text", "kind", "example"),
+    [("layers", "1,x", "whole numbers", "2"), ("lr", "0.1,", "numbers", "0.004")],
 )
-def test_what_is_no_number_is_named(name: str, text: str, kind: str) -> None:
-    with pytest.raises(UsageError, match=f"`{name}` is '{text}'; expected {kind} with commas"):
+def test_what_is_no_number_is_named(name: str, text: str, kind: str, example: str) -> None:
+    message = f"`{name}` is '{text}'; expected {kind} with commas"
+    with pytest.raises(UsageError, match=message) as caught:
         chosen({name: text})
+    assert caught.value.hint == f"try `{name}={example}`"

@@ -86,6 +86,13 @@ def test_no_file_takes_the_place_of_a_closed_stream(shell: Shell) -> None:
     assert shell("textgen sample $run --length 9 <&- >&- 2>&-").returncode == 1
 
 
+def test_no_state_is_kept_of_a_text_that_lost_its_reader_and_it_is_said(shell: Shell) -> None:
+    done = shell("textgen sample $run --seed 1 --length 0 --save-state s | head -c 9; test ! -e s")
+    assert (done.returncode, len(done.stdout)) == (0, 9)
+    told = "the text has no reader any more; its state is not kept in s"
+    assert done.stderr == f"note: {told}\n"
+
+
 # Locales
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from pathlib import Path
 
@@ -21,8 +22,19 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
 ]
+AVAILABLE, VISIBLE = torch.cuda.is_available, os.environ.get("CUDA_VISIBLE_DEVICES")
 IDS = np.random.default_rng(0).integers(20, size=5000).astype(np.uint8)
 KINDS = [*product(("soap", "adamw"), ("fp32", "fp16")), ("rmsprop", "fp16"), ("sgd", "fp16")]
+
+
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests see the GPU, which is hidden from all others."""
+    monkeypatch.setattr(torch.cuda, "is_available", AVAILABLE)
+    if VISIBLE is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", VISIBLE)
 
 
 def learner(device: str = "cuda", **changes: object) -> Learner:
@@ -69,11 +81,12 @@ def test_a_run_is_trained_resumed_and_written_with(corpus: Path, tmp_path: Path)
 
 
 def test_too_little_memory_is_said_with_what_helps() -> None:
+    many = learner(batch_size=4096, bptt=64)
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
         with pytest.raises(OutOfMemory, match="too little memory") as caught:
-            advance(learner(batch_size=4096, bptt=64), 2)
+            advance(many, 2)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "`accumulate=2`" in caught.value.hint

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -134,21 +135,26 @@ def test_without_an_accelerator_the_cpu_is_fastest(
 
 
 @pytest.mark.parametrize("streams", [1, 8])
+@pytest.mark.parametrize(("cpu", "expected"), [(1e-3, "cpu"), (0.1, "cuda")])
 def test_with_one_both_are_measured(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, streams: int
+    trained: Path, monkeypatch: pytest.MonkeyPatch, streams: int, cpu: float, expected: str
 ) -> None:
-    """A pretended accelerator, which writes as slowly as the CPU side by side."""
-    model = textgen.load(trained)
-    asked = []
+    """A pretended one, which writes a character in 10 ms, and loads kernels for a minute."""
+    now, loaded, model = 0.0, False, textgen.load(trained)
 
-    def generate_many(*, options: SamplingOptions, num: int, streams: int) -> list[str]:
-        asked.append((options.device, num))
-        return list(model.generate_many(num=num, length=options.length, device="cpu", seed=0))
+    def generate_many(*, options: SamplingOptions, num: int, streams: int) -> Iterator[str]:
+        nonlocal now, loaded
+        now += options.length * (cpu if options.device == "cpu" else 0.01)
+        if options.device == "cuda" and not loaded:
+            now, loaded = now + 60, True
+        yield from [""] * num
 
-    pretended = textgen.load(trained)
-    monkeypatch.setattr(pretended, "generate_many", generate_many)
+    def generate(*, options: SamplingOptions) -> Iterator[str]:
+        return generate_many(options=options, num=1, streams=1)
+
+    monkeypatch.setattr(model, "generate_many", generate_many)
+    monkeypatch.setattr(model, "generate", generate)
     monkeypatch.setattr("textgen.inference.text_model._ACCELERATORS", ("/",))
+    monkeypatch.setattr("textgen.inference.text_model.time.perf_counter", lambda: now)
     monkeypatch.setattr("textgen.model.device.pick_device", lambda name="cuda": torch.device(name))
-    assert pretended.fastest_device(streams) in ("cpu", "cuda")
-    assert ("cuda", streams) in asked
-    assert (("cpu", streams) in asked) == (streams > 1)
+    assert model.fastest_device(streams) == expected

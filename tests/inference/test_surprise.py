@@ -82,6 +82,20 @@ def test_a_document_ends_with_a_line_end_that_costs_what_its_end_costs(backward:
     assert [line.text for line in lines(found)] == ["ab", "b", "a"]
 
 
+def test_the_end_of_a_document_after_a_line_end_is_no_line() -> None:
+    a, line_end = Character("a", 3, ("x",)), Character("\n", 1, ("x",))
+    ends = Character("\n", 5, ("x",), ends=True)
+    found = [*lines([a, line_end, ends, line_end, ends, a, a, ends, line_end, a])]
+    told = [(line.number, line.text, line.characters, line.bits_per_char) for line in found]
+    assert told == [
+        (1, "a", 3, 3),
+        (2, "", 2, 3),
+        (3, "aa", 3, 11 / 3),
+        (4, "", 1, 1),
+        (5, "a", 1, 3),
+    ]
+
+
 def test_bytes_of_no_character_end_with_their_document() -> None:
     network = constant([1 / 257] * 257)
     ids = np.array([256, 97, 0xC3, 256, 97, 256])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+import torch
 from conftest import train
 
 import textgen
@@ -291,3 +292,26 @@ def test_ids_of_documents_are_judged_as_they_are_scored(lines: Path) -> None:
     assert model.judge(whole).nats_per_char == pytest.approx(model.score(whole).nats_per_char)
     with pytest.raises(CorpusError, match="no character after its first one"):
         model.judge(ids)
+
+
+def test_an_unknown_character_of_documents_is_named_by_its_place_in_the_text(
+    lines: Path, tmp_path: Path
+) -> None:
+    model, text = textgen.load(lines), "oldfox\n\n\nold\u2603crow\n"
+    (tmp_path / "x").write_text(text, "utf-8")
+    for given in (text, tmp_path / "x"):
+        with pytest.raises(UnknownCharacters, match=f"at character {text.index(chr(0x2603)) + 1}$"):
+            model.judge(given)
+
+
+def test_another_default_dtype_is_refused(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(UsageError, match=r"default dtype is torch\.float64") as caught:
+            textgen.load(trained).score("the fox")
+        with pytest.raises(UsageError, match=r"default dtype is torch\.float64"):
+            train(corpus, tmp_path, steps=1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert caught.value.hint == "torch.set_default_dtype(torch.float32)"
+    assert not (tmp_path / "tales").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import random
 import shutil
@@ -24,6 +25,7 @@ from conftest import train
 from starlette.requests import ClientDisconnect
 
 import textgen
+from textgen.cli.app import app as commands
 from textgen.config import ServingOptions
 from textgen.errors import RunError, UsageError
 from textgen.serving import answers, completions, models, server
@@ -533,3 +535,31 @@ def test_a_client_that_asks_on_and_does_not_read_is_dropped(
     protocol.loop = SimpleNamespace(call_later=lambda _, again, left: calls.append(left))
     protocol._await_reader(500)
     assert calls == [expected]
+
+
+def test_an_empty_key_in_the_environment_is_no_key(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTGEN_API_KEY", "")
+    with pytest.raises(UsageError, match="api_key"):
+        commands(["serve", str(trained), "--port", "0"], standalone_mode=False)
+
+
+def test_inside_of_an_event_loop_a_thread_is_asked_for(trained: Path) -> None:
+    async def notebook() -> None:
+        textgen.serve(trained, port=0)
+
+    with pytest.raises(UsageError, match="inside of a running event loop") as caught:
+        asyncio.run(notebook())
+    assert "threading.Thread" in caught.value.hint
+
+
+def test_the_log_of_another_server_in_the_process_is_heard(
+    trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("uvicorn.error")
+    before = len(log.filters)
+    with serving(trained), caplog.at_level(logging.INFO, "uvicorn.error"):
+        log.error("of another")
+    assert [record.getMessage() for record in caplog.records] == ["of another"]
+    assert len(log.filters) == before

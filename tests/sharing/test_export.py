@@ -11,9 +11,20 @@ import pytest
 import textgen
 from textgen.cli import app
 from textgen.errors import CheckpointError, CorpusError, RunError, UsageError
+from textgen.sharing.output import ending
 from textgen.sharing.weights import published
 from textgen.store.checkpoint import read_header
 from textgen.store.contents import reread_corpus
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [("charts/my loss.pdf", "try 'charts/my loss.svg'"), ("a/.html", "try a/html.svg")],
+)
+def test_another_ending_is_tried_in_the_same_folder(path: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=r"expected \.svg or \.png") as caught:
+        ending(Path(path), (".svg", ".png"))
+    assert caught.value.hint == hint
 
 
 def test_weights_alone_write_what_the_run_writes(trained: Path, tmp_path: Path) -> None:

@@ -164,6 +164,8 @@ def test_a_document_ends_by_itself_and_the_next_begins_cold(
     opened(browser, tmp_path / "x", temperature=0, length=50)
     one = press(browser, "write")
     assert one in ("fox\n", "crow\n")
+    unit = "character" if level == "char" else "byte"
+    assert browser.value("$('status').textContent").startswith(f"{len(one) - 1} {unit}s, ")
     assert press(browser, "write") == 2 * one
     fill(browser, typed="c" if one == "fox\n" else "f")
     other = "crow\n" if one == "fox\n" else "fox\n"

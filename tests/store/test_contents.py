@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from test_record import version_1
 
 import textgen
 from textgen.config import CorpusConfig
-from textgen.errors import ChangedCorpus, CheckpointError
+from textgen.errors import ChangedCorpus, CheckpointError, CorpusError
 from textgen.store.archive import pack
 from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
 from textgen.store.contents import (
@@ -23,6 +25,7 @@ from textgen.store.contents import (
     reread_corpus,
 )
 from textgen.store.record import VERSION, to_json
+from textgen.text import stream
 
 Arrays = dict[str, dict[str, np.ndarray]]
 
@@ -164,3 +167,25 @@ def test_a_text_that_moved_from_one_part_to_the_other_is_found(tmp_path: Path) -
     held_out.write_text(rest)
     with pytest.raises(ChangedCorpus, match=r"cut elsewhere: 2,013 characters.*expected 2,000"):
         reread_corpus(header)
+
+
+def test_only_a_text_that_is_gone_may_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text(prose(1000))
+    train(text, tmp_path, steps=1)
+    header = read_header(tmp_path / "a" / "last.safetensors")
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(text))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "open", forbidden, raising=False)
+        with pytest.raises(CorpusError, match="no permission to read") as caught:
+            reread_corpus(header, cache=False)
+        assert caught.value.hint == f"chmod u+r {text}"
+    text.unlink()
+    with pytest.raises(CorpusError, match="no such file") as caught:
+        reread_corpus(header, cache=False)
+    assert caught.value.hint == "if it moved, say where it is now: `files=FILE`"

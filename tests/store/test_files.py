@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from textgen.store import files
-from textgen.store.files import open_regular, remove_partial, replace_by_link, write_file
+from textgen.store.files import open_regular, remove_partial, replace_by_link, unfit, write_file
 
 STALE = ".textgen-0123456789abcdef.partial"
 
@@ -145,3 +145,14 @@ def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path)
     for name, what in [*found.items(), ("/dev/zero", "a device")]:
         with pytest.raises(OSError, match=what):
             open_regular(tmp_path / name)
+
+
+def test_a_folder_without_leave_to_write_is_found_out_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").write_text("ours")
+    paths = [tmp_path / "new", tmp_path / "old"]
+    assert [unfit(path, "page", lambda _: True) for path in paths] == [None, None]
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    told = f"in {tmp_path}, where there is no leave to write"
+    assert [unfit(path, "page", lambda _: True) for path in paths] == [told, told]

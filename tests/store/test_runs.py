@@ -161,3 +161,16 @@ def test_a_run_is_resumed_from_last_or_from_the_file_named(checkpoints: Path) ->
         find_source(str(folder / "copy.safetensors"), Path())
     with pytest.raises(CheckpointError, match="no such"):
         find_source(str(folder / "absent.safetensors"), Path())
+
+
+def test_an_empty_name_is_not_the_current_folder(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoints / "plays")
+    for find in (find_run, find_checkpoint, find_source):
+        with pytest.raises(UsageError, match="the run's name is empty"):
+            find("", checkpoints)
+    with pytest.raises(UsageError, match="`run` is ''"):
+        next(textgen.train("x.txt", run="", checkpoints=checkpoints))
+    with pytest.raises(UsageError, match="`run` is ''"):
+        next(textgen.compare(__file__, run="", checkpoints=checkpoints, layers=[1, 2], steps=1))

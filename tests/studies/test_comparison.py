@@ -14,6 +14,8 @@ from textgen.events import Evaluated, Finished, Stepped
 from textgen.inference.text_model import TextModel
 from textgen.store.checkpoint import Header, read_arrays, read_header
 from textgen.store.contents import reread_corpus
+from textgen.store.run import Run
+from textgen.store.space import clean
 from textgen.studies import comparison
 from textgen.studies.comparison import Begun, Comparison, Report, Trained
 from textgen.studies.figures import Result, Table
@@ -337,3 +339,28 @@ def test_a_name_too_long_for_the_file_of_a_comparison_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="too long for the name of a comparison's file"):
         list(textgen.compare(text, run="a" * 250, checkpoints=tmp_path, **CELLS))
+
+
+def test_it_goes_on_where_a_run_was_cleaned_before_it_was_measured(
+    whole: tuple[Path, list[Report]], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "_measured", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    clean(Run(tmp_path / "tales-rnn"), dry_run=False)
+    assert not (tmp_path / "tales-rnn" / "last.safetensors").exists()
+    reports = list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    curves = [results(found)["tales-rnn"].curve for found in (reports, whole[1])]
+    losses = [[point.nats for point in curve] for curve in curves]
+    assert losses[0] == losses[1]
+
+
+def test_numbers_of_numpy_are_compared(text: Path, tmp_path: Path) -> None:
+    how = {**CELLS, "cell": "rnn", "layers": list(np.arange(1, 3)), "steps": np.int64(2)}
+    *_, table = textgen.compare(text, checkpoints=tmp_path, **how)
+    assert isinstance(table, Table)
+    assert [row.variant for row in table.rows] == ["layers 1", "layers 2"]

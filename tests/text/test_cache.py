@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from conftest import prose
 
+from textgen.cli.cache import Action
+from textgen.cli.cache import cache as cache_command
 from textgen.config import Choices, CorpusConfig
-from textgen.errors import CorpusError
+from textgen.errors import CorpusError, RunError
 from textgen.text import cache as cache_module
 from textgen.text import corpus as corpus_module
 from textgen.text.cache import Cache, place_of
@@ -416,3 +418,25 @@ def test_what_fits_into_memory_needs_no_temporary_folder(
     with pytest.raises(CorpusError, match="in a temporary folder: No usable") as error:
         read_corpus(config(file), cache=False)
     assert "TMPDIR" in error.value.hint
+
+
+def test_what_could_not_be_removed_was_not_freed(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    read(file)
+    monkeypatch.setattr(Path, "rename", forbidden)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    assert Cache().clear() == 0
+    with pytest.raises(RunError, match=f"no leave to remove what is left in {folder}"):
+        cache_command(Action.clear)
+    assert capsys.readouterr().err == f"freed 0B in {folder}\n"
+
+
+def test_of_documents_the_characters_are_counted(file: Path) -> None:
+    lines = [*dict.fromkeys(TEXT.splitlines())]
+    file.write_text("\n".join([*lines, lines[0]]))
+    read(file, documents="line", dedupe=True)
+    assert Cache().entries()[0].characters == sum(map(len, lines))

@@ -43,6 +43,21 @@ def test_documents_are_what_stands_between_separators(
     assert cutter.found == text.count(separator)
 
 
+@given(text=SMALL, places=st.lists(st.integers(0, 60)), documents=st.sampled_from(SEPARATORS))
+def test_it_is_told_where_what_is_given_stands(
+    text: str, places: list[int], documents: str
+) -> None:
+    cutter = Cutter(documents, "char")
+    for before in ("", text):  # of a second text after the first
+        bounds = [0, *sorted(p for p in places if p < len(text)), len(text)]
+        parts = (text[a:b].encode("utf-32-le") for a, b in pairwise(bounds))
+        for symbols in cutter.cut(np.frombuffer(part, np.uint32) for part in parts):
+            own = symbols != END
+            stand = cutter.at[own] - len(before)
+            assert len(cutter.at) == len(symbols)
+            assert [text[place] for place in stand.tolist()] == [*map(chr, symbols[own])]
+
+
 def test_a_file_is_one_document() -> None:
     assert cut("one\n\ntwo\n", Cutter("file", "char")) == ["one\n\ntwo\n"]
 

@@ -107,6 +107,19 @@ def test_duplicates_are_told_and_left_out_on_request(
     assert Counter(all_of(corpus)) == Counter([*NAMES, "eman"])
 
 
+def test_held_out_documents_that_are_learned_too_are_counted(tmp_path: Path) -> None:
+    file, other = written(tmp_path / "a", [*NAMES, *NAMES[:20]]), tmp_path / "b"
+    corpus = read(file, val_fraction=0.5)
+    train, held_out = parts_of(corpus)
+    known = sum(name in train for name in held_out)
+    assert 0 < known < 20
+    told = f"20 of 60 documents (33.3%) are duplicates, and {known} of 30 held out are learned too"
+    assert corpus.notices == (f"{told}; `dedupe` leaves them out",)
+    apart = read(file, val_file=str(written(other, ["x", "y"])), val_fraction=0.1)
+    told = "20 of 62 documents (32.3%) are duplicates; `dedupe` leaves them out"
+    assert apart.notices == (told,)
+
+
 def test_a_digest_depends_on_the_characters_and_their_order_alone() -> None:
     ids = np.array([9, 1, 2, 9, 2, 1, 9, 1, 2, 9, 1, 9, 3, 0, 9], np.uint8)
     found = digests(ids, places_of(ids, 9))

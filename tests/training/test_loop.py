@@ -343,6 +343,16 @@ def test_threads_are_those_of_before_when_a_run_has_ended(corpus: Path, tmp_path
         torch.set_num_threads(threads)
 
 
+def test_a_run_that_is_left_is_saved_with_the_threads_it_had(corpus: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        leave(textgen.train(corpus, checkpoints=tmp_path, **RUN), 5)  # so narrow, one is faster
+        assert read_header(tmp_path / "tales" / "last.safetensors").record.threads == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_weights_that_could_not_be_read_back_are_never_saved(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

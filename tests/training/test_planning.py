@@ -405,3 +405,12 @@ def test_a_short_run_has_something_to_see_on_the_way(steps: int, validations: in
     worth = planning.evaluation_worth(model_config(65, "lstm", (192, 192)), *of)
     every = planning.evaluation_interval(steps, worth)
     assert math.ceil(steps / every) == validations
+
+
+@pytest.mark.parametrize(("last", "aside"), [(20, 0), (500, 0), (600, 8192)])
+def test_a_temperature_is_not_fitted_on_a_last_short_document(last: int, aside: int) -> None:
+    vocabulary = Vocabulary("char", "ab", has_end=True)
+    ids = np.array([2, *([*([0] * 10_000), 2] * 50), *([1] * last), 2], np.uint8)
+    documents = Corpus(ids, ids[:5000], vocabulary, "", documents=51)
+    training = plan(Choices(steps=300), documents, CPU, time.monotonic()).training
+    assert (training.aside, training.late > 0) == (aside, aside > 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from networks import model_config
 
 from textgen.architecture import ModelConfig
+from textgen.errors import OutOfMemory
 from textgen.training import speed
 from textgen.training.speed import (
     Trial,
@@ -154,3 +156,19 @@ def test_a_layer_of_one_unit_has_a_cost(monkeypatch: pytest.MonkeyPatch) -> None
     narrow = model_config(8, hidden=(1,), embedding=4)
     cost = measured_cost(narrow, TRIAL, layer_seconds(narrow, TRIAL))
     assert 0 < cost(narrow) < 1
+
+
+def test_a_head_that_the_memory_does_not_hold_is_measured_with_fewer_streams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measure(model: ModelConfig, trial: Trial, *_: float) -> float:
+        if trial.batch_size * model.vocabulary_size > 100_000:
+            raise OutOfMemory("too little memory")
+        return 1e6 / model.vocabulary_size
+
+    monkeypatch.setattr(speed, "measure", measure)
+    model = model_config(6000, "lstm", (128,))
+    trial = Trial(256, 32, "adamw", "fp32", 10**6, torch.device("cpu"), accumulate=64)
+    found = speed.measured_cost(model, trial, 1e-4)
+    small = speed.measured_cost(replace(model, vocabulary_size=256), trial, 1e-4)
+    assert found(model) - small(model) == pytest.approx((6000 - 256) / 1e6)

@@ -270,3 +270,12 @@ def test_a_whole_text_is_mixed_into_documents() -> None:
         window = mixed.chunk(step).window
         assert {1, 9} <= {*window[:, :3].ravel()} <= {1, 9, -1}
         assert not window[:, 3:].any()
+
+
+def test_how_to_cut_a_text_into_documents_can_be_typed(other: Path, tmp_path: Path) -> None:
+    text = tmp_path / "verses.txt"
+    text.write_text("the fox\n\nthe crow\n\n" * 20)
+    train(text, tmp_path, steps=1, documents=r"\n\n")
+    with pytest.raises(CorpusError, match="cut into documents, the new one is not") as caught:
+        tune(other, tmp_path / "verses", tmp_path, steps=1, keep_mixing=0.5)
+    assert caught.value.hint == r"try `documents='\n\n'`"

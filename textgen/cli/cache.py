@@ -1,6 +1,7 @@
 """textgen cache: the encoded texts that are kept for the next run."""
 
 import json as jsonlib
+import os
 import time
 from dataclasses import asdict
 from enum import StrEnum
@@ -10,7 +11,7 @@ import typer
 
 from textgen.cli.table import table
 from textgen.cli.terminal import harmless, note, short
-from textgen.errors import UsageError
+from textgen.errors import RunError, UsageError, quoted
 
 
 class Action(StrEnum):
@@ -39,6 +40,9 @@ def cache(
         if json:
             raise UsageError("--json lists, and clear removes; expected one", "leave out --json")
         note(f"freed {short(kept.clear())}B in {kept.folder}")
+        if not os.access(kept.folder, os.W_OK | os.X_OK) and kept.entries():
+            what = f"there is no leave to remove what is left in {kept.folder}"
+            raise RunError(what, f"give it: chmod u+rwx {quoted(kept.folder)}")
         return
     entries = kept.entries()
     if not entries:

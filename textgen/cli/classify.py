@@ -59,7 +59,7 @@ def classify(
     if labels is not None:
         expected = _labels(labels, checkpoint, len(shown))
     cut = lines_of if lines else documents_of
-    found = [bits(m, cut(m, text)) for m, text in zip(models, texts, strict=True)]
+    found = [bits(m, cut(m, read)) for m, read in zip(models, texts, strict=True)]
     costs = np.array(found if lines else [[of_each.sum()] for of_each in found])
     best = costs.argmin(axis=0)
     first, second, *_ = np.sort(costs, axis=0)
@@ -79,29 +79,30 @@ def classify(
         )
 
 
-def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -> list[str]:
-    """The text as each model reads texts."""
+def _read(file: Path, models: list[TextModel], runs: list[str], by_line: bool) -> list[list[str]]:
+    """The texts of a path as each model reads them."""
     from textgen.inference.classification import documents_of, split_lines
 
     with read_again([file]) as (path,):
-        texts = [model.reader().text(path) for model in models]
-        for model, text, run in zip(models, texts, runs, strict=True):
-            if not text or not (by_line or documents_of(model, text)):
+        of_each = [model.reader().whole_texts(path) for model in models]
+        for model, texts, run in zip(models, of_each, runs, strict=True):
+            if not any(texts) or not (by_line or documents_of(model, texts)):
                 what = f"{path} is empty, as {run} reads it; expected a text"
                 raise CorpusError(what, "name another file")
-            found, expected = len(split_lines(text)), len(split_lines(texts[0]))
+            found, expected = len(split_lines(texts)), len(split_lines(of_each[0]))
             if by_line and found != expected:
                 as_read = f"{expected:,} lines as {runs[0]} reads it, {found:,} as {run} does"
                 hint = "name runs that were trained with the same --newlines and --encoding"
                 raise CorpusError(f"{path} has {as_read}", hint)
-    return texts
+    return of_each
 
 
 def _labels(path: Path, runs: list[str], count: int) -> list[str]:
     from textgen.inference.classification import split_lines
     from textgen.text.decoding import Reader
 
-    names = split_lines(Reader(hint="convert it to UTF-8, for example with iconv").text(path))
+    reader = Reader(hint="convert it to UTF-8, for example with iconv")
+    names = split_lines(reader.whole_texts(path))
     for number, name in enumerate(names, 1):
         if name not in runs:
             what = f"line {number} of {path} is {name!r}; expected {', '.join(runs)}"

@@ -128,12 +128,13 @@ class _Panel:
 
     def _curve(self, width: int) -> list[Text]:
         """The validation losses of this sitting over all steps, with the highest and the lowest."""
-        if len(self._losses) < 2 or self._console.options.ascii_only:
+        columns = width - len("0.00 ") - 1
+        if len(self._losses) < 2 or columns < 1 or self._console.options.ascii_only:
             return []
         losses = [loss for _, loss in self._losses]
         names = [f"{max(losses):.2f}", " val", f"{min(losses):.2f}"]
         points = [(min(1.0, step / self._steps), loss) for step, loss in self._losses]
-        rows = sparkline(points, width - len("0.00 ") - 1, len(names))
+        rows = sparkline(points, columns, len(names))
         pairs = zip(names, rows, strict=True)
         return [Text.assemble((f"{name:>4} ", "dim"), (row, "cyan")) for name, row in pairs]
 

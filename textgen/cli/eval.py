@@ -163,6 +163,8 @@ def _looked_through(model: TextModel, text: Path | NDArray, unknown: str) -> int
         task = bar.add_task("reading", total=size_on_disk(text))
         reader.progress = partial(bar.advance, task)
         lacking = unknown_in(text, reader, model.vocabulary)
+    for notice in reader.notices:
+        note(f"note: {notice}")
     if unknown == "error":
         lacking.refuse(str(text))
     elif str(lacking):

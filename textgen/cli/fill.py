@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,9 +95,11 @@ def _latest(checkpoints: Path) -> Path:
     from textgen.store.runs import find_checkpoint, list_runs
 
     for run in list_runs(checkpoints):
-        with suppress(TextgenError):
+        try:
             if not read_header(path := run.to_sample()).record.corpus.backward:
                 return path
+        except TextgenError as error:
+            note(f"note: {error.message}")
     return find_checkpoint(None, checkpoints)
 
 

@@ -136,6 +136,8 @@ def alphabet_line(alphabet: dict[str, int]) -> str:
 def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     """Names and values of the settings of a run, to print."""
     model, training, size = run.model, run.training, run.train_characters
+    known = len(run.vocabulary) if isinstance(run, Record) else sum(run.alphabet.values())
+    distinct = known or 256  # of bytes
     same = len({*model.hidden}) == 1
     shape = f"{model.layers} x {model.hidden[0]}" if same else f"{model.hidden}"
     skip = "" if any(model.skips) else ", no skips"
@@ -153,7 +155,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     aside += "; learned last" if training.late else ""
     parameters = f"{short(model.parameters)} parameters"
     return [
-        ("chars", f"{chars}, {model.vocabulary_size} distinct"),
+        ("chars", f"{chars}, {distinct} distinct"),
         ("model", f"{model.cell} {shape}, embedding {model.embedding}{skip}, {parameters}"),
         ("drop", f"{drop}, decay {training.weight_decay:g}"),
         *([("aside", aside)] if training.aside else []),

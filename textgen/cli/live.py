@@ -94,11 +94,11 @@ class _Refolding(Live):
     def __init__(self, console: Console, frame: Callable[[], RenderableType]) -> None:
         options: dict[str, Any] = {"refresh_per_second": 8, "redirect_stdout": False}
         super().__init__(console=console, get_renderable=frame, **options)
-        self._width = console.width
+        self._width = max(1, console.width)  # COLUMNS=0 is taken at its word
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         with self._lock:
-            before, self._width = self._width, self.console.width
+            before, self._width = self._width, max(1, self.console.width)
             folds = (before - 1) // self._width  # of each row, one below the other
             more = folds * self._live_render.last_render_height
             erase = Control(*(_ERASE, _UP) * more)

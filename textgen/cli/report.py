@@ -49,11 +49,12 @@ def report(
         done = f"{record.step:,} of {record.training.steps:,} steps in {clock(record.seconds)}"
         plan = [("text", text), *settings_lines(record), ("done", done)]
         subjects.append(Subject(found, TextModel(find_checkpoint(name, checkpoints)), plan))
-    console = Console(stderr=True)
+    watched = looking(sys.stderr)
+    console = Console(stderr=True, force_terminal=watched)
     with console.status("") as status:
         for part in studies.report(subjects):
             if isinstance(part, bytes):
                 page.write([part])
-            elif looking(sys.stderr):
+            elif watched:
                 status.update(visible(part))
     note(f"wrote {file}, {short(file.stat().st_size)}B")

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from textgen.cli import saving
 from textgen.cli.copying import Copying
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
@@ -83,7 +84,7 @@ def sample(
     given: dict[str, Any] = {f.name: context.params.get(f.name) for f in fields(SamplingOptions)}
     options = SamplingOptions(**given | {"temperature": temp, "stop": tuple(stop or ())})
     TEXTS.check("num", num)
-    _check_target(save_state, num)
+    saving.check_target(save_state, num)
     model = TextModel(find_checkpoint(run, checkpoints))
     position = Position.load(load_state) if load_state else None
     if position is not None and position.digest() != model.digest:
@@ -101,7 +102,7 @@ def sample(
     numbers = _numbers(position, seed, min(MOST, TRIES * num) if novelty else num)
     found, between, headed = 0, *_layout(model, num, sys.stdout)
     heard = Copying(model if copied else None)
-    with Interrupts() as interrupts, Output() as output:
+    with Interrupts() as interrupts, Output() as output, saving.told(save_state):
         texts: Iterator[Writer | Iterator[str]]
         if side_by_side:
             many = model.generate_many(prompt, options, num=len(numbers), streams=streams)
@@ -130,11 +131,11 @@ def sample(
                     output.write(between)
                 heard.tell()
             if save_state is not None and isinstance(pieces, Writer):
-                _save(pieces.position, save_state)
+                saving.save(pieces.position, save_state)
             if interrupts.signal is not None:
                 raise typer.Exit(interrupts.exit_code)
     if found < num:
-        note(f"note: of {len(numbers):,} texts {found:,} were new; {num:,} were asked for")
+        _tell_new(found, num, len(numbers), save_state)
 
 
 def _novelty(
@@ -149,6 +150,13 @@ def _novelty(
         what = "--novel is given, and the saved state is of a document whose beginning it lacks"
         raise UsageError(what, "leave out --novel or --load-state")
     return Novelty(model, unique=unique, novel=novel, given=prompt)
+
+
+def _tell_new(found: int, num: int, drawn: int, save_state: Path | None) -> None:
+    """Say that fewer texts were new than were asked for. Raises RunError where none is kept."""
+    note(f"note: of {drawn:,} texts {found:,} were new; {num:,} were asked for")
+    if save_state is not None:
+        raise RunError(f"no state is kept in {save_state}", "try another seed: --seed N")
 
 
 def _numbers(position: Position | None, seed: int | None, draws: int) -> range:
@@ -249,26 +257,6 @@ def _check_end(model: TextModel, options: SamplingOptions, *, whole: bool) -> No
     if whole and not (options.length or options.stop or model.vocabulary.has_end):
         what = "--json and --unique show a text when it is whole; with --length 0 it has no end"
         raise UsageError(what, "give --length 500, or what ends it: --stop TEXT")
-
-
-def _check_target(path: Path | None, num: int) -> None:
-    """Find out before anything is written whether the state can be kept, where it is to be."""
-    from textgen.inference.writer import check_target
-
-    if path is None:
-        return
-    if num > 1:
-        what = f"--save-state keeps the state of one text, and --num is {num}"
-        raise UsageError(what, "leave out --num")
-    check_target(path)
-
-
-def _save(position: Position, path: Path) -> None:
-    try:
-        position.save(path)
-    except OSError as error:
-        what = f"cannot save the state in {path}: {error.strerror or error}"
-        raise RunError(what, "choose another file: --save-state FILE") from None
 
 
 def _prompt(model: TextModel, file: Path | None) -> str:

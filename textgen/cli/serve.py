@@ -65,6 +65,8 @@ def serve(
 
     given = {field.name: context.params[field.name] for field in fields(ServingOptions)}
     given["allow_origin"] = tuple(allow_origin or ())
+    if api_key is None:  # typer takes an empty variable for none
+        given["api_key"] = os.environ.get("TEXTGEN_API_KEY")
     LOG.setLevel(logging.INFO)
     LOG.addHandler(_Lines())
     textgen.serve(*(runs or ()), checkpoints=checkpoints, ready=_tell, **given)

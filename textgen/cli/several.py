@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
-from textgen.bounds import help_of
+from textgen.bounds import bounds_of
 from textgen.cli import train
 from textgen.cli.parse import duration
 from textgen.config import Choices
@@ -76,5 +76,5 @@ def _values(name: str, text: str) -> list[Any]:
     except ValueError:
         numbers = "whole numbers" if kind is int else "numbers"
         what = f"`{name}` is {text!r}; expected {numbers} with commas between"
-        hint = "try `hidden=128,256`" if name == "hidden" else help_of(Choices, name)
-        raise UsageError(what, hint) from None
+        example = "128,256" if name == "hidden" else bounds_of(Choices, name).example
+        raise UsageError(what, f"try `{name}={example}`") from None

@@ -34,25 +34,29 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
     return found + nats_of_each(model.network(), ids) / math.log(2)
 
 
-def documents_of(model: TextModel, text: str) -> list[str]:
-    """A text cut as the model's corpus was: into documents, or as it is."""
-    cutter, symbols = model.reader().cutter, symbols_of(text, model.vocabulary.level)
+def documents_of(model: TextModel, texts: Sequence[str]) -> list[str]:
+    """Texts cut as the model's corpus was: each into documents, or all as they are, in one."""
+    cutter = model.reader().cutter
     if cutter is None:
-        return [text]
-    cut = np.concatenate([*cutter.cut(iter([symbols]))])
-    parts = np.split(cut, np.flatnonzero(cut == END))
-    raw = [text_of(part[1:].astype(symbols.dtype)) for part in parts if len(part) > 1]
-    return [document.decode("utf-8", "surrogateescape") for document in raw]
+        return ["".join(texts)]
+    documents = []
+    for text in texts:
+        symbols = symbols_of(text, model.vocabulary.level)
+        cut = np.concatenate([*cutter.cut(iter([symbols]))])
+        parts = np.split(cut, np.flatnonzero(cut == END))
+        raw = [text_of(part[1:].astype(symbols.dtype)) for part in parts if len(part) > 1]
+        documents += [document.decode("utf-8", "surrogateescape") for document in raw]
+    return documents
 
 
-def lines_of(model: TextModel, text: str) -> list[str]:
-    """The lines of a text, each with the line end that closes it in the order of reading."""
-    lines = split_lines(text)
+def lines_of(model: TextModel, texts: Sequence[str]) -> list[str]:
+    """The lines of texts, each with the line end that closes it in the order of reading."""
+    lines = split_lines(texts)
     if model.vocabulary.end is not None:
         return lines
     return [f"\n{line}" if model.backward else f"{line}\n" for line in lines]
 
 
-def split_lines(text: str) -> list[str]:
-    """The lines of a text without their line ends."""
-    return text.removesuffix("\n").split("\n")
+def split_lines(texts: Sequence[str]) -> list[str]:
+    """The lines of texts that are not empty, without their line ends."""
+    return [line for text in texts if text for line in text.removesuffix("\n").split("\n")]

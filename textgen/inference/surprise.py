@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -103,12 +104,18 @@ class Character(NamedTuple):
     text: str
     bits: float
     expected: tuple[str, ...]
+    ends: bool = False  # a document
 
 
 def mean_bits(of: Sequence[Character]) -> tuple[float, int]:
     """Bits per character of those that were predicted, 0 of none, and how many these are."""
-    count = sum(bool(character.expected or character.bits) for character in of)
+    count = sum(map(is_predicted, of))
     return sum(character.bits for character in of) / max(1, count), count
+
+
+def is_predicted(character: Character) -> bool:
+    """Whether it is not the first one."""
+    return bool(character.expected or character.bits)
 
 
 ENDED = "\n"  # what the end of a document reads as
@@ -134,7 +141,7 @@ def characters(
             if text := decode(i):  # bytes of no whole character
                 yield Character(text, bits, expected or ())
                 bits, expected = 0.0, None
-            yield Character(ENDED, cost / math.log(2), named(likeliest))
+            yield Character(ENDED, cost / math.log(2), named(likeliest), ends=True)
             continue
         bits += cost / math.log(2)
         if expected is None:
@@ -193,12 +200,34 @@ class Line(NamedTuple):
 
 
 def lines(of: Iterable[Character]) -> Iterator[Line]:
-    """The lines of a text as they end."""
-    number, line = 1, list[Character]()
+    """The lines of a text as they end; of a document's end after a line end there is none more."""
+    number, line = 1, _Line()
     for character in of:
-        line.append(character)
-        if character.text.endswith("\n"):  # bytes that are no UTF-8 may stand before it
-            yield Line(number, *mean_bits(line), "".join(c.text for c in line)[:-1])
-            number, line = number + 1, []
-    if line:
-        yield Line(number, *mean_bits(line), "".join(c.text for c in line))
+        if line.ended and not (character.ends and not line.of_document):
+            yield line.as_number(number)
+            number, line = number + 1, _Line()
+        line.add(character)
+    if line.characters:
+        yield line.as_number(number)
+
+
+class _Line:
+    """A line that grows; its characters are not kept, for there may be many."""
+
+    def __init__(self) -> None:
+        self.ended = self.of_document = False  # by a line end; by the end of a document
+        self.characters = self._predicted = 0
+        self._bits, self._text = 0.0, StringIO()
+
+    def add(self, character: Character) -> None:
+        if not self.ended:
+            self._text.write(character.text)
+        self.characters += 1
+        self._predicted += is_predicted(character)
+        self._bits += character.bits
+        # bytes that are no UTF-8 may stand before a line end
+        self.ended, self.of_document = character.text.endswith("\n"), character.ends
+
+    def as_number(self, number: int) -> Line:
+        mean = self._bits / max(1, self._predicted)
+        return Line(number, mean, self._predicted, self._text.getvalue().removesuffix("\n"))

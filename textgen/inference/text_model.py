@@ -18,12 +18,7 @@ from numpy.typing import NDArray
 from textgen.bounds import Number, OneOf, whole
 from textgen.config import SEEDS, TEXTS, UNKNOWN, SamplingOptions
 from textgen.errors import CheckpointError
-from textgen.inference.backward import (
-    in_reading_order,
-    turned_options,
-    turned_vocabulary,
-    writer,
-)
+from textgen.inference.backward import in_reading_order, turned_options, turned_vocabulary, writer
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Sampler, Uniforms, random_seed
 from textgen.inference.writer import GrowingText, Position, Writer, prologue
@@ -196,7 +191,8 @@ class TextModel:
 
         devices = {"cpu": 0.0, str(pick_device()): 0.0}
         for device in devices if len(devices) > 1 else ():
-            start = seconds(device, EAGER + 2)  # kernels, a graph
+            seconds(device, EAGER + 2)  # kernels are loaded
+            start = 0.0 if self.vocabulary.has_end else seconds(device, EAGER + 2)  # a graph
             devices[device] = seconds(device, EAGER + 10) - start
         return min(devices, key=devices.__getitem__)
 

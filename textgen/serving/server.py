@@ -40,6 +40,10 @@ def serve(
     ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; arguments and errors as of `textgen.serve`."""
+    if asyncio._get_running_loop() is not None:
+        what = "a server is started inside of a running event loop, as a notebook has"
+        hint = "start it in a thread: threading.Thread(target=textgen.serve).start()"
+        raise UsageError(f"{what}; expected a thread of its own", hint)
     check_host(options)
     with listening(options) as listener:
         server = make_server(runs, checkpoints, options)
@@ -63,7 +67,6 @@ def make_server(runs: Sequence[str], checkpoints: Path, options: ServingOptions)
         server_header=False,
         timeout_graceful_shutdown=round(LAST_TEXTS) + 1,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     return Server(config, scheduler)
 
 
@@ -104,6 +107,21 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Drop what uvicorn logs in this thread: what matters stands in textgen's own log."""
+    here, log = threading.get_ident(), logging.getLogger("uvicorn.error")
+
+    def of_another(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    log.addFilter(of_another)
+    try:
+        yield
+    finally:
+        log.removeFilter(of_another)
+
+
 class Server(uvicorn.Server):
     """Ends by a signal, with running texts given time; on_start: called once it listens."""
 
@@ -111,6 +129,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.scheduler = scheduler
         self.on_start: Callable[[], object] = lambda: None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        with _unheard():
+            await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

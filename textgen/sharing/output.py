@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from textgen.errors import RunError, UsageError
+from textgen.errors import RunError, UsageError, quoted
 from textgen.store.files import open_regular, unfit, write_file
 
 
@@ -40,7 +40,9 @@ def ending(path: Path, endings: Iterable[str]) -> str:
     if found not in endings:
         told = f"{path} ends in {path.suffix!r}" if path.suffix else f"{path} has no ending"
         expected = " or ".join(endings)
-        raise UsageError(f"{told}; expected {expected}", f"try {path.stem}{next(iter(endings))}")
+        stem = path.stem.lstrip(".") or "textgen"
+        try_this = path.with_name(f"{stem}{next(iter(endings))}")
+        raise UsageError(f"{told}; expected {expected}", f"try {quoted(try_this)}")
     return found
 
 

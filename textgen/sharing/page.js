@@ -137,7 +137,7 @@ async function write() {
     pending = pick(kept(logits, options, description.unknown), uniform(seed, place++));
     show(pending, cost(logits, pending, 5), piece);
     if (pending === end) model.restore(cold); // what comes next is another document
-    written++;
+    else written++;
     return pending === end || written === length;
   });
   writing = false;

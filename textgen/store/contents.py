@@ -1,5 +1,6 @@
 """A checkpoint's vocabulary, weights and corpus, read back and checked."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -102,7 +103,9 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
         held_out = config.val_file and config.val_file in error.message
         name = "val_file" if held_out else "files"
         named = getattr(config, name) != getattr(record.corpus, name)  # the place it moved to
-        hint = error.hint if named else f"if it moved, say where it is now: `{name}=FILE`"
+        if named or all(map(os.path.exists, config.paths)):
+            raise
+        hint = f"if it moved, say where it is now: `{name}=FILE`"
         raise CorpusError(error.message, hint) from None
     check_parts(corpus, record)
     return corpus

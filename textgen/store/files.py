@@ -61,11 +61,15 @@ def unfit(path: Path, name: str, is_ours: Callable[[Path], bool]) -> str | None:
     """
     try:
         found = kind(path.lstat().st_mode)
-        return found if found or is_ours(path) else f"no {name}"
+        if found or not is_ours(path):
+            return found or f"no {name}"
     except (FileNotFoundError, NotADirectoryError):
-        return None if path.parent.is_dir() else f"in {path.parent}, which is no folder"
+        if not path.parent.is_dir():
+            return f"in {path.parent}, which is no folder"
     except (OSError, ValueError) as error:
         return f"no file that can be written ({getattr(error, 'strerror', None) or error})"
+    may = os.access(path.parent, os.W_OK | os.X_OK)
+    return None if may else f"in {path.parent}, where there is no leave to write"
 
 
 def write_file(path: Path, data: Iterable[bytes | memoryview], keep: Path | None = None) -> None:

@@ -72,6 +72,9 @@ def check_name(name: str) -> None:
 
 def find_run(name: str | None, checkpoints: Path) -> Run:
     """The run of that name, or the latest; a name with a slash is a folder first."""
+    if name == "":  # pathlib would take it for the current folder
+        see = within(checkpoints, "textgen ls")
+        raise UsageError("the run's name is empty", f"{see} shows the runs there are")
     if name is None:
         if runs := list_runs(checkpoints):
             return runs[0]

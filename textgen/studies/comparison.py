@@ -216,14 +216,14 @@ def _same_text() -> Iterator[None]:
 def _identity(run: Run) -> str | None:
     """Of what lies in the run's folder, if it can be read."""
     try:
-        return read_header(run.last).record.identity
+        return read_header(run.newest).record.identity
     except CheckpointError:
         return None
 
 
 def _record(run: Run, identity: str) -> Record:
     """Of a run that the comparison began, as it was last saved. Raises RunError of another."""
-    record = read_header(run.last).record
+    record = read_header(run.newest).record
     if record.identity != identity:
         what = f"run {run.name!r} in {run.folder.parent} is not the one that the comparison began"
         raise RunError(what, f"remove it: textgen rm {run.typed}")
@@ -240,7 +240,7 @@ def _measured(trial: Trial) -> Result:
 
 def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str = "") -> Result:
     """why: it diverged, if it did."""
-    record = read_header(trial.run.last).record
+    record = read_header(trial.run.newest).record
     count = len(record.history)
     apart = max(1, math.ceil(count / POINTS))
     kept = record.history[(count - 1) % apart :: apart]  # the last is one

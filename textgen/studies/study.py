@@ -48,7 +48,7 @@ def open_study(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Stud
 
     overwrite: a new one, which starts over the runs that the one before had begun, and no others.
     """
-    new = Study(json.loads(json.dumps(settings)))
+    new = Study(json.loads(json.dumps(settings, default=_of_numpy)))
     try:
         found = msgspec.convert(simple_json(path.read_text("utf-8")), Study)
     except FileNotFoundError:
@@ -73,6 +73,10 @@ def open_study(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Stud
                 "give those, or another name: `run=NAME`; or start it over: add `overwrite`",
             )
     return found
+
+
+def _of_numpy(number: Any) -> Any:
+    return number.item()
 
 
 def _shown(value: object) -> str:

@@ -151,18 +151,19 @@ class Cache:
             with suppress(OSError, ValueError, KeyError, TypeError):
                 facts = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
                 size = sum(file.stat().st_size for file in path.iterdir())
-                files, characters = tuple(facts["files"]), sum(facts["lengths"])
+                symbols = len(facts["counts"]) - facts["has_end"]  # an end symbol is the last
+                files, characters = tuple(facts["files"]), sum(facts["counts"][:symbols])
                 found.append(Entry(path, files, characters, size, path.stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def clear(self) -> int:
         """Remove all but what other processes encode at the moment; the bytes that were freed."""
-        freed = sum(entry.bytes for entry in self.entries())
+        before = sum(entry.bytes for entry in self.entries())
         for path in self._paths():
             self._remove(path)
         self._clear_abandoned(time.time())
         self._clear_links()
-        return freed
+        return before - sum(entry.bytes for entry in self.entries())
 
     def _paths(self) -> list[Path]:
         return [path for path in self._named(_KEY) if _is_entry(path)]

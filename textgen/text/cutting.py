@@ -22,41 +22,59 @@ def separator_of(documents: str) -> str:
 class Cutter:
     """Puts END between the documents of texts, and where a text begins and ends.
 
-    found: separators so far; empty: documents so far that were left out as empty.
+    found: separators so far; empty: documents so far that were left out as empty; at: of the block
+    that was given last, where each of its symbols stands among all that were read, from 0.
     """
 
     def __init__(self, documents: str, level: str) -> None:
         self._separator = _symbols(separator_of(documents), level)
-        self.found = self.empty = 0
+        self.found = self.empty = self._read = 0
+        self._given = np.zeros(0, bool)  # which of what was read last
+
+    @property
+    def at(self) -> NDArray[np.int64]:
+        return self._read + np.flatnonzero(self._given)
 
     def cut(self, blocks: Iterator[NDArray]) -> Iterator[NDArray[np.uint32]]:
         """A text's symbols with END for the separators, block by block.
 
         A line end at the text's end that may begin a separator belongs to no document.
         """
+        self._given = np.ones(1, bool)
         yield np.array([END], np.uint32)
         rest, ended = np.zeros(0, np.uint32), True
         for block in blocks:
-            block, rest = self._replaced(np.concatenate([rest, block.astype(np.uint32)]))
+            read, kept = self._replaced(np.concatenate([rest, block.astype(np.uint32)]))
+            rest, read = read[len(kept) :], read[: len(kept)]
+            block = read[kept]
             ends = block == END
             again = ends & np.concatenate([[ended], ends[:-1]])
             self.empty += int(again.sum())
             if len(block):
                 ended = bool(ends[-1])
+                self._given = kept.copy()
+                self._given[kept] = ~again
                 yield block[~again]
+            self._read += len(read)
         begun = range(len(rest) if len(rest) and self._separator[0] == ord("\n") else 0, 0, -1)
         last = next((n for n in begun if (rest[-n:] == self._separator[:n]).all()), 0)
-        rest = rest[: len(rest) - last]
-        if len(rest):
-            yield rest
-        if len(rest) or not ended:
+        whole = rest[: len(rest) - last]
+        if len(whole):
+            self._given = np.ones(len(whole), bool)
+            yield whole
+        self._read += len(rest)
+        if len(whole) or not ended:
+            self._given = np.ones(1, bool)
             yield np.array([END], np.uint32)
 
-    def _replaced(self, symbols: NDArray[np.uint32]) -> tuple[NDArray, NDArray]:
-        """Symbols with END for each separator, and the last ones, which may begin another."""
+    def _replaced(self, symbols: NDArray[np.uint32]) -> tuple[NDArray, NDArray[np.bool]]:
+        """Symbols with END where a separator begins, and which of them are kept, of the first ones.
+
+        The others may begin another separator.
+        """
         size, last = len(self._separator), len(symbols) - len(self._separator) + 1
         if not size:
-            return symbols, symbols[:0]
+            return symbols, np.ones(len(symbols), bool)
         here = np.ones(max(0, last), bool)
         for offset, symbol in enumerate(self._separator):
             here &= symbols[offset : offset + len(here)] == symbol
@@ -68,7 +86,7 @@ class Cutter:
         kept = np.ones(len(symbols), bool)
         kept[(begins[:, None] + np.arange(1, size)).ravel()] = False
         symbols[begins] = END
-        return symbols[:decided][kept[:decided]], symbols[decided:]
+        return symbols, kept[:decided]
 
 
 def _apart(begins: list[int], size: int) -> Iterator[int]:

@@ -112,9 +112,14 @@ class Reader:
             raise _nothing(path, left_out)
 
     def text(self, path: Path) -> str:
-        """A whole file, not cut; at level byte, what is not UTF-8 as lone surrogates (PEP 383)."""
-        raw = b"".join(map(text_of, replace(self, cutter=None).symbols(path)))
-        return raw.decode("utf-8", "surrogateescape" if self.level == "byte" else "surrogatepass")
+        """All texts of a path as one, not cut: see `whole_texts`."""
+        return "".join(self.whole_texts(path))
+
+    def whole_texts(self, path: Path) -> list[str]:
+        """Not cut; at level byte, what is not UTF-8 as lone surrogates (PEP 383)."""
+        errors = "surrogateescape" if self.level == "byte" else "surrogatepass"
+        texts = replace(self, cutter=None).texts(path)
+        return [b"".join(map(text_of, blocks)).decode("utf-8", errors) for _, blocks in texts]
 
     def _symbols(self, name: str, first: bytes, stream: Stream) -> Iterator[NDArray]:
         blocks = self._blocks(first, stream)

@@ -116,14 +116,13 @@ def split(
     """
     end, where = len(counts) - 1, ", ".join(config.files)
     places = places_of(ids, end)
-    _, first = np.unique(digests(ids, places), return_index=True)
+    hashes = digests(ids, places)
+    _, first = np.unique(hashes, return_index=True)
     count, duplicates, notice = len(places.begins), len(places.begins) - len(first), ""
+    share = f"{duplicates:,} of {count:,} documents"
     if duplicates and config.dedupe:
-        notice = f"left out {duplicates:,} of {count:,} documents, which stood there before"
-        places, duplicates = places.of(np.sort(first)), 0
-    elif duplicates:
-        share = f"{duplicates:,} of {count:,} documents ({duplicates / count:.1%}) are duplicates"
-        notice = f"{share}, so the held-out text is partly known; `dedupe` leaves them out"
+        notice = f"left out {share}, which stood there before"
+        places, hashes, duplicates = places.of(np.sort(first)), hashes[np.sort(first)], 0
     count = len(places.begins)
     if config.val_file:
         held_out = places.begins >= training
@@ -132,12 +131,17 @@ def split(
         number = min(max(1, round(config.val_fraction * count)), max(1, count - 1))
         held_out[np.random.default_rng(0).permutation(count)[:number]] = True
     if count < FEWEST or held_out.all() or not held_out.any():
-        of_each = f", {held_out.sum()} of them held out" if count >= FEWEST else ""
+        apart = f", {held_out.sum()} of them held out" if count >= FEWEST else ""
         found = f"{count} document{'s' * (count != 1)} (`documents={shown(config.documents)}`)"
         raise CorpusError(
-            f"{where} holds {found}{of_each}; expected {FEWEST} or more, in both parts",
+            f"{where} holds {found}{apart}; expected {FEWEST} or more, in both parts",
             "cut it otherwise with `documents=line` or `documents=SEPARATOR`, or name more texts",
         )
+    if duplicates:
+        known = int(np.isin(hashes[held_out], hashes[~held_out]).sum())
+        too = f", and {known:,} of {held_out.sum():,} held out are learned too" if known else ""
+        notice = f"{share} ({duplicates / count:.1%}) are duplicates{too}; `dedupe` leaves"
+        notice += " them out"
     parts = [places.of(which) for which in (~held_out, held_out)]
     laid = laid_out(ids, parts, end, file)
     cut = len(laid) - 1 - int((parts[1].ends - parts[1].begins).sum())

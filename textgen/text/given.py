@@ -17,10 +17,13 @@ def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) ->
     text = normalized(text, reader.normalize)
     if reader.cutter is None:
         return vocabulary.encode(text, unknown)
-    symbols = np.concatenate([*reader.cutter.cut(iter((symbols_of(text, vocabulary.level),)))])
+    lacking, parts = Unknown(vocabulary), []
+    for symbols in reader.cutter.cut(iter((symbols_of(text, vocabulary.level),))):
+        lacking.add(symbols, reader.cutter.at)
+        parts.append(symbols)
     if unknown == "error":
-        Unknown(vocabulary, symbols).refuse("the text")
-    return vocabulary.encode_symbols(symbols, unknown)
+        lacking.refuse("the text")
+    return vocabulary.encode_symbols(np.concatenate(parts), unknown)
 
 
 def file_ids(
@@ -37,10 +40,10 @@ def file_ids(
     """
     if unknown == "error" and all_named and not special(path):
         unknown_in(path, reader(), vocabulary).refuse(str(path))
-    lacking = Unknown(vocabulary)
-    for symbols in reader().symbols(path):
+    lacking, now = Unknown(vocabulary), reader()
+    for symbols in now.symbols(path):
         if unknown == "error":
-            lacking.add(symbols)
+            lacking.add(symbols, now.cutter.at if now.cutter else None)
             lacking.refuse(str(path))
         yield vocabulary.encode_symbols(symbols, unknown)
 
@@ -49,5 +52,5 @@ def unknown_in(path: Path, reader: Reader, vocabulary: Vocabulary) -> Unknown:
     """The characters of a file that the vocabulary lacks."""
     lacking = Unknown(vocabulary)
     for symbols in reader.symbols(path):
-        lacking.add(symbols)
+        lacking.add(symbols, reader.cutter.at if reader.cutter else None)
     return lacking

@@ -190,13 +190,18 @@ class Unknown:
         if symbols is not None:
             self.add(symbols)
 
-    def add(self, symbols: NDArray) -> None:
-        """Look at the next part of the text: code points, or bytes at level byte."""
+    def add(self, symbols: NDArray, at: NDArray | None = None) -> None:
+        """Look at the next part of the text: code points, or bytes at level byte.
+
+        at: where each of them stands in the text, from 0; by default after those so far.
+        """
         lacking = np.flatnonzero(self._vocabulary.lookup(symbols) < 0)
         codes, first, counts = np.unique(symbols[lacking], return_index=True, return_counts=True)
-        for code, at, count in zip(codes.tolist(), first.tolist(), counts.tolist(), strict=True):
+        places = 1 + (lacking[first] + self.read if at is None else at[lacking[first]])
+        found = zip(codes.tolist(), places.tolist(), counts.tolist(), strict=True)
+        for code, place, count in found:
             self._counts[code] += count
-            self._first.setdefault(code, self.read + int(lacking[at]) + 1)
+            self._first.setdefault(code, place)
         self.read += len(symbols)
 
     def refuse(self, what: str) -> None:

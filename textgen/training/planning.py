@@ -20,7 +20,7 @@ from textgen.store.record import Record
 from textgen.text.corpus import Corpus
 from textgen.training import speed
 from textgen.training.batching import DECAYING, first_trial, peak
-from textgen.training.calibration import kept_aside
+from textgen.training.calibration import FEWEST, kept_aside
 from textgen.training.fitting import TRAINING_SHARE, learnable, settled
 from textgen.training.late import MOST, late_streams
 from textgen.training.memory import check_memory
@@ -81,7 +81,7 @@ def plan(
     tuning = base is not None
     counts = shape.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
-    aside = kept_aside(size, shape.vocabulary_size) if own >= MOST and not learned else 0
+    aside = _aside(size, corpus) if own >= MOST and not learned else 0
     worth = evaluation_worth(shape, per_step, corpus, aside, device)
     eval_every = _or(choices.eval_every, evaluation_interval(steps, worth))
     training = TrainingConfig.of(
@@ -108,6 +108,12 @@ def plan(
     dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
     model = replace(shape, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, (*notices, *said), chosen=choices.chosen, time=choices.time)
+
+
+def _aside(size: int, corpus: Corpus) -> int:
+    """How many characters are kept aside; of documents none, where those that fit are too short."""
+    aside = kept_aside(size, len(corpus.vocabulary))
+    return aside if len(corpus.parted(aside)[1]) >= FEWEST else 0
 
 
 def extended(

@@ -11,6 +11,7 @@ import torch
 
 from textgen.architecture import ModelConfig
 from textgen.config import Choices, TrainingConfig
+from textgen.errors import OutOfMemory
 from textgen.model.device import has_bf16_units
 from textgen.model.graph import EAGER
 from textgen.model.network import CharModel
@@ -116,11 +117,7 @@ def measured_cost(
     of_low = seconds / 2 if high == 1 else layer_seconds(model, trial, 2)
     weights = max(0.0, (seconds / high - of_low / low) / (high - low)) if high > 1 else 0.0
     linear = max(0.0, of_low / low - weights * low)
-    head = 0.0
-    if model.vocabulary_size > FEW:
-        narrow = replace(model, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH)
-        few = replace(narrow, vocabulary_size=FEW)
-        head = max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))
+    head = _head_seconds(model, trial) if model.vocabulary_size > FEW else 0.0
 
     def cost(model: ModelConfig) -> float:
         below, total = model.embedding, 0.0
@@ -130,6 +127,22 @@ def measured_cost(
         return total + head * (1 + below / HEAD_WIDTH) / 2
 
     return cost
+
+
+def _head_seconds(model: ModelConfig, trial: Trial) -> float:
+    """Seconds per character of a head of HEAD_WIDTH, with fewer streams where these do not fit."""
+    narrow = replace(model, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH)
+    few = replace(narrow, vocabulary_size=FEW)
+    try:
+        return max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))
+    except OutOfMemory:
+        if trial.batch_size == 1:
+            raise
+    if trial.device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = trial.batch_size // 2
+    fewer = replace(trial, batch_size=half, accumulate=min(trial.accumulate, half))
+    return _head_seconds(model, fewer)
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from textgen.architecture import ModelConfig
 from textgen.config import Choices, CorpusConfig, TrainingConfig
-from textgen.errors import CorpusError, UsageError
+from textgen.errors import CorpusError, UsageError, quoted
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header
 from textgen.store.contents import read_vocabulary, read_weights
@@ -120,7 +120,7 @@ def read_mixed(
         what = (
             f"`keep_mixing`: the text of {ancestor.run} is cut into documents, the new one is not"
         )
-        raise CorpusError(what, f"try `documents={shown(ancestor.corpus.documents)}`")
+        raise CorpusError(what, f"try `documents={quoted(shown(ancestor.corpus.documents))}`")
     try:
         of = ancestor.corpus, vocabulary, ancestor.fingerprint
         return read_corpus(*of, cache=cache, progress=progress).train
