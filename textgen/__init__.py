@@ -54,8 +54,9 @@ def train(
 
     run: its name, by default the first file's; overwrite: start over a run that exists;
     base: a run or a checkpoint to begin from, its weights and its shape; dry_run: stop after the
-    first event, the plan; nothing is written; progress: is told how much of the text was read.
-    choices: the fields of `textgen.config.Choices`; the planner decides on those left out.
+    first event, the plan; no run is written; progress: is told how much of the text was read.
+    choices: the fields of `textgen.config.Choices`, `time` and `save_every` as numbers of seconds;
+        the planner decides on those left out.
     Raises a TextgenError with a message and a hint for whatever a person can mend.
     """
     began = clock.monotonic()
@@ -194,7 +195,7 @@ def compare(
         variant is trained, from `seed` on; overwrite and progress as for `train`.
     choices: the fields of `textgen.config.Choices`; one or two of them are lists, of the values
         that are compared. A budget is for each run.
-    Raises a TextgenError, one of them where it was begun with other settings.
+    Raises a TextgenError; RunError where it was begun with other settings.
     """
     from pathlib import Path
 

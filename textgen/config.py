@@ -76,7 +76,7 @@ class Choices:
     save_every: float = setting("Time between saves.", above(0, 1e9, "30"), 30.0)
     sample_every: int | None = setting("Steps between samples; 0: none.", whole(0, MOST, "500"))
     keep_mixing: float = setting("Share of streams on the old run's text.", _MIXED, 0.0)
-    seed: int = setting("The same seed trains the same model.", _SEED, 0)
+    seed: int = setting("Of first weights, order and masks.", _SEED, 0)
     device: str = setting(_DEVICE, default="auto")
     precision: str = setting("auto, fp32, bf16 or fp16.", OneOf(("auto", *PRECISIONS)), "auto")
     deterministic: bool = setting("Only kernels that repeat their bits, if slower.", default=False)

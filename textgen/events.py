@@ -92,7 +92,10 @@ class Sampled(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """The run's checkpoints now hold this step."""
+    """The run's checkpoints now hold this step.
+
+    path: of `last`; seconds: that the save took.
+    """
 
     step: int
     path: str

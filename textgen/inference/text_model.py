@@ -138,6 +138,7 @@ class TextModel:
 
         Products are in bf16 or fp16 where the device has units for them, so these are other texts
         than `generate` writes; but text i of a seed is the same whatever `num` is.
+        Raises UsageError, also for a length of 0, UnknownCharacters, DeviceError.
         """
         from textgen.inference.batch import BatchStepper, BatchWriter
         from textgen.model.device import pick_device, prepare_device, product_dtype
