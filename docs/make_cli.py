@@ -25,8 +25,8 @@ be typed.
 **Streams**: data goes to stdout, all else to stderr. Data is text from `sample`, `play` and `fill`,
 what the other commands find out, and with `--json` one object per line; `train` and `resume` have
 no other, and `rm`, `clean`, `cache clear`, `export`, `plot`, `report` and `serve` none. A reader
-that closes stdout early, as `head` does, ends a command silently, with exit code 0; any other failure
-to write there is an error. What cannot be written to stderr is dropped.
+that closes stdout early, as `head` does, ends a command silently, with exit code 0; any other
+failure to write there is an error. What cannot be written to stderr is dropped.
 Characters that the encoding of stdout lacks are escaped, as `\\xe9`, and a note says so; text from
 `sample`, `play` and `fill` is UTF-8 in a pipe or a file, whatever the locale.
 
