@@ -46,7 +46,8 @@ def _cpu() -> Iterator[None]:
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # of the processes that they start
+        for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):  # of processes they start
+            patch.setenv(name, "")
         for backend in (torch.cuda, torch.backends.mps):
             patch.setattr(backend, "is_available", lambda: False)
         yield

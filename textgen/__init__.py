@@ -71,6 +71,7 @@ def train(
     from textgen.store.runs import find_checkpoint, new_run
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
+    from textgen.text.sources import absolute
     from textgen.training import follower, launch, ranks, start
 
     chosen, where = Choices(**choices), Path(checkpoints)
@@ -90,9 +91,8 @@ def train(
             target.check_writable()
         folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else target.folder
         with kept([*paths, *held_out], folder, temporary=dry_run) as now:
-            # absolute paths, so that the run can be resumed from another folder
-            absolute = tuple(map(_absolute, now))
-            corpus = CorpusConfig.of(chosen, absolute[: len(paths)], *absolute[len(paths) :])
+            read = tuple(map(absolute, now))
+            corpus = CorpusConfig.of(chosen, read[: len(paths)], *read[len(paths) :])
             of = target, corpus, chosen, began
             loop = start.begin(*of, base=of_base, given=choices.keys(), progress=progress)
             events = (e for e in [loop.planned()]) if dry_run else loop.events()
@@ -128,6 +128,7 @@ def resume(
     from textgen.model.device import restored
     from textgen.store.run import Run
     from textgen.store.runs import find_source
+    from textgen.text.sources import absolute
     from textgen.training import follower, launch, ranks, start
 
     taken = ("time", "epochs", "steps", "device", "cache", "accumulate", "deterministic")
@@ -142,7 +143,7 @@ def resume(
     with restored(), ranks.join().led() as leader:
         found = find_source(None if run is None else str(run), Path(checkpoints))
         moved = (files,) if isinstance(files, str | Path) else files
-        now = tuple(map(_absolute, moved)), _absolute(val_file) if val_file else None
+        now = tuple(map(absolute, moved)), absolute(val_file) if val_file else None
         if leader.resumes:  # what was asked for is in the newest checkpoint by now
             found = Run(found.parent).newest
             chosen = replace(chosen, time=None, epochs=None, steps=None)
@@ -203,11 +204,12 @@ def compare(
     from textgen.studies.comparison import Comparison
     from textgen.studies.variants import variants_of
     from textgen.text.corpus import default_corpus
+    from textgen.text.sources import absolute
 
     chosen = variants_of(choices)[0].choices
     paths = [Path(f) for f in files] or [default_corpus()]
-    held_out = None if chosen.val_file is None else _absolute(chosen.val_file)
-    corpus = CorpusConfig.of(chosen, tuple(map(_absolute, paths)), held_out)
+    held_out = None if chosen.val_file is None else absolute(chosen.val_file)
+    corpus = CorpusConfig.of(chosen, tuple(map(absolute, paths)), held_out)
     name, folder = _named(run, paths), Path(checkpoints)
     how: Any = {"seeds": seeds, "overwrite": overwrite}
     yield from Comparison(name, folder, corpus, choices, **how).reports(progress)
@@ -218,16 +220,3 @@ def _named(run: str | None, paths: list[Path]) -> str:
     from textgen.text.sources import title
 
     return title(paths[0]) if run is None else run
-
-
-def _absolute(path: str | Path) -> str:
-    from pathlib import Path
-
-    from textgen.text.stream import STDIN
-
-    if str(path) == STDIN:
-        return STDIN
-    try:
-        return str(Path(path).resolve(strict=True))
-    except (OSError, RuntimeError):  # not there, a loop of links, or a pipe: it has no other name
-        return str(Path(path).absolute())

@@ -371,3 +371,11 @@ def test_how_much_of_the_text_was_read_is_shown_in_bytes(clock: Clock) -> None:
     assert not panel.stays
     panel.show(PLAN)
     assert "MB" not in frame(panel)
+
+
+def test_of_very_many_validations_some_are_drawn(clock: Clock, monkeypatch) -> None:
+    monkeypatch.setattr(display, "MOST", 4)
+    panel = _Panel(screen())
+    for step in range(1, 8):
+        panel.show(replace(EVALUATED, step=step))
+    assert [step for step, _ in panel._losses] == [1, 5, 7]

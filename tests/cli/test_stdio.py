@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from textgen.cli import saving
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 ENTRY = shlex.join([sys.executable, "-c", "from textgen.__main__ import main; main()"])
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
@@ -91,6 +93,15 @@ def test_no_state_is_kept_of_a_text_that_lost_its_reader_and_it_is_said(shell: S
     assert (done.returncode, len(done.stdout)) == (0, 9)
     told = "the text has no reader any more; its state is not kept in s"
     assert done.stderr == f"note: {told}\n"
+
+
+@pytest.mark.parametrize(("code", "why"), [(0, "has no reader any more"), (130, "is not whole")])
+def test_why_no_state_is_kept_is_said(
+    code: int, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), saving.told(Path("s")):
+        sys.exit(code)
+    assert capsys.readouterr().err == f"note: the text {why}; its state is not kept in s\n"
 
 
 # Locales

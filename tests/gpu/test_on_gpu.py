@@ -22,7 +22,8 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
 ]
-AVAILABLE, VISIBLE = torch.cuda.is_available, os.environ.get("CUDA_VISIBLE_DEVICES")
+AVAILABLE = torch.cuda.is_available
+VISIBLE = {n: os.environ.get(n) for n in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")}
 IDS = np.random.default_rng(0).integers(20, size=5000).astype(np.uint8)
 KINDS = [*product(("soap", "adamw"), ("fp32", "fp16")), ("rmsprop", "fp16"), ("sgd", "fp16")]
 
@@ -31,10 +32,10 @@ KINDS = [*product(("soap", "adamw"), ("fp32", "fp16")), ("rmsprop", "fp16"), ("s
 def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests see the GPU, which is hidden from all others."""
     monkeypatch.setattr(torch.cuda, "is_available", AVAILABLE)
-    if VISIBLE is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", VISIBLE)
+    for name, value in VISIBLE.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
 
 
 def learner(device: str = "cuda", **changes: object) -> Learner:

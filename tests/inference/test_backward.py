@@ -9,7 +9,7 @@ from conftest import SMALL, prose
 import textgen
 from textgen.config import SamplingOptions
 from textgen.errors import UnknownCharacters
-from textgen.inference.backward import in_reading_order, turned, turned_options
+from textgen.inference.backward import drawn_by, in_reading_order, turned
 from textgen.inference.text_model import TextModel
 
 
@@ -85,7 +85,8 @@ def test_stops_are_texts_in_reading_order(model: TextModel) -> None:
     [cut] = model.generate(length=300, seed=1, stop=(stop,))
     assert text.endswith(cut)
     assert cut == text[text.rindex(stop) + len(stop) :]
-    assert turned_options(SamplingOptions(stop=("ab",)), "char").stop == ("ba",)
+    options = SamplingOptions(stop=("ab",))
+    assert drawn_by(model.vocabulary, options, backward=True).options.stop == ("ba",)
 
 
 def test_a_text_and_its_file_score_as_the_turned_ids(model: TextModel, tmp_path: Path) -> None:

@@ -141,9 +141,12 @@ def test_with_one_both_are_measured(
 ) -> None:
     """A pretended one, which writes a character in 10 ms, and loads kernels for a minute."""
     now, loaded, model = 0.0, False, textgen.load(trained)
+    asked: list[tuple[str, int]] = []
 
     def generate_many(*, options: SamplingOptions, num: int, streams: int) -> Iterator[str]:
         nonlocal now, loaded
+        asked.append((options.device, num))
+        assert num == streams
         now += options.length * (cpu if options.device == "cpu" else 0.01)
         if options.device == "cuda" and not loaded:
             now, loaded = now + 60, True
@@ -158,3 +161,4 @@ def test_with_one_both_are_measured(
     monkeypatch.setattr("textgen.inference.text_model.time.perf_counter", lambda: now)
     monkeypatch.setattr("textgen.model.device.pick_device", lambda name="cuda": torch.device(name))
     assert model.fastest_device(streams) == expected
+    assert {*asked} == {("cpu", streams), ("cuda", streams)}

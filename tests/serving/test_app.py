@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect
 
 import textgen
 from textgen.cli.app import app as commands
+from textgen.cli.serve import LOG
 from textgen.config import ServingOptions
 from textgen.errors import RunError, UsageError
 from textgen.serving import answers, completions, models, server
@@ -414,6 +415,18 @@ def test_a_model_that_reads_backward_writes_what_comes_before(corpus: Path, tmp_
         assert error_of(refused)["param"] == "logprobs"
 
 
+def test_a_model_of_bytes_that_reads_backward_writes_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("日本語の文。\n" * 100, "utf-8")
+    train(tmp_path / "a.txt", tmp_path, steps=60, level="byte", backward=True, lr=0.02)
+    asked = {"prompt": "。", "max_tokens": 15, "seed": 1, "temperature": 0}
+    with serving(tmp_path / "a") as (url, _):
+        answer = httpx.post(f"{url}/v1/completions", json=asked, timeout=60)
+    written = "".join(textgen.load(tmp_path / "a").generate("。", length=15, temperature=0))
+    plain = written.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    assert answer.json()["choices"][0]["text"] == plain
+    assert {*plain} & {*"日本語の文"}
+
+
 def test_a_prompt_is_read_in_the_normal_form_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("café au lait\n" * 20, encoding="utf-8")
     train(tmp_path / "a.txt", tmp_path, steps=2, normalize="nfc")
@@ -541,6 +554,8 @@ def test_an_empty_key_in_the_environment_is_no_key(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEXTGEN_API_KEY", "")
+    monkeypatch.setattr(LOG, "handlers", [*LOG.handlers])
+    monkeypatch.setattr(LOG, "level", LOG.level)
     with pytest.raises(UsageError, match="api_key"):
         commands(["serve", str(trained), "--port", "0"], standalone_mode=False)
 
@@ -559,7 +574,8 @@ def test_the_log_of_another_server_in_the_process_is_heard(
 ) -> None:
     log = logging.getLogger("uvicorn.error")
     before = len(log.filters)
-    with serving(trained), caplog.at_level(logging.INFO, "uvicorn.error"):
+    with caplog.at_level(logging.INFO), serving(trained):
         log.error("of another")
-    assert [record.getMessage() for record in caplog.records] == ["of another"]
+    heard = [record.getMessage() for record in caplog.records if record.name == log.name]
+    assert heard == ["of another"]
     assert len(log.filters) == before

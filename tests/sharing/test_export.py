@@ -19,7 +19,10 @@ from textgen.store.contents import reread_corpus
 
 @pytest.mark.parametrize(
     ("path", "hint"),
-    [("charts/my loss.pdf", "try 'charts/my loss.svg'"), ("a/.html", "try a/html.svg")],
+    [
+        *(("charts/my loss.pdf", "try 'charts/my loss.svg'"), ("a/.html", "try a/html.svg")),
+        *((".", "try textgen.svg"), ("/", "try /textgen.svg")),
+    ],
 )
 def test_another_ending_is_tried_in_the_same_folder(path: str, hint: str) -> None:
     with pytest.raises(UsageError, match=r"expected \.svg or \.png") as caught:

@@ -185,7 +185,28 @@ def test_only_a_text_that_is_gone_may_have_moved(
         with pytest.raises(CorpusError, match="no permission to read") as caught:
             reread_corpus(header, cache=False)
         assert caught.value.hint == f"chmod u+r {text}"
+    text.write_bytes(b"\xff" * 1000)
+    with pytest.raises(CorpusError, match="is not valid utf-8") as caught:
+        reread_corpus(header, cache=False)
+    assert caught.value.hint.startswith("put the old text back, or say where it is")
     text.unlink()
     with pytest.raises(CorpusError, match="no such file") as caught:
         reread_corpus(header, cache=False)
     assert caught.value.hint == "if it moved, say where it is now: `files=FILE`"
+
+
+def test_the_copy_of_a_renamed_run_is_its_own_though_another_has_its_place(tmp_path: Path) -> None:
+    for name, text in (("a", prose(1000)), ("b", prose(1000, 1))):
+        folder = tmp_path / "stdin"
+        folder.mkdir()
+        (folder / ".lock").touch()
+        (folder / "input-1.txt").write_text(text)
+        train(folder / "input-1.txt", tmp_path, run="stdin", steps=1)
+        if name == "a":
+            folder.rename(tmp_path / "poems")
+    found = [
+        reread_corpus(read_header(tmp_path / run / "last.safetensors"), cache=False)
+        for run in ("poems", "stdin")
+    ]
+    assert [len(corpus.train) for corpus in found] == [900, 900]
+    assert not np.array_equal(found[0].train, found[1].train)

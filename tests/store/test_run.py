@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -114,6 +115,22 @@ def test_a_run_that_is_started_over_leaves_no_file_of_the_old_one(
     assert not run.previous.exists()
     assert not run.best.exists()
     assert run.metrics.read_text() == ""
+
+
+def test_a_run_that_could_not_be_started_over_keeps_its_metrics(
+    run: Run, save: Save, header: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    save(1)
+    before = run.metrics.read_text()
+    assert before
+    monkeypatch.setattr(run_module, "write_checkpoint", full)
+    new = replace(header.record, identity="f" * 32, step=0, history=())
+    with pytest.raises(RunError, match="No space left"):
+        Run(run.folder).save(new, read_arrays(header, "model"), None)
+    assert run.metrics.read_text() == before
 
 
 def test_a_folder_that_was_removed_is_made_anew_and_whole(run: Run, save: Save) -> None:

@@ -39,7 +39,7 @@ def names(run: Run) -> set[str]:
 
 
 def test_all_files_of_a_run_are_removed_and_no_others(run: Run) -> None:
-    for name in ("input-1.txt", "input-2.part", PARTIAL, ".lock-0123456789abcdef", "mine.txt"):
+    for name in ("input-1.txt", "input-2.txt", PARTIAL, ".lock-0123456789abcdef", "mine.txt"):
         (run.folder / name).write_text(name)
     (run.folder / "input-1.txt.bak").mkdir()
     with held(run):

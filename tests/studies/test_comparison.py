@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import textgen
 from textgen.errors import ChangedCorpus, DeviceError, RunError, UsageError
 from textgen.events import Evaluated, Finished, Stepped
 from textgen.inference.text_model import TextModel
-from textgen.store.checkpoint import Header, read_arrays, read_header
+from textgen.store.checkpoint import Header, read_arrays, read_header, write_checkpoint
 from textgen.store.contents import reread_corpus
 from textgen.store.run import Run
 from textgen.store.space import clean
@@ -351,8 +352,15 @@ def test_it_goes_on_where_a_run_was_cleaned_before_it_was_measured(
         patch.setattr(comparison, "_measured", stopped)
         with pytest.raises(KeyboardInterrupt):
             list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
-    clean(Run(tmp_path / "tales-rnn"), dry_run=False)
-    assert not (tmp_path / "tales-rnn" / "last.safetensors").exists()
+    run = Run(tmp_path / "tales-rnn")
+    clean(run, dry_run=False)
+    assert not run.last.exists()
+    header = read_header(run.best)
+    weights = read_arrays(header, "model")
+    write_checkpoint(run.best, replace(header.record, step=20), weights)  # not the last step's
+    with pytest.raises(RunError, match="was cleaned before the comparison measured it"):
+        list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
+    write_checkpoint(run.best, header.record, weights)
     reports = list(textgen.compare(text, checkpoints=tmp_path, **CELLS))
     curves = [results(found)["tales-rnn"].curve for found in (reports, whole[1])]
     losses = [[point.nats for point in curve] for curve in curves]
@@ -364,3 +372,24 @@ def test_numbers_of_numpy_are_compared(text: Path, tmp_path: Path) -> None:
     *_, table = textgen.compare(text, checkpoints=tmp_path, **how)
     assert isinstance(table, Table)
     assert [row.variant for row in table.rows] == ["layers 1", "layers 2"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_could_not_be_started_over_at_first_is_so_later(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise RunError("no space left")
+
+    how = {**CELLS, "cell": ["rnn", "gru"], "checkpoints": tmp_path}
+    list(textgen.compare(text, **how))
+    before = read_header(tmp_path / "tales-rnn" / "last.safetensors").record.identity
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", full)
+        with pytest.raises(RunError, match="no space left"):
+            list(textgen.compare(text, **how, overwrite=True))
+    *_, table = textgen.compare(text, **how, overwrite=overwrite)
+    assert isinstance(table, Table)
+    after = read_header(tmp_path / "tales-rnn" / "last.safetensors").record
+    assert after.finished
+    assert after.identity != before

@@ -274,3 +274,30 @@ def test_a_short_stop_during_a_validation_costs_no_steps(clock: Clock) -> None:
             decide.did("step")
         fitted.append(config)
     assert fitted[0] == fitted[1]
+
+
+def test_a_machine_that_becomes_very_slow_is_not_taken_for_a_stop_at_each_step(
+    clock: Clock,
+) -> None:
+    walk(clock, CONFIG, 200, lambda step: 0.05 if step < 500 else 6.0)
+
+
+def test_long_samples_are_no_stops_and_are_counted_in(clock: Clock) -> None:
+    decide, config = Decisions(clock.now + 100), replace(CONFIG, sample_every=100, steps=10_000)
+    begin, step = clock.now, 0
+    while step < config.steps:
+        if decide.sample(config, step):
+            clock.now += 7.0
+            assert decide.did("sample") == 0
+        config = decide.refitted(config, step)
+        clock.now += 0.02
+        decide.did("step")
+        step += 1
+    assert 95 <= clock.now - begin <= 107
+
+
+def test_a_clock_that_stands_still_divides_by_nothing(clock: Clock) -> None:
+    decide, config = Decisions(clock.now + 60), CONFIG
+    for step in range(3):
+        config = decide.refitted(config, step)
+        decide.did("step")

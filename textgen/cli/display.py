@@ -32,6 +32,7 @@ from textgen.events import Evaluated, Event, Finished, Noticed, Planned, Reading
 Show = Callable[[Event], None]
 REFRESH = 0.1  # seconds between two updates of the live figures
 HIGH = 16  # rows of a terminal that has room for a curve
+MOST = 400  # points of the curve
 
 
 @contextmanager
@@ -161,6 +162,8 @@ class _Panel:
                 # of a run that diverged and went back, those from there on are drawn anew
                 self._losses = [point for point in self._losses if point[0] < event.step]
                 self._losses.append((event.step, event.val_nats))
+                if len(self._losses) > MOST:  # every other one
+                    self._losses = self._losses[::-2][::-1]
                 self._print(evaluation_line(event), "green" if event.best else "")
             case Sampled():
                 self._sample = harmless(event.text).strip("\n")

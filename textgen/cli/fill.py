@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from textgen.bounds import Number
 from textgen.cli.completion import run_names
-from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, given, option, sampling
 from textgen.cli.shading import WIDTH
 from textgen.cli.surprise import fitted
 from textgen.cli.terminal import Output, looking, note, spelling, visible
@@ -63,9 +63,8 @@ def fill(
     from textgen.inference.text_model import TextModel
     from textgen.store.runs import find_checkpoint
 
-    names = {f.name for f in fields(SamplingOptions)}
-    given: dict[str, Any] = {n: v for n, v in context.params.items() if n in names}
-    options = SamplingOptions(**given | {"temperature": temp, "device": "cpu"})
+    asked = given(context, SamplingOptions)
+    options = SamplingOptions(**asked | {"temperature": temp, "device": "cpu"})
     Number(1, whole=True, example="5").check("num", num)
     if seed is None:
         options = replace(options, seed=random_seed())

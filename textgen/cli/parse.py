@@ -1,6 +1,7 @@
 """Flags with the help of their settings; durations and lists of widths."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,12 @@ def sampling(name: str, panel: str, *flags: str) -> Any:
 def serving(name: str, panel: str, **more: Any) -> Any:
     """The flag of a field of `ServingOptions`."""
     return typer.Option(help=help_of(ServingOptions, name), rich_help_panel=panel, **more)
+
+
+def given(context: typer.Context, owner: type, *more: str) -> dict[str, Any]:
+    """The values of a command's flags that are fields of `owner`, and of those in `more`."""
+    names = (*(field.name for field in fields(owner)), *more)
+    return {name: context.params[name] for name in names if name in context.params}
 
 
 OUTPUT = "Output"

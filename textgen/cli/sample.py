@@ -5,18 +5,18 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from textgen.cli import saving
 from textgen.cli.copying import Copying
 from textgen.cli.interrupts import Interrupts
-from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
+from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, given, option, sampling
 from textgen.cli.stdio import piped_in
 from textgen.cli.terminal import Output, looking, note
 from textgen.config import MOST, TEXTS, SamplingOptions
@@ -81,8 +81,8 @@ def sample(
     from textgen.inference.writer import Position, Writer
     from textgen.store.runs import find_checkpoint
 
-    given: dict[str, Any] = {f.name: context.params.get(f.name) for f in fields(SamplingOptions)}
-    options = SamplingOptions(**given | {"temperature": temp, "stop": tuple(stop or ())})
+    asked = given(context, SamplingOptions)
+    options = SamplingOptions(**asked | {"temperature": temp, "stop": tuple(stop or ())})
     TEXTS.check("num", num)
     saving.check_target(save_state, num)
     model = TextModel(find_checkpoint(run, checkpoints))

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def check_target(path: Path | None, num: int) -> None:
-    """Find out before anything is written whether the state can be kept, where it is to be."""
+    """Find out before anything is written whether the state can be kept, where it is to be.
+
+    Raises UsageError for several texts, CheckpointError.
+    """
     from textgen.inference import writer
 
     if path is None:
@@ -28,12 +31,13 @@ def check_target(path: Path | None, num: int) -> None:
 
 @contextmanager
 def told(save_state: Path | None) -> Iterator[None]:
-    """Say that no state is kept, where the text lost its reader before its end."""
+    """Say that no state is kept, where the text ends before it is whole."""
     try:
         yield
-    except SystemExit:
+    except SystemExit as error:
         if save_state is not None:
-            note(f"note: the text has no reader any more; its state is not kept in {save_state}")
+            why = "the text has no reader any more" if not error.code else "the text is not whole"
+            note(f"note: {why}; its state is not kept in {save_state}")
         raise
 
 

@@ -6,12 +6,11 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import fields
 from typing import Annotated
 
 import typer
 
-from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunNames, serving
+from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunNames, given, serving
 from textgen.cli.terminal import visible
 from textgen.config import ServingOptions
 
@@ -63,10 +62,9 @@ def serve(
     """
     import textgen
 
-    given = {field.name: context.params[field.name] for field in fields(ServingOptions)}
-    given["allow_origin"] = tuple(allow_origin or ())
+    options = given(context, ServingOptions) | {"allow_origin": tuple(allow_origin or ())}
     if api_key is None:  # typer takes an empty variable for none
-        given["api_key"] = os.environ.get("TEXTGEN_API_KEY")
+        options["api_key"] = os.environ.get("TEXTGEN_API_KEY")
     LOG.setLevel(logging.INFO)
     LOG.addHandler(_Lines())
-    textgen.serve(*(runs or ()), checkpoints=checkpoints, ready=_tell, **given)
+    textgen.serve(*(runs or ()), checkpoints=checkpoints, ready=_tell, **options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textgen.cli.info import alphabet_line
-from textgen.cli.parse import training
+from textgen.cli.parse import given, training
 from textgen.cli.piped import read_again
 from textgen.cli.shading import WIDTH, cut
 from textgen.cli.terminal import harmless, note, progress
@@ -47,12 +47,12 @@ def stats(
     from textgen.config import Choices, CorpusConfig
     from textgen.text.corpus import default_corpus, read_corpus
     from textgen.text.pipes import as_given
+    from textgen.text.sources import absolute
 
-    names = [f.name for f in dataclasses.fields(Choices) if f.name in context.params]
-    choices = Choices(**{name: context.params[name] for name in names})
+    choices = Choices(**given(context, Choices))
     paths = [*(corpus or [default_corpus()]), *([val_file] if val_file else [])]
     with read_again(paths) as now:
-        files = [str(path.absolute()) for path in now]
+        files = [absolute(path) for path in now]
         held_out = files.pop() if val_file else None
         config = CorpusConfig.of(choices, tuple(files), held_out)
         with progress() as bar:

@@ -6,7 +6,6 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,7 +15,16 @@ import typer
 import textgen
 from textgen.cli.completion import run_names
 from textgen.cli.interrupts import SIGNALS, Interrupts
-from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, training, widths
+from textgen.cli.parse import (
+    CHECKPOINTS,
+    OUTPUT,
+    Checkpoints,
+    duration,
+    given,
+    option,
+    training,
+    widths,
+)
 from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import note
 from textgen.config import Choices
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 DATA, BUDGET, MODEL, OPTIMISATION = "Data", "Budget", "Model", "Optimisation"
 DEFAULT = Choices()
+OTHERS = ("run", "checkpoints", "overwrite", "base", "dry_run")  # passed on, and no choices
 OF_BASE = ("cell", "skip", "level", "backward")  # with --from as the base has them, if not typed
 Time = Annotated[str | None, training("time", BUDGET)]
 Epochs = Annotated[float | None, training("epochs", BUDGET)]
@@ -106,20 +115,14 @@ def train(
     """
     if steps is None and epochs is None:
         spin_for_long()
-    names = [
-        *(f.name for f in fields(Choices)),
-        "run",
-        "checkpoints",
-        "overwrite",
-        "base",
-        "dry_run",
-    ]
-    sources = {name: context.get_parameter_source(name) for name in OF_BASE}
-    left_out = {name for name, source in sources.items() if source and source.name == "DEFAULT"}
-    given = {name: context.params[name] for name in names if name not in left_out}
-    given["time"], given["save_every"] = duration("time", time), duration("save_every", save_every)
-    given["hidden"] = widths(hidden)
-    follow(partial(textgen.train, *(corpus or []), **given), json, tensorboard)
+    how = given(context, Choices, *OTHERS)
+    for name in OF_BASE:
+        source = context.get_parameter_source(name)
+        if source and source.name == "DEFAULT":
+            del how[name]
+    how["time"], how["save_every"] = duration("time", time), duration("save_every", save_every)
+    how["hidden"] = widths(hidden)
+    follow(partial(textgen.train, *(corpus or []), **how), json, tensorboard)
 
 
 @contextmanager

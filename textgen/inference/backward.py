@@ -4,8 +4,10 @@ Its ids run from the end to the beginning. What it is given and what it writes i
 at level byte a byte is turned as the character of that number, for UTF-8 cannot be read backward.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -38,9 +40,24 @@ def turned_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
     return bytewise if vocabulary.level == "byte" else vocabulary
 
 
-def turned_options(options: SamplingOptions, level: str) -> SamplingOptions:
-    """The options with the stop texts turned round."""
-    return replace(options, stop=tuple(turned(text, level) for text in options.stop))
+class Drawn(NamedTuple):
+    """How the texts of a model are drawn: the vocabulary and the options, as the model reads.
+
+    in_order: what was drawn, in reading order.
+    """
+
+    vocabulary: Vocabulary
+    options: SamplingOptions
+    in_order: Callable[[str], str]
+
+
+def drawn_by(vocabulary: Vocabulary, options: SamplingOptions, *, backward: bool) -> Drawn:
+    """With vocabulary and stop texts turned round, where the model reads backward."""
+    if not backward:
+        return Drawn(vocabulary, options, str)
+    level = vocabulary.level
+    options = replace(options, stop=tuple(turned(text, level) for text in options.stop))
+    return Drawn(turned_vocabulary(vocabulary), options, partial(in_reading_order, level=level))
 
 
 def writer(
@@ -63,24 +80,23 @@ def writer(
     if not options.length:
         what = "`length` is 0, and a text that is written backward is shown when it is whole"
         raise UsageError(what, "try `length=500`")
-    level = vocabulary.level
-    vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
-    others |= {"prompt": prompt[::-1], "level": level}
-    return BackwardWriter(model, vocabulary, options, uniforms, **others)
+    drawn = drawn_by(vocabulary, options, backward=True)
+    others |= {"prompt": prompt[::-1], "in_order": drawn.in_order}
+    return BackwardWriter(model, drawn.vocabulary, drawn.options, uniforms, **others)
 
 
 class BackwardWriter(Writer):
     """A writer in reading order: one piece, handed out when all of it is drawn.
 
-    level: that of the model; vocabulary, options and prompt are turned round.
+    in_order: see `Drawn`; vocabulary, options and prompt are turned round.
     """
 
-    def __init__(self, *arguments: Any, level: str, **others: Any) -> None:
+    def __init__(self, *arguments: Any, in_order: Callable[[str], str], **others: Any) -> None:
         super().__init__(*arguments, **others)
-        self._level = level
+        self._in_order = in_order
 
     def __next__(self) -> str:
         drawn = "".join(self._pieces)
         if not drawn:
             raise StopIteration
-        return in_reading_order(drawn, self._level)
+        return self._in_order(drawn)

@@ -200,15 +200,15 @@ class Line(NamedTuple):
 
 
 def lines(of: Iterable[Character]) -> Iterator[Line]:
-    """The lines of a text as they end; of a document's end after a line end there is none more."""
+    """The lines of a text, each with the character after it; a document's end is no line alone."""
     number, line = 1, _Line()
     for character in of:
         if line.ended and not (character.ends and not line.of_document):
-            yield line.as_number(number)
+            yield line.numbered(number)
             number, line = number + 1, _Line()
         line.add(character)
     if line.characters:
-        yield line.as_number(number)
+        yield line.numbered(number)
 
 
 class _Line:
@@ -228,6 +228,6 @@ class _Line:
         # bytes that are no UTF-8 may stand before a line end
         self.ended, self.of_document = character.text.endswith("\n"), character.ends
 
-    def as_number(self, number: int) -> Line:
+    def numbered(self, number: int) -> Line:
         mean = self._bits / max(1, self._predicted)
         return Line(number, mean, self._predicted, self._text.getvalue().removesuffix("\n"))

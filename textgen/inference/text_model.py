@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from textgen.bounds import Number, OneOf, whole
 from textgen.config import SEEDS, TEXTS, UNKNOWN, SamplingOptions
 from textgen.errors import CheckpointError
-from textgen.inference.backward import in_reading_order, turned_options, turned_vocabulary, writer
+from textgen.inference.backward import drawn_by, turned_vocabulary, writer
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Sampler, Uniforms, random_seed
 from textgen.inference.writer import GrowingText, Position, Writer, prologue
@@ -148,11 +148,8 @@ class TextModel:
         TEXTS.check("streams", streams)
         Number(1, whole=True, example="500").check("length", options.length)
         seed = random_seed() if options.seed is None else options.seed
-        vocabulary, level = self.vocabulary, self.vocabulary.level
-        ids = self._ids(prompt, options.unknown)
-        if self.backward:
-            vocabulary, options = turned_vocabulary(vocabulary), turned_options(options, level)
-            ids = ids[::-1]
+        ids = self._ids(prompt, options.unknown)[:: -1 if self.backward else 1]
+        vocabulary, options, in_order = drawn_by(self.vocabulary, options, backward=self.backward)
         ids = np.array([*prologue(self.vocabulary, ids), *ids])
         device = pick_device(options.device)
         prepare_device(device)
@@ -170,8 +167,7 @@ class TextModel:
                         written.append(text.add(i))
                 if all(text.done for text in texts):
                     break
-            drawn = map("".join, pieces)
-            yield from (in_reading_order(d, level) for d in drawn) if self.backward else drawn
+            yield from map(in_order, map("".join, pieces))
 
     def fastest_device(self, streams: int = 1) -> str:
         """The device that writes `streams` texts fastest, measured where there are several."""

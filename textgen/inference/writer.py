@@ -80,7 +80,7 @@ class Position:
 def check_target(path: Path) -> None:
     """Raise CheckpointError if a state must not be saved there: only a saved state is replaced."""
     if found := unfit(path, "saved state", _is_state):
-        hint = "name a file that does not exist, or a saved state"
+        hint = "name a file that does not exist, or a saved state, where you may write"
         raise CheckpointError(f"cannot save the state in {path}: it is {found}", hint)
 
 

@@ -69,7 +69,8 @@ class Graphed:
     ) -> None:
         self._inputs = tuple(value.clone() for value in inputs)
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
-        if self._generator is not None and torch.__version__ < "2.14":  # as versions
+        # from 2.14 on a graph finds its generators by itself, and warns where it is told of one
+        if self._generator is not None and torch.__version__ < "2.14":
             graph.register_generator_state(self._generator)
         try:
             # The outer context goes back to the stream from before also where the end of the

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from textgen.config import ServingOptions
 from textgen.errors import TextgenError
-from textgen.inference.backward import turned_options, turned_vocabulary
+from textgen.inference.backward import drawn_by
 from textgen.inference.sampling import Uniforms, random_seed
 from textgen.inference.writer import prologue
 from textgen.serving.answers import Answer, sse
@@ -106,10 +106,7 @@ class Completions:
         if asked.logprobs is not None and (backward or vocabulary.level == "byte"):
             what = "`logprobs` are given of models of characters that read forward; leave it out"
             raise Refused(what, param="logprobs")
-        drawn, turned = vocabulary, options
-        if backward:
-            drawn = turned_vocabulary(vocabulary)
-            turned = turned_options(options, vocabulary.level)
+        drawn = drawn_by(vocabulary, options, backward=backward)
         seed = random_seed() if options.seed is None else options.seed
         texts: list[Text] = []
         for ids in read:
@@ -119,13 +116,13 @@ class Completions:
             for number in range(asked.n):
                 text = Text(
                     before,
-                    drawn,
-                    turned,
+                    drawn.vocabulary,
+                    drawn.options,
                     Uniforms(seed, number),
                     deliver=_numbered(deliver, len(texts)),
                     seconds=self._limits.seconds,
-                    backward=backward,
-                    streamed=asked.stream,
+                    in_order=drawn.in_order,
+                    streamed=asked.stream and not backward,
                     scores=asked.logprobs,
                     given=len(ids) if scored else 0,
                 )

@@ -40,9 +40,10 @@ def serve(
     ready: Callable[[str], object] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; arguments and errors as of `textgen.serve`."""
-    if asyncio._get_running_loop() is not None:
+    with suppress(RuntimeError):  # there is none
+        asyncio.get_running_loop()
         what = "a server is started inside of a running event loop, as a notebook has"
-        hint = "start it in a thread: threading.Thread(target=textgen.serve).start()"
+        hint = "threading.Thread(target=textgen.serve, args=('RUN',), daemon=True).start()"
         raise UsageError(f"{what}; expected a thread of its own", hint)
     check_host(options)
     with listening(options) as listener:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.config import SamplingOptions
-from textgen.inference.backward import in_reading_order
 from textgen.inference.folding import Array
 from textgen.inference.sampling import Sampler, Uniforms
 from textgen.inference.stepper import Stepper
@@ -50,7 +49,7 @@ class Piece:
 class Text:
     """ids: what is read first, at least one; length: characters to write, 0 is none.
 
-    vocabulary, options: as the model reads, turned round for one that reads backward.
+    vocabulary, options, in_order: see `Drawn`.
     seeded: whether the text must not depend on what is written beside it.
     scores: the number of likeliest characters that each token comes with; None: no tokens.
     given: how many of the last of `ids` are to be scored as well.
@@ -66,7 +65,7 @@ class Text:
         *,
         deliver: Callable[[Piece], None],
         seconds: float,
-        backward: bool = False,
+        in_order: Callable[[str], str] = str,
         streamed: bool = False,
         scores: int | None = None,
         given: int = 0,
@@ -86,8 +85,7 @@ class Text:
         self.drawn = 0
         self._vocabulary = vocabulary
         self._growing = GrowingText(vocabulary, options)
-        self._level, self._backward = vocabulary.level, backward
-        self._whole = backward or not streamed
+        self._in_order, self._streamed = in_order, streamed
         self._held: list[str] = []
         self._sent = 0.0
         self._scores = scores
@@ -131,12 +129,10 @@ class Text:
 
     def hand_out(self, now: float) -> None:
         """Deliver what was written, if it is time to."""
-        due = not self._whole and self._held and now - self._sent >= PATIENCE
+        due = self._streamed and self._held and now - self._sent >= PATIENCE
         if self.end is None and not due:
             return
-        text = "".join(self._held)
-        if self._backward:
-            text = in_reading_order(text, self._level)
+        text = self._in_order("".join(self._held))
         self._held.clear()
         self._sent = now
         written = self._growing.written - self._counted

@@ -30,7 +30,7 @@ class Output:
             raise self._error(error.strerror or str(error)) from None
 
     def _error(self, why: str) -> RunError:
-        hint = f"name a file that does not exist, or an earlier {self.kind}"
+        hint = f"name a file that does not exist, or an earlier {self.kind}, where you may write"
         return RunError(f"cannot write {self.path}: {why}", hint)
 
 
@@ -41,7 +41,7 @@ def ending(path: Path, endings: Iterable[str]) -> str:
         told = f"{path} ends in {path.suffix!r}" if path.suffix else f"{path} has no ending"
         expected = " or ".join(endings)
         stem = path.stem.lstrip(".") or "textgen"
-        try_this = path.with_name(f"{stem}{next(iter(endings))}")
+        try_this = path.parent / f"{stem}{next(iter(endings))}"
         raise UsageError(f"{told}; expected {expected}", f"try {quoted(try_this)}")
     return found
 

@@ -17,7 +17,7 @@ from textgen.store.archive import damaged
 from textgen.store.checkpoint import Header, read_arrays
 from textgen.store.record import Record
 from textgen.text.corpus import Corpus, read_corpus
-from textgen.text.sources import COPY
+from textgen.text.sources import COPY, LOCK
 from textgen.text.vocabulary import Vocabulary
 
 # groups of arrays in a `last`: `live` holds the weights in training where `model` has their average
@@ -112,13 +112,17 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
 
 
 def _found(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
-    """`corpus` with its copies of pipes where they are in a run's folder that was renamed."""
+    """`corpus` with its copies of pipes where they are in a run's folder that was renamed.
+
+    Where it was there may be another run by now, with a copy of another pipe.
+    """
 
     def found(path: str) -> str:
         here = (folder / Path(path).name).absolute()
         with suppress(OSError):  # a name that no file can have
-            if COPY.fullmatch(here.name) and here.exists() and not Path(path).exists():
-                return str(here)
+            if COPY.fullmatch(here.name) and here.exists():
+                of_run = (Path(path).parent / LOCK).exists()
+                return str(here) if of_run or not Path(path).exists() else path
         return path
 
     files, held_out = tuple(map(found, corpus.files)), corpus.val_file

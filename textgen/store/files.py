@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ except ImportError:  # not POSIX
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".textgen-{}.partial"
+PARTIAL = re.compile(r"\.textgen-[0-9a-f]{16}\.partial", re.ASCII)  # such a name
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {
     stat.S_ISDIR: "a folder",
@@ -134,7 +136,7 @@ def remove_partial(folder: Path, *, dry_run: bool = False) -> int:
     size = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".textgen-") and entry.name.endswith(".partial"):
+            if PARTIAL.fullmatch(entry.name):
                 with suppress(OSError):
                     size += _remove_stale(Path(entry.path), dry_run)
     return size

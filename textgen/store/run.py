@@ -189,10 +189,14 @@ class Run:
                 of_best = replace(record, kind="best", step=record.best.step)
                 write_checkpoint(self.best, of_best, {"model": best})
                 self._best_step = record.best.step
-            write_file(self.metrics, [_line(e, record.identity).encode() for e in record.history])
             ours = _is_there(self.last) and (self._saved or self._is_ours(self.last, record))
             inputs = () if ours else self._inputs_before(record)
+            lines = [_line(e, record.identity).encode() for e in record.history]
+            if ours:
+                write_file(self.metrics, lines)
             write_checkpoint(self.last, record, arrays, self.previous if ours else None)
+            if not ours:  # before, they were of the run that is started over
+                write_file(self.metrics, lines)
             if not self._saved:  # what is left of a run that was started over
                 for path in (self.previous, self.best):
                     if _is_there(path) and not self._is_ours(path, record, unreadable=True):

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from textgen.errors import RunError, quoted
 from textgen.store.checkpoint import read_header
-from textgen.store.files import remove_partial
+from textgen.store.files import PARTIAL, remove_partial
 from textgen.store.lock import Lock
 from textgen.store.run import Run
-from textgen.text.sources import COPY
+from textgen.text.sources import COPY, LOCK
 
 # beside checkpoints and metrics: copies of pipes, what was left half written, and the lock
 _OWN = re.compile(
-    rf"{COPY.pattern}|input-\d+\.part|\.textgen-[0-9a-f]{{16}}\.partial|\.lock(-[0-9a-f]{{16}})?",
-    re.ASCII,
+    rf"{COPY.pattern}|{PARTIAL.pattern}|{re.escape(LOCK)}(-[0-9a-f]{{16}})?", re.ASCII
 )
 
 

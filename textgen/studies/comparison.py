@@ -27,7 +27,7 @@ from textgen.errors import (
     RunError,
     UsageError,
 )
-from textgen.events import Event
+from textgen.events import Event, Saved
 from textgen.inference.reach import USED, remember
 from textgen.inference.text_model import TextModel
 from textgen.model.device import pick_device, prepare_device, restored
@@ -44,7 +44,7 @@ from textgen.training.planning import plan
 from textgen.training.start import again, begin
 
 SEEDS = whole(1, 1000, "3")  # how many each variant is trained with
-POINTS = 1000  # of a curve that are kept, about
+POINTS = 100  # of a curve that are kept, about
 PLACES = 20  # of the text, at which its memory is measured
 UNPLANNED = ("dropout", "weight_drop", "lr", "schedule", "warmup", "clip", "weight_decay")
 SAMPLE = SamplingOptions(temperature=0.7, length=150)
@@ -157,7 +157,7 @@ class Comparison:
     def _train(self, study: Study, trial: Trial, progress: Progress | None) -> Iterator[Trained]:
         run, choices, began = trial.run, trial.variant.choices, time.monotonic()
         identity = study.identities.get(run.name)
-        if identity and run.exists():
+        if identity and run.exists() and not _is_replaced(run, study):
             record = _record(run, identity)
             if record.finished:
                 return
@@ -174,6 +174,9 @@ class Comparison:
             study.save(self.path)
         with closing(loop.events()) as events:
             for event in events:
+                if isinstance(event, Saved) and run.name in study.replaced:
+                    del study.replaced[run.name]
+                    study.save(self.path)
                 yield Trained(run.name, event)
 
 
@@ -197,11 +200,15 @@ def _as_planned(choices: Choices) -> Choices:
 def _check_new(run: Run, study: Study) -> None:
     """Raise RunError if the run exists, and is none that is started over."""
     check_name(run.name)
-    old = run.name in study.replaced and _identity(run) in (None, study.replaced[run.name])
-    if run.exists() and not old:
+    if run.exists() and not _is_replaced(run, study):
         what = f"run {run.name!r} exists already in {run.folder.parent}, and is of no comparison"
         hint = f"remove it: textgen rm {run.typed}; or give another name: `run=NAME`"
         raise RunError(f"{what} of that name", hint)
+
+
+def _is_replaced(run: Run, study: Study) -> bool:
+    """Whether what lies in the run's folder is of before, and is started over."""
+    return run.name in study.replaced and _identity(run) in (None, study.replaced[run.name])
 
 
 @contextmanager
@@ -224,9 +231,14 @@ def _identity(run: Run) -> str | None:
 def _record(run: Run, identity: str) -> Record:
     """Of a run that the comparison began, as it was last saved. Raises RunError of another."""
     record = read_header(run.newest).record
+    what = ""
     if record.identity != identity:
-        what = f"run {run.name!r} in {run.folder.parent} is not the one that the comparison began"
-        raise RunError(what, f"remove it: textgen rm {run.typed}")
+        what = "is not the one that the comparison began"
+    elif run.newest == run.best and not record.finished:  # its last steps are gone
+        what = "was cleaned before the comparison measured it"
+    if what:
+        hint = f"remove it, and it is trained anew: textgen rm {run.typed}"
+        raise RunError(f"run {run.name!r} in {run.folder.parent} {what}", hint)
     return record
 
 

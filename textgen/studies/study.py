@@ -59,7 +59,8 @@ def open_study(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Stud
         what = f"{path} cannot be read as the file of a comparison: {error}"
         raise RunError(what, f"remove it: rm {quoted(path)}; or add `overwrite`") from None
     if overwrite:
-        return dataclasses.replace(new, replaced={**found.replaced, **found.identities})
+        # a run that was to be started over, and was not saved since, is still the one before
+        return dataclasses.replace(new, replaced={**found.identities, **found.replaced})
     if found.version > VERSION:
         what = f"{path} is of format {found.version}; this version reads up to {VERSION}"
         raise RunError(what, "install a newer textgen")

@@ -158,12 +158,12 @@ class Cache:
 
     def clear(self) -> int:
         """Remove all but what other processes encode at the moment; the bytes that were freed."""
-        before = sum(entry.bytes for entry in self.entries())
+        before = self.entries()
         for path in self._paths():
             self._remove(path)
         self._clear_abandoned(time.time())
         self._clear_links()
-        return before - sum(entry.bytes for entry in self.entries())
+        return sum(entry.bytes for entry in before if not entry.path.exists())
 
     def _paths(self) -> list[Path]:
         return [path for path in self._named(_KEY) if _is_entry(path)]

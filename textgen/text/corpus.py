@@ -36,6 +36,7 @@ from textgen.text.vocabulary import END, Vocabulary, name_character
 SHORTEST = 64  # characters; below that there is nothing to learn from
 WORTH = 1.0  # seconds that encoding takes, above which the ids are kept
 _ANEW = "train anew: textgen train --run NAME"
+_PUT_BACK = f"put the old text back, or say where it is: `files=FILE`; or {_ANEW}"
 _MORE_ROOM = "name a folder with more room: TMPDIR=FOLDER textgen ..."
 _OTHER_CACHE = f"name a folder with more room: {FOLDER}=FOLDER textgen ...; or `cache=False`"
 Progress = Callable[[Reading], None]
@@ -154,6 +155,7 @@ def _encode(
     """Read the texts; place: by which the cache finds them again, empty to do without it."""
     began = time.monotonic()
     reader = Reader.of(config, _counted(config, progress) if progress else None)
+    reader.hint = "" if fingerprint is None else _PUT_BACK
     with room_for(None, _MORE_ROOM), tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
         numbered = Numbered(file, config.level)
         lengths, texts = number_texts([*map(Path, config.paths)], reader, numbered)
@@ -230,7 +232,7 @@ def _check_unchanged(config: CorpusConfig, expected: str | None, found: str) -> 
         raise ChangedCorpus(
             f"the corpus changed: {_where(config)} has fingerprint {found[:16]}; expected"
             f" {str(expected)[:16]}, that of the text the run was trained on",
-            f"put the old text back, or say where it is: `files=FILE`; or {_ANEW}",
+            _PUT_BACK,
         )
 
 

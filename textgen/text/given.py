@@ -13,7 +13,10 @@ from textgen.text.vocabulary import Unknown, Vocabulary, symbols_of
 
 
 def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) -> NDArray:
-    """The ids of `text`, normalized and cut as a file is; `unknown` as in `Vocabulary.encode`."""
+    """The ids of `text`, normalized and cut as a file is; `unknown` as in `Vocabulary.encode`.
+
+    Raises UnknownCharacters.
+    """
     text = normalized(text, reader.normalize)
     if reader.cutter is None:
         return vocabulary.encode(text, unknown)

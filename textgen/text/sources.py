@@ -145,3 +145,13 @@ def _suffix(path: Path) -> str:
     if last in MODULES:
         return ".tar" + last if Path(path.stem).suffix.lower() == ".tar" else last
     return last if last in (".tar", ".zip") else ""
+
+
+def absolute(path: str | Path) -> str:
+    """Its one name from wherever it is found, so that a run can be resumed from another folder."""
+    if str(path) == STDIN:
+        return STDIN
+    try:
+        return str(Path(path).resolve(strict=True))
+    except (OSError, RuntimeError):  # not there, a loop of links, or a pipe: it has no other name
+        return str(Path(path).absolute())

@@ -42,9 +42,12 @@ class Judged:
         return self._network.state_dict() if self._average is None else self._average
 
     def follow(self, step: int, reach: float) -> None:
-        """Take in the weights after `step` steps; the average goes back over so large a share."""
+        """Take in the weights after `step` steps; the average goes back over so large a share.
+
+        Or over 100,000 steps: a smaller share of a difference is lost in float32.
+        """
         if self._average is not None:
-            newest = 1 / max(1.0, reach * step)
+            newest = 1 / min(1e5, max(1.0, reach * step))
             for name, live in self._network.state_dict().items():
                 self._average[name].lerp_(live, newest)
 

@@ -32,8 +32,7 @@ from textgen.training.step import Learner
 from textgen.training.threads import Threads
 from textgen.training.validation import Validation
 
-SAMPLE = 240  # characters of a sample shown while training
-SAMPLED = 5  # documents of a sample
+SAMPLE, SAMPLED = 240, 5  # characters and documents of a sample shown while training
 
 
 @dataclass
@@ -115,6 +114,7 @@ class Loop:
                 since = step, time.monotonic()
             if decide.sample(config, step):
                 yield Sampled(step, self._sample())
+                self._since += decide.did("sample")
             if decide.stop(config, step):
                 break
             if decide.save(config):

@@ -43,6 +43,7 @@ class Decisions:
         self._fastest = math.inf  # seconds of a step
         self._per_step: float | None = None  # seconds
         self._costs = {"step": 0.0, "save": 0.0}  # seconds that the last one took
+        self._long: set[str] = set()  # what took so long last that it counted as suspended
         self._mark = self._saved = time.monotonic()
 
     def stop(self, config: TrainingConfig, step: int) -> bool:
@@ -66,17 +67,22 @@ class Decisions:
         return due
 
     def did(self, what: str) -> float:
-        """A `step`, with what was shown of it, an `evaluation` or a `save` is done, in turn.
+        """A `step`, with what was shown of it, an `evaluation`, a `sample` or a `save` is done.
 
         Returns the seconds that the process was suspended meanwhile, which the deadline waits for.
+        What takes as long once more was not suspended: the machine became slow.
         """
         now = time.monotonic()
         took, self._mark = now - self._mark, now
         usual, suspended = self._expected(what, took), 0.0
         known = what == "evaluation" and what in self._costs
-        if took > max(SUSPENDED, (STEADY if known else UNUSUAL) * usual):
+        long = took > max(SUSPENDED, (STEADY if known else UNUSUAL) * usual)
+        if long and what not in self._long:
             took, suspended = usual, took - usual
             self._deadline += suspended
+            self._long.add(what)
+        else:
+            self._long.discard(what)
         if what == "step":
             self._usual = 0.9 * usual + 0.1 * took
             self._fastest = min(self._fastest, took)
@@ -93,6 +99,8 @@ class Decisions:
             return step
         if what == "save":
             return max(STALLED, self._costs["save"])
+        if what == "sample":
+            return self._costs.get(what, min(took, SUSPENDED))
         return self._costs.get("evaluation", self._evaluation_worth * step)
 
     def refitted(self, config: TrainingConfig, step: int) -> TrainingConfig:
@@ -118,7 +126,8 @@ class Decisions:
         save = self._costs["save"]
         left = self._deadline - time.monotonic() - END - evaluation - save
         saving = save / (save + config.save_every)  # of the time
-        cost = per_step + evaluation / config.eval_every
+        samples = self._costs.get("sample", 0.0) / (config.sample_every or math.inf)
+        cost = max(1e-6, per_step + evaluation / config.eval_every + samples)  # a coarse clock's 0
         more = max(1, int(left * (1 - saving) / cost))
         planned = config.steps - step
         few = 1 if cost < LOOK else 0  # a step that takes long is worth a new segment
