@@ -8,8 +8,8 @@ characters. About 1 in 100 trials should report any; the figures are in docs/see
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from textgen.inference.activations import completed, trace
 from textgen.inference.text_model import TextModel
 from textgen.inference.units import ALPHA, following
 from textgen.store.contents import reread_corpus
+from textgen.store.run import usual_folder
+from textgen.store.runs import find_checkpoint
 from textgen.text.features import features
 
 CHARACTERS = 8192  # of a trial
@@ -49,11 +51,13 @@ def parts(model: TextModel, ids: NDArray, trials: int) -> Iterator[tuple[NDArray
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run")
     parser.add_argument("--trials", type=int, default=200)
     arguments = parser.parse_args()
-    model = textgen.load(arguments.run)
-    ids = reread_corpus(model.header).train
+    model = textgen.load(find_checkpoint(arguments.run, usual_folder()))
+    ids, corpus = reread_corpus(model.header).train, model.header.record.corpus
+    if corpus.level == "byte" or corpus.documents or len(ids) <= 3 * CHARACTERS:
+        sys.exit(f"expected a run on one text of characters, {3 * CHARACTERS:,} or more of them")
     reported: dict[str, int] = {}
     shape = model.header.record.model
     for trial, (one, other) in enumerate(parts(model, ids, arguments.trials)):

@@ -8,17 +8,20 @@ first nine tenths, for its end is kept for reports. Each text is split twice: it
 out (`end`), and every tenth block of 4,000 characters moved to the end and held out (`blocks`).
 
 The yardstick is a script that takes `TEXT --recipe NAME --seconds S --seed N`, S seconds of steps,
-and prints its nats per character of the last tenth first; it gets what the budget leaves after the
-time that a script takes to start. Where the CPU has no units for bf16, a recipe of its `RECIPES`
-that asks for it is run in fp32, for it cannot run otherwise.
+and prints its nats per character of the last tenth first, and `N passes`; it gets what the budget
+leaves after the time that a script takes to start. It has `RECIPES`, a dict of dicts, and `main()`:
+where the CPU has no units for bf16, a recipe whose `bf16` is true is run in fp32, for it cannot run
+otherwise.
 
 Every result is a line of the output file, written as it comes: started again, the bench goes on
 where it stopped. `--report` prints the table of what is there.
 """
 
 import argparse
+import hashlib
 import json
 import lzma
+import signal
 import statistics
 import subprocess
 import sys
@@ -64,9 +67,11 @@ def texts(folders: list[Path]) -> dict[str, str]:
             raw = lzma.decompress(raw)
         text = raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
         name = path.name.split(".")[0]
+        if name in found:
+            raise SystemExit(f"two texts are called {name}; give {path} another name")
         found[name] = text[: len(text) * 9 // 10] if name == "tinyshakespeare" else text
         if len(set(text)) > 1000:
-            found[f"{name} {BYTES}"] = raw.decode("latin-1")
+            found[f"{name} {BYTES}"] = text.encode("utf-8").decode("latin-1")
     return found
 
 
@@ -128,38 +133,48 @@ def theirs(case: Case, file: Path, script: Path) -> dict[str, float]:
 
 
 def report(lines: list[dict]) -> None:
-    """For each budget: means and spreads by kind and split, and the gain over each recipe."""
-    by_key: dict[tuple[str, ...], list[float]] = {}
+    """For each budget: means and spreads by kind and split, and the gain over each recipe.
+
+    The gain is that of the seeds that both have.
+    """
+    by_key: dict[tuple[str, ...], dict[int, float]] = {}
+    late: dict[str, float] = {}  # by budget: how far the last validation was above the lowest
     for line in lines:
         where = (line["budget"], line["kind"], line["split"])
-        by_key.setdefault((*where, line["side"]), []).append(line["nats"])
+        by_key.setdefault((*where, line["side"]), {})[line["seed"]] = line["nats"]
+        if line["side"] == "textgen":
+            above = line["last"] - line["lowest"]
+            late[line["budget"]] = max(above, late.get(line["budget"], 0.0))
     sides = sorted({key[-1] for key in by_key} - {"textgen"}, reverse=True)
     for budget in dict.fromkeys(key[0] for key in by_key):
         print(f"\n--time {budget}\n")
         print("| kind | held out | seeds | textgen |" + "".join(f" {s} | gain |" for s in sides))
         print("|---|---|---|---|" + "---|---|" * len(sides))
-        gains: dict[str, dict[str, float]] = {side: {} for side in sides}
+        gains: dict[tuple[str, str], dict[str, float]] = {}
         for _, kind, how, _ in (k for k in by_key if k[0] == budget and k[-1] == "textgen"):
             own = by_key[budget, kind, how, "textgen"]
-            row = f"| {kind} | {how} | {len(own)} | {summary(own)} |"
+            row = f"| {kind} | {how} | {len(own)} | {summary([*own.values()])} |"
             for side in sides:
-                other = by_key.get((budget, kind, how, side))
-                if other is None:
+                other = by_key.get((budget, kind, how, side), {})
+                both = own.keys() & other.keys()
+                if not both:
                     row += " | |"
                     continue
-                mean = statistics.mean(other)
-                gain = mean - statistics.mean(own)
-                gains[side][f"{kind}, {how}"] = gain
+                mean = statistics.mean(other[seed] for seed in both)
+                gain = mean - statistics.mean(own[seed] for seed in both)
+                gains.setdefault((side, how), {})[kind] = gain
                 share = f" ({gain / mean:.1%})" if mean < SMALL else ""
-                row += f" {summary(other)} | {gain:+.3f}{share} |"
+                fewer = f" ({len(both)} seeds)" if len(both) < len(own) else ""
+                row += f" {summary([*other.values()])}{fewer} | {gain:+.3f}{share} |"
             print(row)
-        for side, found in gains.items():
-            if found:
-                worst = min(found, key=found.__getitem__)
-                lost = sum(gain <= 0 for gain in found.values())
-                mean = statistics.mean(found.values())
-                print(f"\n{side}: mean gain {mean:+.3f}, worst {found[worst]:+.3f} ({worst}),")
-                print(f"{lost} of {len(found)} lost")
+        for (side, how), found in gains.items():
+            worst = min(found, key=found.__getitem__)
+            lost = sum(gain <= 0 for gain in found.values())
+            mean = statistics.mean(found.values())
+            print(f"\n{side}, {how}: mean gain {mean:+.3f}, worst {found[worst]:+.3f} ({worst}),")
+            print(f"{lost} of {len(found)} lost")
+        if budget in late:
+            print(f"\nthe last validation was within {late[budget]:.3f} of the lowest")
 
 
 def summary(values: list[float]) -> str:
@@ -182,6 +197,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing, print the table")
     parser.add_argument("-o", "--output", type=Path, default=Path("kinds.jsonl"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is temporary goes
     done = []
     if options.output.exists():
         done = [json.loads(line) for line in options.output.read_text().splitlines()]
@@ -196,12 +212,17 @@ def measure(options: argparse.Namespace, done: list[dict]) -> None:
     kinds = options.kinds.split(",") if options.kinds else known
     sides = ["textgen", *(options.recipes.split(",") if options.yardstick else ())]
     before = {Case(**{f.name: line[f.name] for f in fields(Case)}) for line in done}
+    script = options.yardstick and hashlib.sha256(options.yardstick.read_bytes()).hexdigest()[:16]
+    if any(line.get("yardstick", script) != script for line in done if options.yardstick):
+        raise SystemExit(f"{options.output} has lines of another yardstick; name another file: -o")
     order = product(range(options.seeds), options.time.split(","), kinds, options.splits.split(","))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed, budget, kind, how in order:
             file = folder / "text.txt"
             text = split(known[kind], how)
+            if how == "blocks" and len(known[kind]) <= 9 * BLOCK:  # none is moved
+                continue
             for side in sides:
                 case = Case(kind, how, budget, seed, side)
                 if case in before:
@@ -211,7 +232,7 @@ def measure(options: argparse.Namespace, done: list[dict]) -> None:
                 if side == "textgen":
                     found = ours(case, file, folder)
                 else:
-                    found = theirs(case, file, options.yardstick)
+                    found = theirs(case, file, options.yardstick) | {"yardstick": script}
                 done.append({**vars(case), **found})
                 with open(options.output, "a") as output:
                     print(json.dumps(done[-1]), file=output)

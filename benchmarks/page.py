@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from browser import Browser
 
 import textgen
+from textgen.store.run import usual_folder
+from textgen.store.runs import find_checkpoint
 
 
 def main() -> None:
@@ -30,7 +32,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, Browser(Path(name) / "browser") as browser:
         page = Path(name) / "page.html"
-        textgen.load(options.run).export(page, precision=options.precision)
+        textgen.load(find_checkpoint(options.run, usual_folder())).export(
+            page, precision=options.precision
+        )
         print(f"{page.stat().st_size / 1e6:.2f} MB")
         ready, rates = [], []
         for _ in range(options.rounds):

@@ -18,7 +18,7 @@ import json
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from textgen.text.corpus import Corpus, read_corpus
 from textgen.training.first import first_network
 from textgen.training.planning import plan
 from textgen.training.step import Learner
-from textgen.training.streams import Chunk, Streams
+from textgen.training.streams import ALL, Chunk, Streams
 
 FABLES = Path(__file__).parent.parent / "corpora" / "fables.txt"
 TIMED = 30  # steps by which the speed is measured
@@ -44,16 +44,16 @@ class Zeroed:
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
 
-    def chunk(self, step: int) -> Chunk:
-        chunk = self.streams.chunk(step)
+    def chunk(self, step: int, part: slice = ALL) -> Chunk:
+        chunk = self.streams.chunk(step, part)
         return chunk._replace(fresh=np.ones_like(chunk.fresh))
 
 
 class Shuffled(Zeroed):
     """Chunks at random places of the same text, as many and as long, each from zero state."""
 
-    def chunk(self, step: int) -> Chunk:
-        ids, window = self.streams.ids, self.streams.chunk(step).window
+    def chunk(self, step: int, part: slice = ALL) -> Chunk:
+        ids, window = self.streams.ids, self.streams.chunk(step, part).window
         random = np.random.Generator(
             np.random.Philox(key=self.streams.seed, counter=[0, 0, 2, step])
         )
@@ -67,12 +67,19 @@ WAYS = {"carried": lambda streams: streams, "zeroed": Zeroed, "shuffled": Shuffl
 
 @dataclass(frozen=True)
 class Case:
-    """One training; budget: steps, or seconds with an s."""
+    """One training; budget: steps, or seconds with an s; hidden, bptt: as typed."""
 
     text: str
     budget: str
     seed: int
     way: str
+    hidden: str = "128"
+    bptt: int = 32
+
+
+def case_of(line: dict) -> Case:
+    """That of a line of the output file; older ones lack some fields."""
+    return Case(**{f.name: line.get(f.name, f.default) for f in fields(Case)})
 
 
 def corpus_of(path: Path, folder: Path) -> Corpus:
@@ -126,14 +133,21 @@ def in_windows(network: torch.nn.Module, ids: NDArray, size: int) -> float:
 
 def report(done: list[dict]) -> None:
     """A row for each text, budget and way: means and standard deviations over the seeds."""
-    print("| text | budget | state in training | characters | held out, one pass | from zero |")
-    print("|---|---|---|---|---|---|")
-    rows = dict.fromkeys((line["text"], line["budget"], line["way"]) for line in done)
-    for row in sorted(rows, key=lambda r: (r[0], r[1], [*WAYS].index(r[2]))):
-        some = [line for line in done if (line["text"], line["budget"], line["way"]) == row]
+    print(
+        "| text | widths | chunk | budget | state in training | characters | one pass | from zero |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    rows: dict[Case, list[dict]] = {}
+    for line in done:
+        rows.setdefault(replace(case_of(line), seed=0), []).append(line)
+    for row in sorted(
+        rows, key=lambda r: (r.text, r.hidden, r.bptt, r.budget, [*WAYS].index(r.way))
+    ):
+        some = rows[row]
         read = statistics.mean(line["characters"] for line in some)
         figures = (spread([line[how] for line in some]) for how in ("carried", "zeroed"))
-        print(f"| {' | '.join(row)} | {read:,.0f} | {' | '.join(figures)} |")
+        named = f"{row.text} | {row.hidden} | {row.bptt} | {row.budget} | {row.way}"
+        print(f"| {named} | {read:,.0f} | {' | '.join(figures)} |")
 
 
 def spread(values: list[float]) -> str:
@@ -162,13 +176,14 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, done: list[dict]) -> None:
     """Every case that is not done, seed by seed, the ways in turn; adds to `done` and the file."""
-    before = {Case(**{f.name: line[f.name] for f in fields(Case)}) for line in done}
+    before = {*map(case_of, done)}
     budgets = [*map(str, options.steps), *(f"{seconds}s" for seconds in options.time)]
     with tempfile.TemporaryDirectory() as name:
         paths = (FABLES, *options.texts)
         corpora = {path.stem: corpus_of(path, Path(name)) for path in paths}
         for seed, budget, text, way in product(range(options.seeds), budgets, corpora, WAYS):
-            case = Case(text, budget, seed, way)
+            how = {"hidden": options.hidden, "bptt": options.bptt}
+            case = Case(text, budget, seed, way, **how)
             if case in before:
                 continue
             done.append({**vars(case), **trained(case, corpora[text], options)})

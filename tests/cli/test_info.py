@@ -237,3 +237,10 @@ def test_the_end_of_a_document_is_no_character(tmp_path: Path, level: str, shown
     assert isinstance(plan, Planned)
     for run in (plan, record):
         assert dict(info.settings_lines(run))["chars"].endswith(f", {shown}")
+
+
+def test_a_loss_of_bytes_is_per_byte(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(prose(1000))
+    train(tmp_path / "a.txt", tmp_path, steps=1, level="byte")
+    rows = dict(info._rows(read_header(tmp_path / "a" / "last.safetensors")))
+    assert re.fullmatch(r"[\d.]+ nats/byte, [\d.]+ bits/byte at its best", rows["loss"])

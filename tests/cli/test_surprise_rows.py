@@ -31,7 +31,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 def test_a_row_has_its_bits_and_what_was_likelier() -> None:
     assert [*shown([PLAIN, ODD, Character("\n", 0.6, ())])] == [
         " 3.67  aQ␊",
-        "       Q 9 bits, likelier e ␊",
+        "       Q 9 bits, likelier e",
     ]
 
 

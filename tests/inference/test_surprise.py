@@ -96,6 +96,19 @@ def test_the_end_of_a_document_after_a_line_end_is_no_line() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected", "likelier"),
+    [
+        *(("a", "ebc", "ebc"), ("a", "eab", "e"), ("a", "aeb", ""), ("\n", "e\nb", "e")),
+        ("é", "e\udcc3b", "e"),  # of bytes: its own first one
+    ],
+)
+def test_what_was_likelier_stands_before_the_character_itself(
+    text: str, expected: str, likelier: str
+) -> None:
+    assert Character(text, 9.0, (*expected,)).likelier == (*likelier,)
+
+
 def test_bytes_of_no_character_end_with_their_document() -> None:
     network = constant([1 / 257] * 257)
     ids = np.array([256, 97, 0xC3, 256, 97, 256])

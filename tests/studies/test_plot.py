@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from conftest import prose, train
 
 import textgen
 from textgen.cli.app import app
@@ -15,7 +16,7 @@ from textgen.errors import RunError, TextgenError, UsageError
 from textgen.sharing.export import export
 from textgen.store.checkpoint import read_header, write_checkpoint
 from textgen.store.contents import read_weights
-from textgen.studies.curves import AXES, curve
+from textgen.studies.curves import AXES, curve, unit_of
 from textgen.studies.plot import draw
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -149,3 +150,13 @@ def test_hints_of_a_run_without_a_loss_name_it(trained: Path, tmp_path: Path) ->
     with pytest.raises(RunError, match="was exported without losses") as error:
         plot(tmp_path / "w.safetensors", "-o", tmp_path / "a.svg")
     assert "resume" not in error.value.hint
+
+
+def test_losses_are_per_what_the_runs_model(trained: Path, tmp_path: Path) -> None:
+    text = tmp_path / "b.txt"
+    text.write_text(prose(1000))
+    train(text, tmp_path, steps=1, level="byte")
+    one, other = (curve(str(run), tmp_path) for run in (trained, tmp_path / "b"))
+    units = [unit_of(curves) for curves in ([one], [other], [other, one])]
+    assert units == ["character", "byte", "character, or byte"]
+    assert b"nats per byte" in draw([other], ["steps"], ".svg")

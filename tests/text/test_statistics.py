@@ -110,3 +110,12 @@ def test_the_last_line_counts_where_nothing_ends_it(tmp_path: Path) -> None:
     assert found is not None
     assert (found.lines, found.longest) == (4, 90)
     assert found.repeated_lines == pytest.approx(30 / (2 * 30 + 90))
+
+
+def test_the_end_of_a_file_that_is_a_document_is_no_line(tmp_path: Path) -> None:
+    for n in range(20):
+        (tmp_path / f"{n}.txt").write_text("Hello\n")
+    config = CorpusConfig.of(Choices(documents="file"), (str(tmp_path),), None)
+    found = lines_of(read_corpus(config, cache=False))
+    assert found is not None
+    assert (found.lines, found.median, found.longest) == (18, 5, 5)

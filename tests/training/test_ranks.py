@@ -156,6 +156,7 @@ def test_a_run_that_two_began_one_goes_on_with(
     stopped = folders[1] / "stopped"
     record = read_header(run_in(stopped) / "last.safetensors").record
     assert (record.step, record.training.batch_size) == (STOP, 5)
+    assert record.threads == 2  # each rank had one
     do(taken_up(stopped, tmp_path))
     assert_goes_on(whole, tmp_path)
 

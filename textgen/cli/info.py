@@ -104,7 +104,10 @@ def _rows(header: Header) -> list[tuple[str, str]]:
     samples = f"{training.sample_every:,}" if training.sample_every else "no"
     saves = f"saved every {training.save_every:g} s, sampled every {samples} steps"
     bits = ", deterministic" if training.deterministic else ""
-    at_best = best and f"{best.val_nats:.4f} nats/char, {best.val_bits:.4f} bits/char at its best"
+    unit = corpus.level
+    at_best = (
+        best and f"{best.val_nats:.4f} nats/{unit}, {best.val_bits:.4f} bits/{unit} at its best"
+    )
     return [
         ("file", f"{header.path}  {short(header.bytes)}B, {record.kind}"),
         ("text", ", ".join(corpus.files)),

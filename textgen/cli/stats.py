@@ -112,9 +112,9 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         whole = lines["examined"] == facts["train_characters"]
         of = "of the part" if whole else "at the beginning of the part"
         rows.append(("lines", f"{lengths} characters, {of} to train on"))
-        repeated = f"{lines['repeated_lines']:.1%} of lines"
-        repeated += f", {lines['repeated_paragraphs']:.1%} of paragraphs"
-        rows.append(("repeated", f"{repeated} (of 20 characters or more)"))
+        repeated = f"{lines['repeated_lines']:.1%} of the characters by lines"
+        repeated += f", {lines['repeated_paragraphs']:.1%} by paragraphs"
+        rows.append(("repeated", f"{repeated} (of 20 or more)"))
     parts = f"{facts['train_characters']:,} to train on, {facts['val_characters']:,} held out"
     parts += ", with the documents' ends" if documents else ""
     rows += [("parts", parts), ("sha256", facts["sha256"])]

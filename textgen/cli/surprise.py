@@ -36,8 +36,9 @@ def _shade(bits: float) -> int | None:
 
 
 def _instead(character: Character) -> str:
-    expected = " ".join(visible(c) for c in character.expected if c != character.text)
-    return f"{visible(character.text)} {character.bits:.0f} bits, likelier {expected}"
+    likelier = " ".join(map(visible, character.likelier))
+    told = f"likelier {likelier}" if likelier else "the likeliest"
+    return f"{visible(character.text)} {character.bits:.0f} bits, {told}"
 
 
 def line_rows(lines: Iterable[Line], name: str, top: int | None, json: bool) -> Iterator[str]:

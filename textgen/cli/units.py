@@ -67,6 +67,8 @@ def unit_lines(facts: dict[str, Any]) -> Iterator[str]:
 def _gate_lines(facts: dict[str, Any]) -> Iterator[str]:
     import numpy as np
 
+    from textgen.inference.gates import lasting
+
     keeping = facts["keeping"]
     if keeping is None:
         yield "an RNN has no gates, and no half-life: each character writes its whole state anew"
@@ -77,16 +79,12 @@ def _gate_lines(facts: dict[str, Any]) -> Iterator[str]:
         for gate in gates:
             shown = np.quantile(lives, SHOWN) if gate["name"] == keeping else []
             shares = f"{gate['mean']:.3f}", f"{gate['closed']:.1%}", f"{gate['open']:.1%}"
-            row = str(number), gate["name"], *shares, *(_life(life, longest) for life in shown)
+            row = str(number), gate["name"], *shares, *(lasting(life, longest) for life in shown)
             rows.append((*row, *[""] * (len(GATES) - len(row))))
     yield from table(rows)
     what = "cell" if facts["cell"] == "lstm" else "state"
     yield f"half-life: characters until the {keeping} gates leave less than half of a {what};"
     yield "of the median unit, of one unit in ten that or more, and of the longest"
-
-
-def _life(characters: float, longest: int) -> str:
-    return f">= {longest:,}" if characters >= longest else f"{characters:,.0f}"
 
 
 def _unit_lines(facts: dict[str, Any]) -> Iterator[str]:

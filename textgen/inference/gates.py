@@ -59,3 +59,8 @@ def half_lives(log_kept: NDArray) -> NDArray[np.float64]:
         ends = np.searchsorted(column, column[begins] + math.log(2), side="right")
         found[unit] = np.median(np.minimum(ends - begins, max(1, length // 2)))
     return found
+
+
+def lasting(characters: float, longest: int) -> str:
+    """A half-life as it is shown; `longest`: n / 2, which stands for all that last longer."""
+    return f">= {longest:,}" if characters >= longest else f"{characters:,.0f}"

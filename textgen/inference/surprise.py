@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from io import StringIO
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -105,6 +106,13 @@ class Character(NamedTuple):
     bits: float
     expected: tuple[str, ...]
     ends: bool = False  # a document
+
+    @property
+    def likelier(self) -> tuple[str, ...]:
+        """Those of `expected` that stand before itself; of bytes, before its first one."""
+        first = self.text.encode("utf-8", "surrogateescape")[:1]
+        own = self.text, first.decode("utf-8", "surrogateescape")
+        return tuple(takewhile(lambda character: character not in own, self.expected))
 
 
 def mean_bits(of: Sequence[Character]) -> tuple[float, int]:

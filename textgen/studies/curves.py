@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +30,10 @@ AXES = {
     "characters": Axis("characters", "characters read"),
     "time": Axis("seconds", "minutes of training", 60.0),
 }
+
+
+# what a loss is per, by the level of a model
+PER = {"char": "character", "byte": "byte"}
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,9 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
         what = f"{header.path} was not validated yet; expected one loss or more"
         raise RunError(what, f"train on: textgen resume {Run(header.path.parent).typed}")
     return Curve(readable(header.name), header.record)
+
+
+def unit_of(curves: Iterable[Curve]) -> str:
+    """What the losses are per; of models of characters and of bytes `character, or byte`."""
+    levels = {curve.record.corpus.level for curve in curves}
+    return ", or ".join(unit for level, unit in PER.items() if level in levels)

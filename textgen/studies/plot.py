@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from textgen.errors import MissingLibrary
 from textgen.sharing.output import Output, begins_with, ending
-from textgen.studies.curves import AXES, Curve
+from textgen.studies.curves import AXES, Curve, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def draw(curves: Sequence[Curve], axes: Sequence[str], form: str) -> bytes:
         panels = figure.subplots(1, len(axes), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _panel(panel, curves, axis)
-        panels[0].set_ylabel("nats per character")
+        panels[0].set_ylabel(f"nats per {unit_of(curves)}")
         _legend(figure, curves)
         held = io.BytesIO()
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name that its font lacks

@@ -11,7 +11,7 @@ from textgen.errors import MissingLibrary, TextgenError
 from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.output import Output, ending
 from textgen.studies.chart import Line, Scale, chart
-from textgen.studies.curves import AXES, Curve
+from textgen.studies.curves import AXES, Curve, unit_of
 from textgen.studies.sections import SECTIONS, Section, printable, table
 from textgen.studies.subject import Subject
 
@@ -58,7 +58,7 @@ def _made(section: Section, subject: Subject) -> str:
 def losses(curves: Sequence[Curve]) -> str:
     """A chart for each axis, and which line is whose."""
     y = Scale.holding(
-        "nats per character",
+        f"nats per {unit_of(curves)}",
         [loss for c in curves for e in c.evaluations for loss in (e.val_nats, e.train_nats)],
     )
     charts = []
@@ -96,7 +96,8 @@ def _overview(subjects: Sequence[Subject]) -> str:
         loss = f"{best.val_nats:.4f}", f"{best.val_bits:.4f}"
         rows.append((subject.curve.name, shape, f"{model.parameters:,}", read, *loss))
     heads = ("run", "model", "parameters", "characters read", "best nats", "best bits")
-    told = "Losses are per character of the held-out text."
+    unit = unit_of(subject.curve for subject in subjects)
+    told = f"Losses are per {unit} of the held-out text."
     return f'{table(heads, rows, range(2, 6))}<p class="faint">{told}</p>'
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from textgen.errors import MISLEADING, CorpusError
 from textgen.inference.surprise import mean_bits
 from textgen.studies.chart import Line, Scale, chart
@@ -63,25 +65,26 @@ def memory(subject: Subject) -> str:
     if subject.model.vocabulary.end is not None:
         raise CorpusError("each document begins from zero state")
     found = remember(subject.network, subject.corpus.validation)
-    sentences = "; ".join(found.in_words())
+    unit = subject.unit
+    sentences = "; ".join(found.in_words(f"{unit}s"))
     places = sorted({round(found.longest ** (n / POINTS)) for n in range(POINTS + 1)})
-    distance = Scale("characters back", 1, found.longest, log=4)
+    distance = Scale(f"{unit}s back", 1, found.longest, log=4)
     nats = [(float(k), found.nats(k)) for k in places]
     steep = [(float(k), float(found.gradient[k - 1])) for k in places]
     steep = [(k, norm) for k, norm in steep if norm >= STEEP]
-    losses = Scale.holding("nats per character", [found.full, *(value for _, value in nats)])
+    losses = Scale.holding(f"nats per {unit}", [found.full, *(value for _, value in nats)])
     norms = Scale("gradient, largest: 1", STEEP, 1, log=10)
     drawn = chart([Line(nats, "c0")], distance, losses)
     drawn += chart([Line(steep, "c0")], distance, norms)
     return (
         f"<p>It {escape(sentences)}.</p>"
-        '<p class="faint">First the loss where the state has seen only so many characters, then'
-        " how much the loss of a character depends on the input so far back.</p>"
-        f'<div class="charts">{drawn}</div>{_distances(found)}'
+        f'<p class="faint">First the loss where the state has seen only so many {unit}s, then'
+        f" how much the loss of a {unit} depends on the input so far back.</p>"
+        f'<div class="charts">{drawn}</div>{_distances(found, unit)}'
     )
 
 
-def _distances(found: Memory) -> str:
+def _distances(found: Memory, unit: str) -> str:
     rows = []
     for k in (2**n for n in range(found.longest.bit_length())):
         figures = (
@@ -91,14 +94,14 @@ def _distances(found: Memory) -> str:
         )
         rows.append((f"{k:,}", *figures))
     rows.append(("all", f"{found.full:.4f}", "", ""))
-    inner = table(("seen", "nats per character", "standard error", "gradient"), rows, range(4))
+    inner = table(("seen", f"nats per {unit}", "standard error", "gradient"), rows, range(4))
     return f"<details><summary>As a table</summary>{inner}</details>"
 
 
 def gates(subject: Subject) -> str:
     """How open each layer's gates are over a held-out text, and how long a state lasts."""
     from textgen.inference.activations import KEEPING, first, most, trace
-    from textgen.inference.gates import CLOSED, OPEN, gates_of
+    from textgen.inference.gates import CLOSED, OPEN, gates_of, lasting
 
     config = subject.model.header.record.model
     if subject.model.vocabulary.end is not None:
@@ -106,17 +109,17 @@ def gates(subject: Subject) -> str:
     if config.cell not in KEEPING:
         raise CorpusError("an RNN has no gates")
     ids = first([subject.corpus.validation], most(config))
-    rows = []
+    rows, longest = [], len(ids) // 2
     for number, layer in enumerate(gates_of(trace(subject.model.folded, ids))):
-        lives = sorted([] if layer.half_lives is None else layer.half_lives.tolist())
+        half = () if layer.half_lives is None else np.quantile(layer.half_lives, (0.5, 1.0))
         for gate in layer.gates:
             keeps = gate.name == KEEPING[config.cell]
-            lasts = [f"{lives[at]:,.0f}" if keeps else "" for at in (len(lives) // 2, -1)]
+            lasts = [lasting(life, longest) if keeps else "" for life in half]
             shares = f"{gate.mean:.2f}", f"{gate.closed:.1%}", f"{gate.open:.1%}"
             rows.append((f"{number}", gate.name, *shares, *lasts))
     heads = ("layer", "gate", "mean", f"below {CLOSED}", f"above {OPEN}", "half-life", "longest")
     told = (
-        f"Over {len(ids):,} characters of the held-out text. Half-life: characters until the"
+        f"Over {len(ids):,} {subject.unit}s of the held-out text. Half-life: how many until the"
         f" {KEEPING[config.cell]} gates leave less than half of what a unit holds; of the median"
         " unit, and of the longest."
     )
@@ -172,8 +175,8 @@ def _character(character: Character) -> str:
     look = ""
     if level:
         look = f' class="s{level}"'
-        others = [c for c in character.expected if c != character.text]
-        told += f", likelier: {' '.join(map(_visible, others))}"
+        likelier = " ".join(map(_visible, character.likelier))
+        told += f", likelier: {likelier}" if likelier else ", the likeliest"
     # a line end that was not expected needs something to be seen by
     text = character.text
     if level and text.endswith("\n"):

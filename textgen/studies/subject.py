@@ -14,7 +14,7 @@ from textgen.errors import CorpusError
 from textgen.inference.surprise import Character, characters, predicted
 from textgen.inference.text_model import TextModel
 from textgen.store.contents import reread_corpus
-from textgen.studies.curves import Curve
+from textgen.studies.curves import Curve, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +37,11 @@ class Subject:
     curve: Curve
     model: TextModel
     plan: list[tuple[str, str]]
+
+    @property
+    def unit(self) -> str:
+        """`character`, or of a model of bytes `byte`."""
+        return unit_of([self.curve])
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -110,7 +110,9 @@ def lines_of(corpus: Corpus) -> Lines | None:
         *whole, rest = np.split(block, np.flatnonzero(ends) + 1)
         if begin == 0 and end is not None:
             del whole[:1]  # the end before the first document
-        lengths.append(np.array([len(line) - 1 for line in whole], np.int64))
+        # the end of a document after a line end is no line
+        own = [len(line) - 1 for line in whole if len(line) > 1 or line[0] != end]
+        lengths.append(np.array(own, np.int64))
         for line in whole:
             raw = line[:-1].tobytes()
             compare("line", raw)

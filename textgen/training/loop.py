@@ -91,9 +91,8 @@ class Loop:
         except GeneratorExit:
             self._save()
             raise
-        best = min(self.history, key=lambda e: e.val_nats)
-        folder, seconds = str(self.run.folder), self._elapsed()
-        yield Finished(self.learner.step, best.step, best.val_nats, path=folder, seconds=seconds)
+        best, folder = min(self.history, key=lambda e: e.val_nats), str(self.run.folder)
+        yield Finished(self.learner.step, best.step, best.val_nats, folder, self._elapsed())
 
     def _held(self, event: Event) -> Iterator[Event]:
         """The event; what the process was suspended meanwhile does not count as time."""
@@ -275,23 +274,24 @@ class Loop:
             return Noticed(f"{error.message}; {again}")
 
     def _save(self) -> Saved:
+        """A process that goes on alone has as many threads as all ranks have together."""
         begin = time.monotonic()
         self._check_weights()
-        record = self._record()
+        record = self._record(self.learner.ranks.size)
         self.learner.ranks.tell("gather")
         if notice := self.run.save(record, self.learner.arrays(), self.best):
             self.learner.notices.append(notice)
         self.learner.ranks.saved()
         return Saved(record.step, str(self.run.last), round(time.monotonic() - begin, 4))
 
-    def _record(self) -> Record:
+    def _record(self, ranks: int = 1) -> Record:
         return Record(
             kind="last",
             corpus=self.corpus_config,
             vocabulary=self.corpus.vocabulary.characters,
             fingerprint=self.corpus.fingerprint,
             seconds=round(self._elapsed(), 3),
-            threads=self._cpu_threads.settled,
+            threads=self._cpu_threads.settled * ranks,
             chosen=self.plan.chosen,
             history=tuple(self.history),
             identity=self.identity,
