@@ -67,7 +67,7 @@ class Cutter:
             self._given = np.ones(1, bool)
             yield np.array([END], np.uint32)
 
-    def _replaced(self, symbols: NDArray[np.uint32]) -> tuple[NDArray, NDArray[np.bool]]:
+    def _replaced(self, symbols: NDArray[np.uint32]) -> tuple[NDArray, NDArray[np.bool_]]:
         """Symbols with END where a separator begins, and which of them are kept, of the first ones.
 
         The others may begin another separator.
