@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -91,12 +92,16 @@ def setting(help_text: str, bounds: Number | OneOf | None = None, default: Any =
 
 def help_of(owner: type, name: str) -> str:
     """The help of a field."""
-    return str(next(f for f in fields(owner) if f.name == name).metadata["help"])
+    return str(_described(owner, name)["help"])
 
 
 def bounds_of(owner: type, name: str) -> Any:
     """The bounds of a field."""
-    return next(f for f in fields(owner) if f.name == name).metadata["bounds"]
+    return _described(owner, name)["bounds"]
+
+
+def _described(owner: type, name: str) -> Mapping[str, Any]:
+    return next(f for f in fields(owner) if f.name == name).metadata
 
 
 def check(config: Any, declared: type) -> None:

@@ -122,7 +122,7 @@ def split(
     share = f"{duplicates:,} of {count:,} documents"
     if duplicates and config.dedupe:
         notice = f"left out {share}, which stood there before"
-        places, hashes, duplicates = places.of(np.sort(first)), hashes[np.sort(first)], 0
+        places, duplicates = places.of(np.sort(first)), 0
     count = len(places.begins)
     if config.val_file:
         held_out = places.begins >= training

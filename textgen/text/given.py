@@ -22,10 +22,10 @@ def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) ->
         return vocabulary.encode(text, unknown)
     lacking, parts = Unknown(vocabulary), []
     for symbols in reader.cutter.cut(iter((symbols_of(text, vocabulary.level),))):
-        lacking.add(symbols, reader.cutter.at)
+        if unknown == "error":
+            lacking.add(symbols, reader.cutter.at)
         parts.append(symbols)
-    if unknown == "error":
-        lacking.refuse("the text")
+    lacking.refuse("the text")
     return vocabulary.encode_symbols(np.concatenate(parts), unknown)
 
 
