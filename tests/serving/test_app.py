@@ -39,17 +39,23 @@ JSON = "Content-Type: application/json"
 
 @contextmanager
 def serving(run: Path, **options: Any) -> Iterator[tuple[str, server.Server]]:
-    """The address of a server in a thread of this process, and the server."""
+    """The address of a server in a thread of that name in this process, and the server."""
     chosen = ServingOptions(port=0, **options)
     with server.listening(chosen) as listener:
         made = server.make_server([str(run)], Path("checkpoints"), chosen)
-        thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
+        url = server.address(listener)
+        thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]}, name=url)
         thread.start()
         try:
-            yield server.address(listener), made
+            yield url, made
         finally:
             made.should_exit = True
             thread.join()
+
+
+def logged(caplog: pytest.LogCaptureFixture, url: str) -> list[str]:
+    """What the server of that address logged, and no other that still writes its last line."""
+    return [record.getMessage() for record in caplog.records if record.threadName == url]
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +202,7 @@ def test_the_log_tells_what_the_client_got(trained: Path, caplog: pytest.LogCapt
             connection.sendall(request(b'{"max_tokens": 3000}', JSON))
             connection.shutdown(socket.SHUT_WR)  # as if it went away: nothing comes any more
             assert connection.recv(99) == b""
-    lines = [record.getMessage().split() for record in caplog.records]
+    lines = [line.split() for line in logged(caplog, url)]
     assert [line[3] for line in lines if line[1] == "POST"] == ["400", "400", "499"]
 
 
@@ -267,7 +273,7 @@ def test_the_log_names_who_is_connected_and_has_one_line_for_each(
     forged = {"X-Forwarded-For": "10.0.0.9 POST /v1/completions 200 0.001s"}
     with serving(trained) as (url, _):
         httpx.get(f"{url}/a%20200%200.001s%0a", headers=forged)
-    [line] = [record.getMessage() for record in caplog.records]
+    [line] = logged(caplog, url)
     assert line.startswith("127.0.0.1 GET /a%20200%200.001s%0a 404 ")
     assert len(line.split()) == 5
 
