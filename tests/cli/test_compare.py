@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import prose
 
 from textgen.cli.app import app
+from textgen.cli.compare import follow
 from textgen.errors import RunError, TextgenError, UsageError
 
 CELLS = "--cell rnn,lstm --layers 1 --embedding 6 --batch-size 4 --bptt 16 --precision fp32"
@@ -117,6 +120,24 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(text: Path) -> None:
     assert err == "saved; the same command goes on, without --overwrite if it was given\n"
     assert (text.parent / "tales-rnn" / "last.safetensors").exists()
     assert (text.parent / "tales.compare.json").exists()
+
+
+def test_a_signal_before_the_first_report_unwinds_what_was_begun() -> None:
+    undone = []
+
+    def reading(progress: object) -> Iterator[Any]:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield None
+        finally:
+            undone.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        follow(reading, json=True)
+    assert ended.value.code == 143
+    assert undone == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_cannot_be_compared_is_an_error(text: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,59 @@ def test_ctrl_z_clears_the_display_and_going_on_draws_it_anew(corpus: Path, tmp_
     assert process.wait(timeout=60) == 130
     os.close(leader)
     os.close(follower)
+
+
+def test_a_row_that_the_terminal_finds_too_wide_is_not_folded() -> None:
+    """Rich takes a vowel sign of Devanagari for no column, many terminals for one."""
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=10, height=40)
+    display = Display(console, lambda: Text("\u0915\u093e" * 10, overflow="crop", no_wrap=True))
+    display.start()
+    display.stop(leave=True)
+    frames = drawn.getvalue().split("\x1b[?7l")[1:]
+    assert frames
+    for frame in frames:
+        row, on, _ = frame.partition("\x1b[?7h")
+        assert "\u0915\u093e" in row
+        assert on
+    assert "\u0915" not in re.sub(r"\x1b\[\?7l.*?\x1b\[\?7h", "", drawn.getvalue(), flags=re.DOTALL)
+
+
+def test_in_the_background_nothing_is_drawn_and_the_cursor_is_left_to_the_shell(
+    corpus: Path, tmp_path: Path
+) -> None:
+    leader = (
+        "import os, signal, subprocess, sys\n"
+        "child = subprocess.Popen(sys.argv[1:], process_group=0, stdin=subprocess.DEVNULL)\n"
+        "sys.stdin.readline()\n"
+        "signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n"
+        "os.tcsetpgrp(0, child.pid)\n"
+        "sys.exit(child.wait())\n"
+    )
+    small = "--hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32 --steps 1000000"
+    train = ["-m", "textgen", "train", str(corpus), *small.split(), "--eval-every", "100"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        arguments = [sys.executable, "-c", leader, sys.executable, *train]
+        os.execve(sys.executable, arguments, environment)
+
+    def until(text: bytes) -> bytes:
+        seen = b""
+        while text not in seen:
+            seen += os.read(terminal, 65536)
+        return seen
+
+    seen = until(b"bits/char")
+    assert b" left" not in seen
+    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
+    os.write(terminal, b"\n")
+    until(b" left")
+    os.write(terminal, b"\x03")
+    until(b"saved; go on with")
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    os.close(terminal)
 
 
 @pytest.mark.parametrize("width", [0, 1, 5, 6, 7])

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -245,7 +246,7 @@ def test_a_copy_of_what_is_piped_in_goes_when_it_is_stopped_on_the_way(
 
     with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed, **pipes) as process:
         assert process.stdin is not None
-        process.stdin.write(b"the fox\n" * 100_000)
+        process.stdin.write(b"the fox\n" * 200_000)
         process.stdin.flush()
         copy, end = tmp_path / "checkpoints" / "stdin" / "input-1.txt", time.monotonic() + 60
         while not (copy.exists() and copy.stat().st_size) and time.monotonic() < end:
@@ -270,15 +271,17 @@ def test_ctrl_c_five_times_when_a_run_is_saved_ends_with_the_code_of_one(
     assert process.stderr
     for _ in range(3):
         process.stdout.readline()
+    reader = threading.Thread(target=process.stdout.read)  # it must not wait to be read
+    reader.start()
     process.send_signal(signal.SIGINT)
-    process.stdout.read()
     assert "saved; go on with" in process.stderr.readline()
     for _ in range(5):
         process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
     process.stderr.close()
-    process.stdout.close()
     assert process.wait(timeout=60) == 130
+    reader.join()
+    process.stdout.close()
     assert rest.strip() == ""
 
 
@@ -305,3 +308,17 @@ def test_one_of_many_processes_ends_without_the_last_steps_of_python(
     assert ("last steps" in done.stdout) is not many
     assert bool(done.stderr) is bool(code)
     assert ("textgen" in done.stdout) is not bool(code)
+
+
+def test_a_signal_ends_one_of_many_processes_so_too() -> None:
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(print, 'last steps')\n"
+        "from textgen.cli import app\n"
+        "app._commands = lambda: lambda **_: sys.exit(143)\n"
+        "app.main()"
+    )
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place})
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")

@@ -109,6 +109,16 @@ def test_errors_are_red_where_a_person_looks_and_wants_colour(
     assert not terminal.looking(None)
 
 
+def test_what_goes_to_a_terminal_that_only_prints_lines_is_harmless_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    with terminal.Output() as output:
+        output.write("a\x1b[2J")
+        assert terminal.sys.stdout.getvalue() == "a\u241b[2J"
+
+
 # Text made harmless
 
 

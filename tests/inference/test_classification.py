@@ -34,6 +34,18 @@ def test_each_text_costs_what_it_costs_alone(
     assert bits(model, TEXTS) == pytest.approx(expected, rel=1e-5)
 
 
+def test_who_waits_is_told_how_much_is_scored(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "CHUNK", 10)
+    told: list[tuple[int, int]] = []
+    bits(textgen.load(trained), TEXTS, lambda *how_many: told.append(how_many))
+    characters = sum(map(len, TEXTS))
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert told[-1] == (characters, characters)
+
+
 def test_what_the_model_never_saw_costs_20_bits(trained: Path) -> None:
     model = textgen.load(trained)
     plain, strange = bits(model, ["The fox", "The 猫fox"])

@@ -129,6 +129,16 @@ def test_a_short_text_is_measured_less_far_and_one_too_short_is_refused() -> Non
         remember(network, ids[:47])
 
 
+def test_who_waits_is_told_how_many_places_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "SIDE_BY_SIDE", 8)
+    told: list[tuple[int, int]] = []
+    ids = np.random.default_rng(0).integers(0, 20, 400)
+    found = remember(build("rnn", (16,)), ids, 20, lambda *how_many: told.append(how_many))
+    assert told == sorted(told)
+    assert len(told) > 1
+    assert told[-1] == (found.places, found.places)
+
+
 def test_a_model_that_knows_nothing_has_no_reach() -> None:
     found = remember(build("lstm", (16,)), np.random.default_rng(0).integers(0, 20, 400))
     assert found.full > found.chance

@@ -319,3 +319,14 @@ def test_a_run_has_its_name_from_within_its_folder_too(
     assert Run(Path()).name == "plays"
     monkeypatch.chdir(below)
     assert Run(Path("..")).name == "plays"
+
+
+def test_a_run_is_typed_as_it_is_found_from_within_its_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "runs" / "plays" / "below"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below.parent)
+    assert Run(Path()).typed == "plays --checkpoints .."
+    monkeypatch.chdir(below)
+    assert Run(Path("..")).typed == "plays --checkpoints ../.."

@@ -127,6 +127,18 @@ def test_a_hint_names_no_setting_where_a_model_has_them(raw: bytes, tmp_path: Pa
         assert ("the model reads utf-8" in caught.value.hint) == fixed
 
 
+def test_a_folder_of_other_files_is_told_what_the_model_reads(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\0\0")
+    config = CorpusConfig.of(Choices(), ("a.txt",))
+    for reader, hint in (
+        (Reader.of(config), "`level=byte` models any file"),
+        (Reader.of_model(config), "the model reads utf-8"),
+    ):
+        with pytest.raises(CorpusError, match="a folder without text, left out 1 binary") as caught:
+            reader.text(tmp_path)
+        assert caught.value.hint.startswith(hint)
+
+
 def test_a_mark_decides_and_so_no_other_encoding_is_proposed(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("上上\n上\n上".encode("utf-16") + b"\0")

@@ -157,7 +157,7 @@ def test_an_error_about_what_came_by_stdin_names_stdin(
 def test_where_no_copy_can_be_made_it_is_said(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipes.shutil, "copyfileobj", full)
+    monkeypatch.setattr(pipes, "_new_file", full)
     writer = fill(pipe, TEXT[:9])
     with (
         pytest.raises(CorpusError, match="No space left on device"),
@@ -230,7 +230,7 @@ def test_a_pipe_that_cannot_be_opened_makes_no_folder(
 def test_another_folder_is_named_by_what_chooses_it(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool, named: str
 ) -> None:
-    monkeypatch.setattr(pipes.shutil, "copyfileobj", full)
+    monkeypatch.setattr(pipes, "_new_file", full)
     writer = fill(pipe, TEXT[:9])
     with (
         pytest.raises(CorpusError, match="No space left") as error,

@@ -113,6 +113,10 @@ def main() -> None:
         if os.environ.get("TEXTGEN_DEBUG") and not isinstance(error, typer.TyperException):
             raise
         code = _report(error)
+    except SystemExit as error:  # of a signal, or of a pipe that nobody reads
+        if not launch().many:
+            raise
+        code = error.code if isinstance(error.code, int) else bool(error.code)
     finally:
         gc.freeze()  # at its end Python would look for garbage in all of torch, for half a second
     if launch().many:

@@ -12,7 +12,7 @@ from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.piped import read_again
 from textgen.cli.surprise import fitted
-from textgen.cli.terminal import visible
+from textgen.cli.terminal import progress, shown_in, visible
 from textgen.errors import CorpusError, UsageError, quoted
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def classify(
     saw costs it 20 bits.
     """
     import numpy as np
+    from rich.markup import escape
 
     from textgen.inference.classification import bits, documents_of, lines_of, split_lines
     from textgen.inference.text_model import TextModel
@@ -59,7 +60,11 @@ def classify(
     if labels is not None:
         expected = _labels(labels, checkpoint, len(shown))
     cut = lines_of if lines else documents_of
-    found = [bits(m, cut(m, read)) for m, read in zip(models, texts, strict=True)]
+    found = []
+    with progress("chars") as bar:
+        for run, model, read in zip(checkpoint, models, texts, strict=True):
+            tell = shown_in(bar, escape(visible(run)))
+            found.append(bits(model, cut(model, read), tell))
     costs = np.array(found if lines else [[of_each.sum()] for of_each in found])
     best = costs.argmin(axis=0)
     first, second, *_ = np.sort(costs, axis=0)

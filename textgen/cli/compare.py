@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,7 +70,7 @@ def compare(context: typer.Context, **_: Any) -> None:
         note(drawn(picture, runs, Path(given["checkpoints"])))
 
 
-def follow(start: Callable[..., Iterator[Report]], json: bool) -> list[str]:
+def follow(start: Callable[..., Generator[Report]], json: bool) -> list[str]:
     """Show every report, and the table at the end; at Ctrl-C or kill save and stop.
 
     start: makes the iterator of reports, given where to tell how much of the text was read.
@@ -89,14 +89,12 @@ def follow(start: Callable[..., Iterator[Report]], json: bool) -> list[str]:
                 return event.step < event.steps
         return isinstance(report, Result)
 
-    with (
-        reporter(json) as show,
-        closing(cast(Any, start(progress=None if json else show))) as reports,
-    ):
-        report = next(reports)  # reading and planning: nothing to save, just stop
-        show(report)
-        measured = []
-        with Interrupts() as interrupts:
+    measured = []
+    with Interrupts() as interrupts:
+        with reporter(json) as show, closing(start(progress=None if json else show)) as reports:
+            with interrupts.at_once():  # reading and planning: nothing to save
+                report = next(reports)
+            show(report)
             for report in reports:
                 show(report)
                 if isinstance(report, Result) and report.curve:
@@ -104,9 +102,9 @@ def follow(start: Callable[..., Iterator[Report]], json: bool) -> list[str]:
                 if interrupts.signal is not None and stoppable(report):
                     reports.close()
                     break
-    if not isinstance(report, Table):
-        note("saved; the same command goes on, without --overwrite if it was given")
-        raise typer.Exit(interrupts.exit_code)
+        if not isinstance(report, Table):
+            note("saved; the same command goes on, without --overwrite if it was given")
+            raise typer.Exit(interrupts.exit_code)
     if not json:
         for line in lines_of(report):
             print(line)

@@ -32,6 +32,7 @@ CHECKPOINT = typer.Option(
 )
 
 SURPRISE = "Surprise"
+_SHOWN = 1 << 10  # characters between two changes of a bar
 SHOW = option("The text, shaded by the bits each character cost.", SURPRISE, "--show")
 LINES = option("The bits per character of each line; a FILE of - is stdin.", SURPRISE, "--lines")
 TOP = option("Only so many lines, the most surprising first.", SURPRISE)
@@ -87,10 +88,12 @@ def evaluate(
             if len(texts) > 1 and not json:
                 print(visible(name))
             of = _characters(model, text, unknown, name, fast=fast)
+            if top is not None:  # no row is there before the last character
+                of = _watched(of, total)
             for row in line_rows(by_line(of), name, top, json) if lines else shown(of):
                 print(row)
             continue
-        with progress() as bar:
+        with progress("chars") as bar:
             task = bar.add_task("scoring", total=total)
             count = partial(bar.advance, task)
             result = model.judge(text, unknown=unknown, progress=count, fast=fast)
@@ -118,6 +121,16 @@ def _characters(
         raise too_short(name)
     yield first
     yield from of
+
+
+def _watched(of: Iterator[Character], total: int | None) -> Iterator[Character]:
+    """The same, with a bar."""
+    with progress("chars") as bar:
+        task = bar.add_task("scoring", total=total)
+        for number, character in enumerate(of, 1):
+            yield character
+            if number % _SHOWN == 0:
+                bar.advance(task, _SHOWN)
 
 
 def _measured(result: Judgement, model: TextModel) -> str:

@@ -34,9 +34,14 @@ class Interrupts:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this context the first signal ends the process, and what it began is undone."""
+        """Within this context the first signal ends the process, and what it began is undone.
+
+        So does at its begin one that came before.
+        """
         self._at_once = True
         try:
+            if self.signal is not None:
+                sys.exit(self.exit_code)
             yield
         finally:
             self._at_once = False

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from rich.console import Console, ConsoleRenderable, RenderableType
 from rich.control import Control
 from rich.live import Live
-from rich.segment import ControlType
+from rich.segment import ControlType, Segment
 
-from textgen.cli.terminal import quiet_interrupt
+from textgen.cli.terminal import in_foreground, quiet_interrupt
 
 _ERASE = (ControlType.ERASE_IN_LINE, 2)
 _UP = (ControlType.CURSOR_UP, 1)
@@ -89,17 +89,40 @@ def drawn(board_of: Callable[[Console], Board]) -> Iterator[Callable[[Any], None
 
 
 class _Refolding(Live):
-    """Erases all rows of the last frame where a terminal that became narrower folded them."""
+    """Draws in the foreground alone, each row on one of the terminal's, and erases what it drew.
+
+    A terminal that became narrower has folded the rows of the last frame; one whose characters are
+    wider than rich takes them for, as of Devanagari, would fold those of the next.
+    """
 
     def __init__(self, console: Console, frame: Callable[[], RenderableType]) -> None:
         options: dict[str, Any] = {"refresh_per_second": 8, "redirect_stdout": False}
         super().__init__(console=console, get_renderable=frame, **options)
         self._width = max(1, console.width)  # COLUMNS=0 is taken at its word
+        self._hidden = True  # whether the cursor is
+
+    def refresh(self) -> None:
+        ours = in_foreground(self.console.file)
+        if ours != self._hidden:
+            self._hidden = ours
+            self.console.show_cursor(not ours)
+        if ours:
+            super().refresh()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        if not in_foreground(self.console.file):  # above the rows of others none of ours stand
+            return renderables
         with self._lock:
             before, self._width = self._width, max(1, self.console.width)
             folds = (before - 1) // self._width  # of each row, one below the other
             more = folds * self._live_render.last_render_height
             erase = Control(*(_ERASE, _UP) * more)
-            return [erase, *super().process_renderables(renderables)]
+            *above, frame = super().process_renderables(renderables)
+            return [erase, *above, _folding(False), frame, _folding(True)]
+
+
+def _folding(on: bool) -> Control:
+    """Whether the terminal goes on in the next row where one is full."""
+    control = Control()
+    control.segment = Segment(f"\x1b[?7{'h' if on else 'l'}", None, [(ControlType.BELL,)])
+    return control

@@ -15,7 +15,7 @@ from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option
 from textgen.cli.piped import read_again
 from textgen.cli.recall import SECONDS, show_recall
 from textgen.cli.table import table
-from textgen.cli.terminal import visible
+from textgen.cli.terminal import progress, shown_in, visible
 from textgen.config import UNKNOWN, Choices, SamplingOptions
 from textgen.errors import UsageError
 
@@ -93,7 +93,8 @@ def memory(
             name, text = (str(file), copies[0]) if file else own_text(model, "val", "memory")
             blocks = model.blocks(text, unknown)
             ids = np.concatenate([np.zeros(0, model.vocabulary.dtype), *blocks])
-            found = remember(model.network(), ids)
+            with progress() as bar:
+                found = remember(model.network(), ids, progress=shown_in(bar, "measuring"))
             facts = {"checkpoint": str(model.header.path), "text": name, **facts_of(found)}
             if json:
                 print(jsonlib.dumps(facts), flush=True)

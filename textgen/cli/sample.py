@@ -18,7 +18,7 @@ from textgen.cli.copying import Copying
 from textgen.cli.interrupts import Interrupts
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, given, option, sampling
 from textgen.cli.stdio import piped_in
-from textgen.cli.terminal import Output, looking, note
+from textgen.cli.terminal import Output, note
 from textgen.config import MOST, TEXTS, SamplingOptions
 from textgen.errors import RunError, UsageError
 
@@ -189,7 +189,7 @@ def _layout(model: TextModel, num: int, stream: IO[str]) -> tuple[str, bool]:
     from textgen.text.cutting import separator_of
 
     documents = model.header.record.corpus.documents
-    if looking(stream):
+    if stream.isatty():
         return "\n", num > 1 and documents != "line"
     return separator_of(documents or "line") or "\n", False
 

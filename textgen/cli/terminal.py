@@ -4,10 +4,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from textgen.config import Choices, SamplingOptions, ServingOptions
 from textgen.errors import MISLEADING, TextgenError, quoted
@@ -99,13 +99,37 @@ def looking(stream: object) -> bool:
     return bool(isatty()) and os.environ.get("TERM") != "dumb"
 
 
-def progress() -> "Progress":
-    """A bar on stderr, where somebody looks, for as long as it is entered; print outside of it."""
-    from rich.console import Console
-    from rich.progress import Progress
+def in_foreground(stream: IO[str]) -> bool:
+    """Whether the shell leaves the terminal `stream` to this process: not after `&` or `bg`."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # it is not the shell's, or there is no POSIX
+        return True
 
+
+def progress(counted: str = "") -> "Progress":
+    """A bar on stderr, where somebody looks, for as long as it is entered; print outside of it.
+
+    counted: of what it shows how many a second were done, if of anything.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{short(task.speed or 0)} {counted}/s")
+
+    columns = [*Progress.get_default_columns(), *([Rate()] if counted else [])]
     console, unseen = Console(stderr=True), not looking(sys.stderr)
-    return Progress(console=console, transient=True, redirect_stdout=False, disable=unseen)
+    options: dict[str, Any] = {"transient": True, "redirect_stdout": False, "disable": unseen}
+    return Progress(*columns, console=console, **options)
+
+
+def shown_in(bar: "Progress", name: str) -> Callable[[int, int], None]:
+    """What is called with how much is done of how much, to show that in a bar."""
+    task = bar.add_task(name, total=None)
+    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
@@ -125,7 +149,7 @@ def _echo_control(on: bool) -> bool:
         import termios
 
         terminal = sys.stderr.fileno()
-        if os.tcgetpgrp(terminal) != os.getpgrp():  # SIGTTOU would stop a background process
+        if not in_foreground(sys.stderr):  # SIGTTOU would stop it
             return False
         attributes = termios.tcgetattr(terminal)
         echoed = bool(attributes[3] & termios.ECHOCTL)
@@ -162,7 +186,7 @@ class Output:
     """
 
     def __init__(self) -> None:
-        self.watched = looking(sys.stdout)
+        self.watched = sys.stdout.isatty()
         self._flushed = 0.0
 
     def __enter__(self) -> Self:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -143,7 +143,7 @@ def board_in(folder: Path | None, show: Show) -> Iterator[Show]:
 
 
 def follow(
-    start: Callable[..., Iterator[Event]], json: bool, tensorboard: Path | None = None
+    start: Callable[..., Generator[Event]], json: bool, tensorboard: Path | None = None
 ) -> None:
     """Show every event; at Ctrl-C or kill save and stop after the step.
 
@@ -157,32 +157,32 @@ def follow(
     from textgen.events import Finished, Planned, Stepped
     from textgen.store.run import Run
 
-    with (
-        reporter(json) as shown,
-        board_in(tensorboard, shown) as show,
-        closing(cast(Any, start(progress=None if json else show))) as events,
-        Interrupts() as interrupts,
-    ):
-        with interrupts.at_once():  # reading, planning and the first save
-            plan = cast(Planned, next(events))
-        show(plan)
-        event: Event = plan
-        for event in events:
-            show(event)
-            # at the last step the rest is soon done
-            stoppable = isinstance(event, Stepped) and event.step < event.steps
-            if interrupts.signal is not None and stoppable:
-                events.close()
-                break
-    run = Run(Path(plan.folder))
-    if isinstance(event, Stepped):  # the last event of a whole run is Finished
-        note(f"saved; go on with: textgen resume {run.typed}")
-        raise typer.Exit(interrupts.exit_code)
-    if isinstance(event, Finished) and not json:
-        note(f"write with it: textgen sample {run.typed}")
+    with Interrupts() as interrupts:
+        with (
+            reporter(json) as shown,
+            board_in(tensorboard, shown) as show,
+            closing(start(progress=None if json else show)) as events,
+        ):
+            with interrupts.at_once():  # reading, planning and the first save
+                plan = cast(Planned, next(events))
+            show(plan)
+            event: Event = plan
+            for event in events:
+                show(event)
+                # at the last step the rest is soon done
+                stoppable = isinstance(event, Stepped) and event.step < event.steps
+                if interrupts.signal is not None and stoppable:
+                    events.close()
+                    break
+        run = Run(Path(plan.folder))
+        if isinstance(event, Stepped):  # the last event of a whole run is Finished
+            note(f"saved; go on with: textgen resume {run.typed}")
+            raise typer.Exit(interrupts.exit_code)
+        if isinstance(event, Finished) and not json:
+            note(f"write with it: textgen sample {run.typed}")
 
 
-def _follow_first_rank(start: Callable[..., Iterator[Event]]) -> None:
+def _follow_first_rank(start: Callable[..., Generator[Event]]) -> None:
     """Train without a word; Ctrl-C and kill are the first rank's, which says when to stop."""
     from textgen.training.ranks import join
 

@@ -1,7 +1,7 @@
 """How many bits a text costs a model that reads it from its beginning."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ from textgen.text.vocabulary import END, symbols_of
 UNKNOWN_BITS = math.log2(0x110000)  # of a character the model never saw: any code point, evenly
 
 
-def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
+def bits(
+    model: TextModel, texts: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.float64]:
     """The bits that each text costs, (n,); characters the model never saw cost 20 bits each.
 
     Texts begin after a line end, or with a model that reads backward end before one; of a model of
-    documents each is a document, its end symbol too: see `documents_of`.
+    documents each is a document, its end symbol too: see `documents_of`. progress: called with how
+    many ids are scored, and how many there are.
     """
     turn = -1 if model.backward else 1
     first = model.vocabulary.first
@@ -31,7 +34,7 @@ def bits(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
         closed = [] if model.vocabulary.end is None else [model.vocabulary.end]
         parts = [np.array(part, model.vocabulary.dtype) for part in ([first], known, closed)]
         ids.append(np.concatenate(parts))
-    return found + nats_of_each(model.network(), ids) / math.log(2)
+    return found + nats_of_each(model.network(), ids, progress=progress) / math.log(2)
 
 
 def documents_of(model: TextModel, texts: Sequence[str]) -> list[str]:

@@ -89,15 +89,19 @@ def evaluate(
 
 
 def nats_of_each(
-    network: CharModel, texts: Sequence[NDArray], state: State | None = None
+    network: CharModel,
+    texts: Sequence[NDArray],
+    state: State | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64]:
     """-ln p of each of `texts`, ids (n,), but for its first id: sums, computed side by side.
 
-    state: of one stream, in which each text begins; zero state by default.
+    state: of one stream, in which each text begins; zero state by default. progress: called with
+    how many ids are scored, and how many there are.
     """
     device = next(network.parameters()).device
     state = state or State.zeros(network.config, 1, device)
-    found = np.zeros(len(texts))
+    found, done, total = np.zeros(len(texts)), 0, sum(len(text) - 1 for text in texts)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
     while order:
         longest = len(texts[order[0]])
@@ -112,6 +116,9 @@ def nats_of_each(
             ids = torch.from_numpy(window).to(device)
             loss, after = loss_of(network, (ids[:-1].clamp(min=0), ids[1:]), after)
             found[some] += loss.sum(0, dtype=torch.float64).cpu().numpy()
+            if progress is not None:
+                done += int((window[1:] >= 0).sum())
+                progress(done, total)
     return found
 
 

@@ -7,6 +7,7 @@ the input k characters before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,10 +98,16 @@ def _about(characters: int, longest: int) -> str:
     )
 
 
-def remember(network: CharModel, ids: NDArray, places: int = PLACES) -> Memory:
+def remember(
+    network: CharModel,
+    ids: NDArray,
+    places: int = PLACES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Memory:
     """Measure the memory of `network` on the text `ids` (n,), in the order in which it reads.
 
-    places: of the text, at which a state begins anew; the fewer, the larger the standard errors.
+    places: of the text, at which a state begins anew; the fewer, the larger the standard errors;
+    progress: called with how many are measured, and how many there are.
     Raises CorpusError for a text too short for that.
     """
     longest = LONGEST
@@ -116,6 +123,8 @@ def remember(network: CharModel, ids: NDArray, places: int = PLACES) -> Memory:
         before, after = _nats(network, ids, some, longest)
         cold.append(before)
         warm.append(after)
+        if progress is not None:
+            progress(sum(part.shape[1] for part in cold), len(begins))
     costs, full = np.concatenate(cold, axis=1), np.concatenate(warm, axis=1)
     excess = costs - full  # (9/8 K, places): the character's own difficulty falls out
     counts = counts_of(ids, network.config.vocabulary_size)

@@ -44,8 +44,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        plain = folder.name not in ("", "..")
-        self.name = folder.name if plain else folder.resolve().name
+        self._relative = folder.name in ("", "..")  # to the current folder, which has the name
+        self.name = folder.resolve().name if self._relative else folder.name
         self.last = folder / "last.safetensors"
         self.previous = folder / "previous.safetensors"
         self.best = folder / "best.safetensors"
@@ -69,7 +69,8 @@ class Run:
     def typed(self) -> str:
         """How the run is named on a command line."""
         name = quoted(self.name if not self.name.startswith("-") else f"./{self.name}")
-        return within(self.folder.parent, name)
+        above = self.folder / ".."
+        return within(Path(os.path.relpath(above)) if self._relative else self.folder.parent, name)
 
     def exists(self) -> bool:
         """Whether it has a checkpoint. Raises RunError if that cannot be found out."""

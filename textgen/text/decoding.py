@@ -109,7 +109,7 @@ class Reader:
         if path.is_dir() and left_out:
             self._skipped.append(f"{path}: left out {', '.join(left_out)}")
         if not found:
-            raise _nothing(path, left_out)
+            raise _nothing(path, left_out, self.hint)
 
     def text(self, path: Path) -> str:
         """All texts of a path as one, not cut: see `whole_texts`."""
@@ -251,12 +251,14 @@ def _listing(folder: Path) -> str:
     return f"see what is there: ls {quoted(there)}"
 
 
-def _nothing(path: Path, left_out: list[str]) -> CorpusError:
+def _nothing(path: Path, left_out: list[str], own: str) -> CorpusError:
+    """own: the reader's hint, if it has one."""
     kind = "folder" if path.is_dir() else "archive"
     more = f", left out {', '.join(left_out)}" if left_out else ""
     found = f"{path} is {'an' if kind == 'archive' else 'a'} {kind} without text{more}"
     binary = any(what.endswith(" binary") for what in left_out)
-    hint = "`level=byte` models any file at all" if binary else "name a file, or another folder"
+    of_binary = own or "`level=byte` models any file at all"
+    hint = of_binary if binary else "name a file, or another folder"
     return CorpusError(f"{found}; expected a text file in it", hint)
 
 

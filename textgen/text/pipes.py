@@ -1,13 +1,13 @@
 """What comes from stdin or a pipe is kept in a file, for a run is resumed from its corpus."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import BufferedIOBase
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from textgen.errors import CorpusError, TextgenError, quoted, readable
 from textgen.text.sources import LOCK, special
@@ -71,7 +71,7 @@ def as_given(message: str, copy: Path, path: Path) -> str:
     return message
 
 
-def _opened(pipe: Path) -> AbstractContextManager[BinaryIO]:
+def _opened(pipe: Path) -> AbstractContextManager[Any]:
     if str(pipe) == STDIN:
         return nullcontext(sys.stdin.buffer)
     try:
@@ -81,7 +81,7 @@ def _opened(pipe: Path) -> AbstractContextManager[BinaryIO]:
         raise CorpusError(what, f"see whose it is: ls -l {quoted(pipe)}") from None
 
 
-def _copied(source: BinaryIO, pipe: Path, folder: Path, hint: str) -> Path:
+def _copied(source: BufferedIOBase, pipe: Path, folder: Path, hint: str) -> Path:
     """A new file in the folder with all that the pipe gives; what is there stays as it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,8 @@ def _copied(source: BinaryIO, pipe: Path, folder: Path, hint: str) -> Path:
         with _new_file(folder) as file:
             target = Path(file.name)
             try:
-                shutil.copyfileobj(source, file, 1 << 20)
+                while part := source.read1(1 << 20):  # what is there, so that a signal is heard
+                    file.write(part)
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from textgen.config import TrainingConfig
+from textgen.events import Reading
+from textgen.text.corpus import Progress
 from textgen.training.schedule import progress, rise
 
 LOOK = 1.0  # seconds between two looks at the clock
@@ -16,6 +18,20 @@ SUSPENDED = 5.0  # seconds that something took, and
 UNUSUAL = 50  # times what it usually takes, from which on the process was suspended;
 STEADY = 10  # of a validation, whose time changes less
 STALLED = 0.6  # seconds that a save usually takes at least, so that a disk may stall for long
+
+
+class Told:
+    """Who is told of what is read, and for how many seconds the process was suspended meanwhile."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self.suspended = progress, 0.0
+
+    def __call__(self, reading: Reading) -> None:
+        begin = time.monotonic()
+        if self._progress is not None:
+            self._progress(reading)
+        if (held := time.monotonic() - begin) > SUSPENDED:
+            self.suspended += held
 
 
 class Decisions:

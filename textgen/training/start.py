@@ -23,6 +23,7 @@ from textgen.training.arrays import Arrays
 from textgen.training.first import first_network
 from textgen.training.late import has_learned
 from textgen.training.loop import Loop
+from textgen.training.pace import Told
 from textgen.training.planning import extended, plan
 from textgen.training.ranks import join
 from textgen.training.step import Learner
@@ -47,27 +48,29 @@ def begin(
     begins with, instead of random ones; given: names of the choices that were made.
     """
     device, threads = join().device(pick_device(choices.device)), torch.get_num_threads()
+    told = Told(progress)
     if base is not None:
         corpus_config = tuning.check_base(base, choices, corpus_config, given)
     elif choices.keep_mixing:
         what = "`keep_mixing` is given, and no run to begin from; expected one whose text is read"
         raise UsageError(what, "name the run: `base=RUN`")
-    corpus = read_corpus(corpus_config, cache=choices.cache, progress=progress)
+    corpus = read_corpus(corpus_config, cache=choices.cache, progress=told)
     shape = None
     if base is not None:
         joined = tuning.joined(base, corpus.vocabulary)
         if joined != corpus.vocabulary:
-            corpus = read_corpus(corpus_config, joined, cache=False, progress=progress)
+            corpus = read_corpus(corpus_config, joined, cache=False, progress=told)
         shape = tuning.shape_of(base, joined)
     ancestors = tuning.ancestors(base) if base else ()
     learned = any(corpus.fingerprint == ancestor.fingerprint for ancestor in ancestors)
+    began += told.suspended
     planned = plan(choices, corpus, device, began, shape, learned=learned)
     seed, counts = planned.training.seed, corpus.train_counts
     network = first_network(planned.model, corpus.train, seed, counts=counts)
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
     mixed = tuning.read_mixed(
-        ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=progress
+        ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=told
     )
     ranks = join()
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=ranks)
@@ -117,14 +120,16 @@ def resume(
         most = max(threads, os.cpu_count() or 1)
         torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
-    corpus = reread_corpus(header, now, cache=choices.cache, progress=progress)
+    told = Told(progress)
+    corpus = reread_corpus(header, now, cache=choices.cache, progress=told)
     corpus_config = now or record.corpus
     learned = _has_learned(record, arrays)
+    began += told.suspended
     planned = extended(record, choices, corpus, device, began, learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
     planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
     of = record.ancestors, planned.training, corpus.vocabulary
-    mixed = tuning.read_mixed(*of, cache=choices.cache, progress=progress)
+    mixed = tuning.read_mixed(*of, cache=choices.cache, progress=told)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     restored = _restored(learner, record, arrays, learned=learned)
