@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, fields, replace
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 from networks import model_config, training_config
 
@@ -240,3 +241,22 @@ def test_none_is_no_value_of_what_has_a_default(name: str) -> None:
 def test_a_network_has_a_layer_and_each_has_a_width(hidden: Any) -> None:
     with pytest.raises(UsageError, match=r"`hidden` is (\(\)|None); expected"):
         Choices(hidden=hidden)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (np.int64(64), (64,)),
+        ([64, np.int64(32)], (64, 32)),
+        ((np.int32(64), 32), (64, 32)),
+    ],
+)
+def test_widths_are_numbers_of_numpy_or_a_list_too(given: Any, meant: tuple[int, ...]) -> None:
+    hidden = Choices(hidden=given).hidden
+    assert hidden == meant
+    assert all(type(width) is int for width in hidden or ())
+
+
+@pytest.mark.parametrize("name", ["hidden", "lr", "cell", "level", "seed", "steps"])
+def test_an_array_is_no_setting(name: str) -> None:
+    refused(Choices, name, np.array([128, 64]))

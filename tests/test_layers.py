@@ -114,3 +114,15 @@ def test_files_functions_and_calls_stay_small(path: Path) -> None:
             assert (node.end_lineno or 0) - begin < LONGEST_FUNCTION, node.name
         if isinstance(node, ast.Call):
             assert len(node.args) <= MOST_POSITIONAL, ast.unparse(node)
+
+
+def test_the_modules_that_the_documents_name_are_there_when_asked_for() -> None:
+    program = (
+        "import sys, textgen\n"
+        "assert not {'textgen.config', 'textgen.events', 'torch'} & {*sys.modules}\n"
+        "textgen.config.SamplingOptions, textgen.events.Evaluated, textgen.studies\n"
+        "print(hasattr(textgen, 'nothing'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert (PACKAGE / "py.typed").exists()

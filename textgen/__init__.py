@@ -12,10 +12,13 @@ from textgen.errors import TextgenError
 
 TYPE_CHECKING = False  # that of `typing` would be imported
 if TYPE_CHECKING:  # the functions import what they need, so that `import textgen` is instant
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
     from typing import Any
 
+    from textgen import config as config
+    from textgen import events as events
+    from textgen import studies as studies
     from textgen.events import Event, Reading
     from textgen.inference.text_model import TextModel
     from textgen.studies.comparison import Report
@@ -47,7 +50,7 @@ def train(
     dry_run: bool = False,
     progress: Callable[[Reading], None] | None = None,
     **choices: Any,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Train on files (with none, on the bundled fables); an iterator of events.
 
     Nothing happens before the first event is asked for. Leave it at any, and the run is saved.
@@ -71,12 +74,12 @@ def train(
     from textgen.store.runs import find_checkpoint, new_run
     from textgen.text.corpus import default_corpus
     from textgen.text.pipes import kept
-    from textgen.text.sources import absolute
+    from textgen.text.sources import absolute, path_of
     from textgen.training import follower, launch, ranks, start
 
     chosen, where = Choices(**choices), Path(checkpoints)
-    paths = [Path(f) for f in files] or [default_corpus()]
-    held_out = [] if chosen.val_file is None else [Path(chosen.val_file)]
+    paths = [*map(path_of, files)] or [default_corpus()]
+    held_out = [] if chosen.val_file is None else [path_of(chosen.val_file)]
     # settings are checked before a pipe is read
     CorpusConfig.of(chosen, tuple(map(str, paths)), chosen.val_file and str(chosen.val_file))
     if launch.launch().rank:
@@ -108,7 +111,7 @@ def resume(
     val_file: str | Path | None = None,
     progress: Callable[[Reading], None] | None = None,
     **choices: Any,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Go on with a run (the latest, if none is named) from where it was last saved.
 
     run: its name, its folder, or one of its files: `last`, `previous` or `best`.
@@ -143,7 +146,7 @@ def resume(
     with restored(), ranks.join().led() as leader:
         found = find_source(None if run is None else str(run), Path(checkpoints))
         moved = (files,) if isinstance(files, str | Path) else files
-        now = tuple(map(absolute, moved)), absolute(val_file) if val_file else None
+        now = tuple(map(absolute, moved)), None if val_file is None else absolute(val_file)
         if leader.resumes:  # what was asked for is in the newest checkpoint by now
             found = Run(found.parent).newest
             chosen = replace(chosen, time=None, epochs=None, steps=None)
@@ -187,7 +190,7 @@ def compare(
     seeds: int = 1,
     progress: Callable[[Reading], None] | None = None,
     **choices: Any,
-) -> Iterator[Report]:
+) -> Generator[Report]:
     """Train variants on equal terms, each as a run of its own; an iterator of reports.
 
     Leave the iterator at any report, and the same call goes on from there.
@@ -204,15 +207,26 @@ def compare(
     from textgen.studies.comparison import Comparison
     from textgen.studies.variants import variants_of
     from textgen.text.corpus import default_corpus
-    from textgen.text.sources import absolute
+    from textgen.text.sources import absolute, path_of
 
     chosen = variants_of(choices)[0].choices
-    paths = [Path(f) for f in files] or [default_corpus()]
+    paths = [*map(path_of, files)] or [default_corpus()]
     held_out = None if chosen.val_file is None else absolute(chosen.val_file)
     corpus = CorpusConfig.of(chosen, tuple(map(absolute, paths)), held_out)
     name, folder = _named(run, paths), Path(checkpoints)
     how: Any = {"seeds": seeds, "overwrite": overwrite}
     yield from Comparison(name, folder, corpus, choices, **how).reports(progress)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The modules whose classes are arguments and results, when they are first asked for."""
+        if name not in ("config", "events", "studies"):
+            raise AttributeError(f"module 'textgen' has no attribute {name!r}")
+        from importlib import import_module
+
+        return import_module(f"textgen.{name}")
 
 
 def _named(run: str | None, paths: list[Path]) -> str:

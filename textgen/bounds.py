@@ -59,7 +59,7 @@ class OneOf:
     words: tuple[str, ...]
 
     def check(self, name: str, value: object) -> None:
-        if value not in self.words:
+        if not isinstance(value, str) or value not in self.words:
             raise UsageError(
                 f"`{name}` is {_shown(value)}; expected one of {', '.join(self.words)}",
                 f"try `{name}={self.words[0]}`",
@@ -118,7 +118,7 @@ def check(config: Any, declared: type) -> None:
         value = getattr(config, name)
         if value is None and name in optional:
             continue
-        for one in value if value and isinstance(value, tuple) else (value,):
+        for one in value if isinstance(value, tuple) and value else (value,):
             bounds[name].check(name, one)
         object.__setattr__(config, name, _plain(value))
 

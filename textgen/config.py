@@ -82,8 +82,9 @@ class Choices:
     deterministic: bool = setting("Only kernels that repeat their bits, if slower.", default=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.hidden, int):
-            object.__setattr__(self, "hidden", (self.hidden,))
+        if self.hidden is not None:
+            several = isinstance(self.hidden, tuple | list)
+            object.__setattr__(self, "hidden", (*self.hidden,) if several else (self.hidden,))
         given = [f"`{name}`" for name in BUDGETS if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,49 @@ def test_another_default_dtype_is_refused(trained: Path, corpus: Path, tmp_path:
         torch.set_default_dtype(torch.float32)
     assert caught.value.hint == "torch.set_default_dtype(torch.float32)"
     assert not (tmp_path / "tales").exists()
+
+
+def test_another_default_device_is_refused(trained: Path) -> None:
+    with torch.device("meta"), pytest.raises(UsageError, match="default device is meta") as caught:
+        textgen.load(trained).score("the fox")
+    assert caught.value.hint == 'torch.set_default_device("cpu")'
+
+
+def test_scoring_leaves_torchs_random_numbers_as_they_were(trained: Path) -> None:
+    before = torch.get_rng_state()
+    textgen.load(trained).score("the fox")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (b"the fox", "bytes"),
+        ([1, 2, 3], "list"),
+        (np.array([0.0, 1.0]), "an array of 1 dimensions of float64"),
+        (np.array([[0, 1]]), "an array of 2 dimensions of int64"),
+        (np.array([3, 5, -1]), "an array of ids from -1 to 5"),
+        (np.array([3, 999]), "an array of ids from 3 to 999"),
+    ],
+    ids=str,
+)
+def test_what_is_no_text_and_no_ids_is_not_scored(trained: Path, given: Any, found: str) -> None:
+    model = textgen.load(trained)
+    for measure in (model.score, model.judge):
+        with pytest.raises(UsageError, match=f"the text is {found}; expected a str") as caught:
+            measure(given)
+    assert f"from 0 to {len(model.vocabulary) - 1}" in caught.value.message
+
+
+def test_threads_may_export_one_model_at_the_same_time(trained: Path, tmp_path: Path) -> None:
+    model = textgen.load(trained)
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(model.export, tmp_path / f"{n}.safetensors") for n in range(16)]
+    assert [job.exception() for job in done] == [None] * 16
+
+
+def test_a_position_is_saved_and_loaded_by_a_text_too(trained: Path, tmp_path: Path) -> None:
+    writer = textgen.load(trained).generate(length=5, seed=1)
+    "".join(writer)
+    writer.position.save(str(tmp_path / "x.state"))
+    assert Position.load(str(tmp_path / "x.state")).seed == 1

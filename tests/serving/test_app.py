@@ -61,11 +61,8 @@ def logged(caplog: pytest.LogCaptureFixture, url: str) -> list[str]:
 @pytest.fixture(scope="module")
 def guarded(trained: Path) -> Iterator[str]:
     options = {"api_key": KEY, "allow_origin": ("https://a.example",), "max_body": 2000, "queue": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "SLOWEST_HEAD", 0.5)
-        patch.setattr(completions, "SLOWEST_BODY", 0.5)
-        with serving(trained, **options) as (url, _):
-            yield url
+    with serving(trained, **options) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +153,11 @@ def test_a_full_queue_says_when_to_come_again(guarded: str) -> None:
 
 
 def test_a_request_has_its_time(trained: Path) -> None:
-    with serving(trained, seconds=0.2, max_tokens=10**9) as (url, _):
+    with serving(trained, seconds=1, max_tokens=10**9) as (url, _):
         answer = httpx.post(f"{url}/v1/completions", json={"max_tokens": 10**9}, timeout=60)
         choice = answer.json()["choices"][0]
         assert choice["finish_reason"] == "length"
-        assert 0 < len(choice["text"]) < 10**6
+        assert 0 < len(choice["text"]) < 10**7
 
 
 def test_other_paths_and_methods_get_an_error_object(guarded: str) -> None:
@@ -179,7 +176,9 @@ def test_a_body_too_long_is_refused(guarded: str) -> None:
     assert status == 413
 
 
-def test_slow_senders_are_hung_up_on(guarded: str) -> None:
+def test_slow_senders_are_hung_up_on(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SLOWEST_HEAD", 0.5)
+    monkeypatch.setattr(completions, "SLOWEST_BODY", 0.5)
     status, error = raw(guarded, b"POST /v1/compl")
     assert (status, error["message"]) == (408, "the request was not there after 0.5 seconds")
     status, error = raw(guarded, request(b"{", JSON, length=50))
@@ -194,12 +193,12 @@ def test_a_truncated_body_is_refused(guarded: str) -> None:
 def test_the_log_tells_what_the_client_got(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "textgen.serving")
     chunked = request(b"", JSON).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    with serving(trained) as (url, _):
+    with serving(trained, max_tokens=10**9) as (url, _):
         assert raw(url, request(b"{", JSON, length=50), end=True)[0] == 400
         assert raw(url, chunked + b"zz\r\n")[0] == 400
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(request(b'{"max_tokens": 3000}', JSON))
+            connection.sendall(request(b'{"max_tokens": 1000000000}', JSON))
             connection.shutdown(socket.SHUT_WR)  # as if it went away: nothing comes any more
             assert connection.recv(99) == b""
     lines = [line.split() for line in logged(caplog, url)]
@@ -585,3 +584,16 @@ def test_the_log_of_another_server_in_the_process_is_heard(
     heard = [record.getMessage() for record in caplog.records if record.name == log.name]
     assert heard == ["of another"]
     assert len(log.filters) == before
+
+
+def test_a_server_whose_ready_fails_leaves_no_thread(trained: Path) -> None:
+    def fail(_: str) -> None:
+        raise LookupError("no such window")
+
+    before = {*threading.enumerate()}
+    with pytest.raises(LookupError, match="no such window"):
+        textgen.serve(trained, port=0, ready=fail)
+    left = {*threading.enumerate()} - before
+    for thread in left:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in left)

@@ -142,6 +142,7 @@ def test_the_page_and_the_figures(served: ServerProcess, trained: Path) -> None:
     assert "A model of tales.txt" in page.text
     assert str(trained.parent) not in page.text
     assert httpx.get(f"{served.url}/health").json() == {"status": "ok"}
+    httpx.post(f"{served.url}/v1/completions", json={"prompt": "The "}, timeout=60)
     assert served.figure("textgen_characters") > 0
 
 

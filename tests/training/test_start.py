@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,46 @@ def test_each_part_that_moved_is_asked_for(tmp_path: Path, corpus: Path) -> None
         assert caught.value.hint == f"if it moved, say where it is now: `{other}=FILE`"
     both = {"files": str(moved["own"]), "val_file": moved["held"]}
     assert isinstance(next(textgen.resume("own", checkpoints=tmp_path, **both)), Planned)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_where_torch_computes_no_gradients_nothing_is_trained_or_lost(
+    mode: Any, corpus: Path, tmp_path: Path
+) -> None:
+    for _ in textgen.train(corpus, checkpoints=tmp_path, **{**SMALL, "steps": 2}):
+        pass
+    before = {path: path.read_bytes() for path in (tmp_path / "tales").iterdir()}
+    again = textgen.train(corpus, checkpoints=tmp_path, overwrite=True, **{**SMALL, "steps": 2})
+    with mode(), pytest.raises(UsageError, match="computes no gradients here") as caught:
+        next(again)
+    assert caught.value.hint == "torch.set_grad_enabled(True)"
+    assert {path: path.read_bytes() for path in (tmp_path / "tales").iterdir()} == before
+
+
+def test_an_empty_path_is_not_the_current_folder(
+    trained: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus.parent)
+    for call in (
+        lambda: textgen.train("", checkpoints=tmp_path),
+        lambda: textgen.train(corpus, val_file="", checkpoints=tmp_path),
+        lambda: textgen.compare("", checkpoints=tmp_path, lr=[0.1, 0.2]),
+        lambda: textgen.compare(corpus, val_file="", checkpoints=tmp_path, lr=[0.1, 0.2]),
+        lambda: textgen.resume(trained, val_file="", steps=1),
+        lambda: textgen.resume(trained, files=("",), steps=1),
+    ):
+        with pytest.raises(UsageError, match="a path is empty; expected a file or a folder"):
+            next(call())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_step_leaves_the_warnings_of_the_process_alone(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """A warning that is shown once for each place stays shown, however many steps there are."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for event in textgen.train(corpus, checkpoints=tmp_path, **{**SMALL, "steps": 3}):
+            if isinstance(event, Stepped):
+                warnings.warn("the loss is there", UserWarning, stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["the loss is there"]

@@ -220,7 +220,8 @@ class TextModel:
             model that reads backward), both cut into documents as the model's corpus was; or ids
             (n,) in the order in which the model reads.
         progress: called with the number of characters scored since the last call.
-        Raises UnknownCharacters unless `unknown` says otherwise, CorpusError for too short a text.
+        Raises UnknownCharacters unless `unknown` says otherwise, CorpusError for too short a text,
+        UsageError for what is no text and no ids.
         """
         from textgen.inference.evaluation import evaluate
 
@@ -258,6 +259,7 @@ class TextModel:
         elif isinstance(text, str):
             blocks = [text_ids(text, self.reader(), self.vocabulary, unknown)]
         else:
+            self.vocabulary.check_ids(text)
             return [text]
         if self.backward:
             return [np.concatenate([np.zeros(0, self.vocabulary.dtype), *blocks])[::-1]]

@@ -38,19 +38,21 @@ class Position:
     identity: str = ""
     vocabulary: str = ""
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write to one safetensors file.
 
         Raises OSError, or CheckpointError as `check_target`, with what stood there untouched.
         """
+        path = Path(path)
         check_target(path)
         record = {name: value for name, value in vars(self).items() if name != "arrays"}
         record["digest"] = self.digest()
         write_file(path, pack(self.arrays, {_KEY: json.dumps(record)}))
 
     @classmethod
-    def load(cls, path: Path) -> "Position":
+    def load(cls, path: str | Path) -> "Position":
         """Raises CheckpointError if `path` is no saved state, or is damaged."""
+        path = Path(path)
         try:
             archive = open_archive(path)
             record = simple_json(archive.metadata[_KEY])

@@ -5,6 +5,7 @@ T: characters of a chunk, B: streams, V: vocabulary, E: embedding, H: a layer's 
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,21 +101,26 @@ class CharModel(nn.Module):
     def __init__(self, config: ModelConfig, *, one_hot: bool = True) -> None:
         """one_hot: whether training may read characters one-hot, see `reads_one_hot`.
 
-        Raises UsageError where torch makes other floats than float32 by default.
+        Raises UsageError where torch makes other floats than float32 by default, or elsewhere than
+        on the CPU.
         """
         super().__init__()
         if torch.get_default_dtype() != torch.float32:
             what = f"torch's default dtype is {torch.get_default_dtype()}; expected torch.float32"
             raise UsageError(what, "torch.set_default_dtype(torch.float32)")
+        if torch.get_default_device().type != "cpu":
+            what = f"torch's default device is {torch.get_default_device()}; expected cpu"
+            raise UsageError(what, 'torch.set_default_device("cpu")')
         self.config = config
         self._one_hot = one_hot
         module = _CELLS[config.cell][0]
         widths = (config.embedding, *config.hidden)
-        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
-        self.layers = nn.ModuleList(
-            module(width, hidden) for width, hidden in zip(widths, config.hidden, strict=False)
-        )
-        self.head = nn.Linear(config.hidden[-1], config.vocabulary_size)
+        with torch.random.fork_rng(devices=[]):  # these weights are replaced
+            self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
+            self.layers = nn.ModuleList(
+                module(width, hidden) for width, hidden in zip(widths, config.hidden, strict=False)
+            )
+            self.head = nn.Linear(config.hidden[-1], config.vocabulary_size)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, frequencies: Tensor) -> None:
@@ -253,7 +259,7 @@ def _weights(layer: Any, mask: Tensor | None, rows: Tensor | None) -> list[Tenso
 
 def _functional(cell: str, x: Tensor, hx: Any, weights: list[Tensor]) -> tuple[Tensor, ...]:
     """What nn.LSTM, nn.GRU and nn.RNN compute, of explicit weights: output, final states."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings() if x.is_cuda else nullcontext():
         if x.is_cuda:  # cuDNN would have the weights in one buffer, as its modules keep them
             warnings.simplefilter("ignore", UserWarning)
         how = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": True}

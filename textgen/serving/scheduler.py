@@ -120,17 +120,20 @@ class Scheduler:
         self.written += sum(text.drawn for text in engine.texts) - before
 
     def _settle(self) -> None:
-        """Hand out what is due; texts that are done, overdue or not waited for leave."""
+        """Texts that are done, overdue or not waited for leave; hand out what is due.
+
+        In this order, so that who has a whole answer finds its places free.
+        """
         now = time.monotonic()
         for engine, text in tuple(self._open):
             if self._ending or now > text.deadline:
                 text.close("length")
-            if not text.gone:
-                text.hand_out(now)
             if text.gone or text.end is not None:
                 if text in engine.texts:
                     engine.remove(text)
                 self._open.remove((engine, text))
+            if not text.gone:
+                text.hand_out(now)
 
 
 def gone(texts: Iterable[Text]) -> None:

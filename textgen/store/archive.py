@@ -12,8 +12,8 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textgen.errors import CheckpointError
@@ -27,6 +27,7 @@ NAME_ONE = "name a checkpoint that textgen train wrote"
 _DIGESTS, _OWN = "digests", "digest"  # in the metadata: of the arrays, of the header
 _ZEROS = "0" * 64
 _LONGEST_HEADER = 8_000_000  # bytes
+_PART = 1 << 20  # bytes that are read at once
 # of JSON in a header, so that what is built of it stays below 100 MB: about 40,000 evaluations
 _MOST = {"[": 200_000, "{": 100_000, ",": 1_000_000, '"': 1_000_000}
 _TYPES = {  # NumPy's names of the types of arrays
@@ -54,11 +55,27 @@ class _Handle:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = open_regular(path)
-        self.file = open(self._descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115
+        self._lock = Lock()
+        self.size = os.fstat(self._descriptor).st_size
 
     def __del__(self) -> None:
-        if "_descriptor" in vars(self):  # garbage collection may have closed `file` before
+        if "_descriptor" in vars(self):
             os.close(self._descriptor)
+
+    def read(self, at: int, length: int) -> bytes:
+        """Up to so many bytes from there on; threads and forks that read too change nothing."""
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, length, at)
+        with self._lock:
+            os.lseek(self._descriptor, at, os.SEEK_SET)
+            return os.read(self._descriptor, length)
+
+    def parts(self, at: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """So many bytes from there on, or all, in parts; fewer where the file ends before."""
+        end = self.size if length is None else at + length
+        while at < end and (part := self.read(at, min(end - at, _PART))):
+            yield part
+            at += len(part)
 
 
 @dataclass(frozen=True)
@@ -77,15 +94,17 @@ class Archive:
         """An array, checked against its digest. Raises Damaged."""
         import numpy as np
 
-        entry, file = self.arrays[name], self._handle.file
+        entry, done = self.arrays[name], 0
         array = np.empty(entry.shape, _TYPES[entry.dtype])
         raw = array.reshape(-1).view(np.uint8).data
         try:
-            file.seek(self._begin + entry.begin)
-            if _fill(file, raw) != len(raw):
-                raise damaged(self.path, f"it ends within the array {name}")
+            for part in self._handle.parts(self._begin + entry.begin, len(raw)):
+                raw[done : done + len(part)] = part
+                done += len(part)
         except OSError as error:
             raise _unreadable(self.path, error) from None
+        if done != len(raw):
+            raise damaged(self.path, f"it ends within the array {name}")
         if self.digests is not None and hashlib.sha256(raw).hexdigest() != self.digests[name]:
             raise damaged(self.path, f"the array {name} is not what was written")
         return array
@@ -97,24 +116,17 @@ class Archive:
 
     def sha256(self) -> str:
         """SHA-256 of the whole file, as `sha256sum` prints it."""
-        self._handle.file.seek(0)
-        return hashlib.file_digest(self._handle.file, "sha256").hexdigest()
-
-
-def _fill(file: FileIO, raw: memoryview) -> int:
-    """Read into all of `raw`; how much there was."""
-    done = 0
-    while done < len(raw) and (read := file.readinto(raw[done:])):
-        done += read
-    return done
+        digest = hashlib.sha256()
+        for part in self._handle.parts():
+            digest.update(part)
+        return digest.hexdigest()
 
 
 def open_archive(path: Path) -> Archive:
     """Open a file and check its header; CheckpointError says what is wrong with it."""
     try:
         handle = _Handle(path)
-        size = os.fstat(handle.file.fileno()).st_size
-        header = _header(path, handle.file, size)
+        header = _header(path, handle)
     except FileNotFoundError:
         raise missing(path) from None
     except OSError as error:
@@ -133,25 +145,24 @@ def open_archive(path: Path) -> Archive:
     except (TypeError, KeyError, ValueError, AttributeError):
         raise _not_safetensors(path, "its header does not describe arrays") from None
     promised = max((entry.end for entry in arrays.values()), default=0)
-    if promised != size - begin:
-        found = f"the file holds {size - begin:,}"
+    if promised != handle.size - begin:
+        found = f"the file holds {handle.size - begin:,}"
         raise damaged(path, f"its header promises {promised:,} bytes of arrays, {found}")
     digests = _digests(path, header, metadata, arrays)
-    return Archive(path, size, arrays, metadata, digests, _begin=begin, _handle=handle)
+    return Archive(path, handle.size, arrays, metadata, digests, _begin=begin, _handle=handle)
 
 
-def _header(path: Path, file: FileIO, size: int) -> bytes:
-    """The JSON header of a file of `size` bytes."""
-    if size == 0:
+def _header(path: Path, handle: _Handle) -> bytes:
+    """The JSON header of a file."""
+    if handle.size == 0:
         raise CheckpointError(f"{path} is empty; expected a checkpoint", OTHER_FILE)
-    length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > _LONGEST_HEADER:
+    length = int.from_bytes(handle.read(0, 8), "little")
+    if handle.size < 8 or length > _LONGEST_HEADER:
         raise _not_safetensors(path, "it does not begin with the length of a header")
-    if 8 + length > size:
-        what = f"its header needs {8 + length:,} bytes, the file has {size:,}"
+    if 8 + length > handle.size:
+        what = f"its header needs {8 + length:,} bytes, the file has {handle.size:,}"
         raise CheckpointError(f"{path} is truncated: {what}", OTHER_FILE)
-    header = bytearray(length)
-    return bytes(header[: _fill(file, memoryview(header))])
+    return b"".join(handle.parts(8, length))
 
 
 def _in_order(entries: dict[str, Any]) -> Iterator[tuple[str, Entry]]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from textgen.errors import UsageError
 from textgen.text.archives import tar_members, zip_members
 from textgen.text.stream import STDIN, File, Stream
 from textgen.text.unpacking import MODULES, unpacked
@@ -147,11 +148,19 @@ def _suffix(path: Path) -> str:
     return last if last in (".tar", ".zip") else ""
 
 
+def path_of(given: str | Path) -> Path:
+    """Raises UsageError for an empty path, which pathlib takes for the current folder."""
+    if not str(given):
+        raise UsageError("a path is empty; expected a file or a folder", "for this folder: '.'")
+    return Path(given)
+
+
 def absolute(path: str | Path) -> str:
     """Its one name from wherever it is found, so that a run can be resumed from another folder."""
     if str(path) == STDIN:
         return STDIN
+    path = path_of(path)
     try:
-        return str(Path(path).resolve(strict=True))
+        return str(path.resolve(strict=True))
     except (OSError, RuntimeError):  # not there, a loop of links, or a pipe: it has no other name
-        return str(Path(path).absolute())
+        return str(path.absolute())

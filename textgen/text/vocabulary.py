@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.config import CorpusConfig
-from textgen.errors import UnknownCharacters
+from textgen.errors import UnknownCharacters, UsageError
 
 REPLACEMENT = "\ufffd"  # how the unknown symbol reads
 END = 0xDFFF  # among symbols, where a document ends: a surrogate, so neither in text nor a byte
@@ -147,6 +147,18 @@ class Vocabulary:
         """Text of ids; bytes that are not UTF-8 come as lone surrogates (PEP 383)."""
         decode = self.decoder()
         return "".join(decode(int(i)) for i in ids) + decode(None)
+
+    def check_ids(self, ids: object) -> None:
+        """Raise UsageError unless it is an array (n,) of ids."""
+        found = type(ids).__name__
+        if isinstance(ids, np.ndarray):
+            found = f"an array of {ids.ndim} dimensions of {ids.dtype}"
+            if ids.ndim == 1 and ids.dtype.kind in "iu":
+                if not len(ids) or (ids.min() >= 0 and ids.max() < len(self)):
+                    return
+                found = f"an array of ids from {ids.min()} to {ids.max()}"
+        what = f"the text is {found}; expected a str, a Path, or an array (n,) of ids"
+        raise UsageError(f"{what} from 0 to {len(self) - 1}", "model.vocabulary.encode(TEXT)")
 
     def decoder(self) -> Callable[[int | None], str]:
         """A function from one id to the text that it completes; None flushes what is held back.
