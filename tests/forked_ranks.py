@@ -10,6 +10,7 @@ import runpy
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 import torch.distributed  # noqa: F401
 
@@ -17,10 +18,12 @@ import textgen.training.start  # noqa: F401
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """One that no connection is given meanwhile: they have those from 32768 on."""
+    for port in range(20_000 + os.getpid() % 12_000, 32_768):
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("localhost", port))
+            return port
+    raise OSError("no port is free")
 
 
 def do(command: list[str]) -> None:

@@ -29,10 +29,15 @@ def command(*arguments: str) -> None:
     main()
 
 
-def read(folder: str, times: str) -> None:
-    """Read a run's files while another process writes them; a line for each read."""
+def read(folder: str, times: str, until_new: str = "") -> None:
+    """Read a run's files while another process writes them; a line for each read.
+
+    until_new: not empty where the second half waits for a step that the first did not see.
+    """
     run, before = Run(Path(folder)), 0
-    for _ in range(int(times)):
+    for time in range(int(times)):
+        while until_new and time == int(times) // 2 and before == read_header(run.last).record.step:
+            pass
         header = read_header(run.last)
         assert read_resumed(header)["model"]
         assert header.record.step >= before, (header.record.step, before)

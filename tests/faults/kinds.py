@@ -174,12 +174,13 @@ def _mount(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def moved(trial: Trial) -> None:
     """The run's folder is renamed while it trains: both it and the new one are whole."""
-    process = trial.train()
-    trial.moment()
+    process = trial.train_until_let()
+    trial.moment(STEPS - 2)
     elsewhere = trial.checkpoints / "elsewhere"
     if trial.folder.exists():
         saved = max(process.events("saved"), default=0)
         trial.folder.rename(elsewhere)
+    trial.let()
     assert process.wait() == 0, process.printed
     if (elsewhere / "last.safetensors").exists():
         assert whole(elsewhere) >= saved
@@ -187,13 +188,14 @@ def moved(trial: Trial) -> None:
 
 def removed(trial: Trial) -> None:
     """The run's folder is removed while it trains."""
-    process = trial.train()
+    process = trial.train_until_let()
     trial.moment(STEPS - 5)
     for path in sorted(trial.folder.rglob("*")):
         path.unlink(missing_ok=True)
         trial.pause(0.002)
     with suppress(OSError):  # something new is in it, or it was never made
         trial.folder.rmdir()
+    trial.let()
     assert process.wait() == 0, process.printed
 
 
@@ -222,7 +224,7 @@ def clocks(trial: Trial) -> None:
 
 def second_trainer(trial: Trial) -> None:
     """Others want to train the same run; they are refused, and the first does not notice."""
-    process = trial.train()
+    process = trial.train_until_let()
     process.wait_until(lambda: process.events("stepped"))
     trial.moment(STEPS // 2)
     process.send(signal.SIGSTOP)  # so that it is not at its end before the others are
@@ -233,6 +235,7 @@ def second_trainer(trial: Trial) -> None:
         assert other.wait() == 1, other.printed
         assert "is being trained by" in other.printed, other.printed
     process.send(signal.SIGCONT)
+    trial.let()
     assert process.wait() == 0, process.printed
 
 

@@ -59,6 +59,8 @@ def _child(request: dict[str, Any], jobs: dict[str, Callable[..., None]]) -> Non
             fcntl.ioctl(2, termios.TIOCSCTTY, 0)
         if "fault" in request:
             _Fault(**request["fault"]).arm()
+        if "gate" in request:
+            _wait_before_the_end(*request["gate"])
         if "clock" in request:
             _disturb_clocks(random.Random(request["clock"]))
         jobs[request["job"]](*request["args"])
@@ -135,6 +137,20 @@ def _disturb_clocks(rng: random.Random) -> None:
         return now
 
     time.time, time.monotonic = disturbed("time", -1), disturbed("monotonic", 0)
+
+
+def _wait_before_the_end(gate: str, last: int) -> None:
+    """Begin none of the steps after `last` before the file `gate` is there."""
+    from textgen.training.step import Learner
+
+    advance = Learner.advance
+
+    def held(self: Any) -> Any:
+        while self.step >= last and not os.path.exists(gate):  # noqa: PTH110
+            time.sleep(0.002)
+        return advance(self)
+
+    Learner.advance = held  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

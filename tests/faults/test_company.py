@@ -16,7 +16,9 @@ def read(ground: Ground, checkpoints: Path, readers: int) -> None:
     trial = ground.trial(random.Random(), checkpoints)
     writer = trial.train("--steps", "1000000")
     writer.wait_until(lambda: len(writer.events("saved")) > 8)  # there is a `best` too
-    reading = [ground.server.start("read", trial.folder, READS) for _ in range(readers)]
+    reading = [
+        ground.server.start("read", trial.folder, READS, "until new") for _ in range(readers)
+    ]
     try:
         steps = []
         for reader in reading:

@@ -28,9 +28,10 @@ class Saves:
 @pytest.fixture(scope="module")
 def saves(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Saves:
     trial = ground.trial(random.Random(), tmp_path_factory.mktemp("saves"))
-    process = trial.train()
+    process = trial.train_until_let()
     process.wait_until(lambda: len(process.events("stepped")) > 9)
     process.send(signal.SIGTERM)
+    trial.let()
     assert process.wait() == 143, process.printed
     before, after = trial.checkpoints / "before", trial.checkpoints / "after"
     for copy in (before, after):

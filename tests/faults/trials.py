@@ -60,6 +60,15 @@ class Trial:
         self.process = self.server.start("command", *arguments, **request)
         return self.process
 
+    def train_until_let(self) -> Process:
+        """Begin the run, which waits before its end until `let` is called."""
+        self.gate = self.checkpoints.with_name(f"{self.checkpoints.name}.gate")
+        return self.train(gate=[str(self.gate), STEPS - 2])
+
+    def let(self) -> None:
+        """Let the run come to its end."""
+        self.gate.touch()
+
     def resume(self) -> Process:
         where = ("--checkpoints", self.checkpoints, "--json")
         return self.server.start("command", "resume", "tales", *where)

@@ -198,12 +198,12 @@ def test_bytes_and_models_that_read_backward(
 def test_a_long_text_is_read_a_piece_at_a_time_and_can_be_stopped(
     browser: Browser, trained: Path
 ) -> None:
-    opened(browser, trained, typed="the fox said " * 5000, length=5)
+    opened(browser, trained, typed="the fox said " * 50_000, length=5)
     browser.value("document.getElementById('write').click()")
     browser.wait(f"{TEXT}.length > 100")
     assert browser.value("document.getElementById('write').textContent") == "Stop"
     read = len(press(browser, "write"))
-    assert 100 < read < 13 * 5000
+    assert 100 < read < 13 * 50_000
     assert press(browser, "back") == ""
     fill(browser, typed="the fox", length=200, seed=7)
     one = press(browser, "write")

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen.errors import UsageError
@@ -34,6 +34,7 @@ def expected(text: str, separator: str) -> list[str]:
     return [part for part in parts if part]
 
 
+@settings(deadline=None)
 @given(text=SMALL, places=st.lists(st.integers(0, 60)), documents=st.sampled_from(SEPARATORS))
 def test_documents_are_what_stands_between_separators(
     text: str, places: list[int], documents: str
@@ -43,6 +44,7 @@ def test_documents_are_what_stands_between_separators(
     assert cutter.found == text.count(separator)
 
 
+@settings(deadline=None)
 @given(text=SMALL, places=st.lists(st.integers(0, 60)), documents=st.sampled_from(SEPARATORS))
 def test_it_is_told_where_what_is_given_stands(
     text: str, places: list[int], documents: str

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import build, training_config
 
@@ -34,6 +34,7 @@ def pass_of(streams: DocumentStreams, number: int) -> list[Chunk]:
 LENGTHS = st.lists(st.integers(1, 20), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(lengths=LENGTHS, batch_size=st.integers(1, 9), bptt=st.integers(1, 9))
 def test_a_pass_learns_each_character_and_each_end_once(
     lengths: list[int], batch_size: int, bptt: int
@@ -47,6 +48,7 @@ def test_a_pass_learns_each_character_and_each_end_once(
         assert learned.size / (len(chunks) * batch_size * bptt) == pytest.approx(streams.filled)
 
 
+@settings(deadline=None)
 @given(lengths=LENGTHS, batch_size=st.integers(1, 9), bptt=st.integers(1, 9))
 def test_a_stream_reads_documents_through_from_zero_state(
     lengths: list[int], batch_size: int, bptt: int

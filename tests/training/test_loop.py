@@ -177,14 +177,15 @@ def test_ctrl_c_at_a_random_moment_changes_nothing(
     corpus: Path, tmp_path: Path, uninterrupted: dict[str, Path]
 ) -> None:
     """The command as it is typed; tests/faults sends processes that are forked all signals."""
-    moment = random.randint(45, 130)
+    moment = random.randint(45, 105)
     process = subprocess.Popen(
         command(
             "train", corpus, "--checkpoints", tmp_path, "--json", "--save-every=0.02s", *flags(RUN)
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,
+        pipesize=4096,  # so that it waits to be read, and is not at its end before the signal
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -193,7 +194,7 @@ def test_ctrl_c_at_a_random_moment_changes_nothing(
             process.send_signal(signal.SIGINT)
             break
     process.stdout.read()
-    stderr = process.communicate()[1]
+    stderr = process.communicate()[1].decode()
     assert process.returncode == 130, (moment, stderr)
     typed = Run(tmp_path / "tales").typed
     assert stderr == f"saved; go on with: textgen resume {typed}\n"
@@ -550,8 +551,8 @@ def test_a_stop_while_the_plan_is_shown_is_not_time_trained(
     begin = time.monotonic()
     *_, finished = events
     assert isinstance(finished, Finished)
-    assert 1.5 < time.monotonic() - begin < 6
-    assert finished.seconds < 6
+    assert 1.5 < time.monotonic() - begin < 4 * 1.05 + 5
+    assert finished.seconds < 4 * 1.05 + 5
 
 
 def test_weights_of_another_text_may_begin_with_a_high_loss(
