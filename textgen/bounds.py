@@ -47,7 +47,10 @@ class Number:
 def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) >= 10**_SHOWN:
         return "a number of more than 40 digits"
-    shown = repr(value) if isinstance(value, str) else str(value)
+    try:
+        shown = repr(value) if isinstance(value, str) else str(value)
+    except RecursionError:
+        return "nested too deeply"
     text = shown.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 

@@ -1,17 +1,37 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 from dataclasses import replace
 
+import pytest
 from networks import model_config, training_config
 from rich.cells import cell_len
 from rich.console import Console
 
+from textgen.cli import comparing, live
 from textgen.cli.compared import lines_of
 from textgen.cli.comparing import _Board
 from textgen.events import Evaluated, Planned, Reading, Stepped
 from textgen.studies.comparison import Begun, Trained
 from textgen.studies.figures import Point, Result, table_of
+
+PLAN = Planned(
+    run="a-rnn",
+    folder="runs/a-rnn",
+    model=model_config(97),
+    training=training_config(9),
+    device="cpu",
+    parameters=0,
+    train_characters=1000,
+    val_characters=100,
+    step=0,
+    notices=("`batch_size=32` became 4",),
+    chars_per_second=None,
+    texts=1,
+    alphabet={},
+)
 
 
 def result(run: str, variant: str, *, seed: int = 0, parameters: int = 1234567) -> Result:
@@ -30,6 +50,12 @@ def test_the_table_is_within_80_columns() -> None:
     assert any(line.split()[-1:] == ["1="] for line in lines)
     assert any("lower by 2 standard errors" in line for line in lines)
     assert "nats and bits per character at the end of the same time, after 1:00" in "\n".join(lines)
+
+
+def test_losses_of_bytes_are_per_byte() -> None:
+    text = "\n".join(lines_of(table_of([result("a", "hidden 1")], timed=True), "byte"))
+    assert "nats and bits per byte after 2,000,000 bytes" in text
+    assert "per character" not in text
 
 
 def test_samples_of_wide_characters_are_within_80_columns() -> None:
@@ -70,6 +96,33 @@ def test_the_live_table_has_a_row_for_each_run() -> None:
     assert shown(board)[1].split() == ["a-rnn", "done", "33.3k", "1.5000", "1.5000"]
 
 
+def test_in_the_background_there_is_a_line_for_each_thing_worth_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    foreground = True
+    for module in (comparing, live):
+        monkeypatch.setattr(module, "in_foreground", lambda _: foreground)
+    with comparing.reporter(as_json=False) as show:
+        show(Begun({"a-rnn": "rnn"}))
+        foreground = False
+        before = len(sys.stderr.getvalue())
+        show(Trained("a-rnn", PLAN))
+        show(result("a-rnn", "rnn"))
+        shown = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", sys.stderr.getvalue()[before:])
+        lines = shown.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "run a-rnn, 1 of 1",
+        "note",
+        "done a-rnn in 1",
+    ]
+
+
 def test_a_low_terminal_shows_the_runs_around_the_one_that_trains() -> None:
     board = _Board(Console(file=io.StringIO(), width=80, height=8))
     board.show(Begun({f"a-{n}": str(n) for n in range(30)}))
@@ -81,20 +134,5 @@ def test_what_a_plan_notices_is_told_on_a_terminal_too() -> None:
     shown = io.StringIO()
     board = _Board(Console(file=shown, width=80, height=24))
     board.show(Begun({"a-rnn": "rnn"}))
-    plan = Planned(
-        run="a-rnn",
-        folder="runs/a-rnn",
-        model=model_config(97),
-        training=training_config(9),
-        device="cpu",
-        parameters=0,
-        train_characters=1000,
-        val_characters=100,
-        step=0,
-        notices=("`batch_size=32` became 4",),
-        chars_per_second=None,
-        texts=1,
-        alphabet={},
-    )
-    board.show(Trained("a-rnn", plan))
+    board.show(Trained("a-rnn", PLAN))
     assert shown.getvalue().strip() == "a-rnn: --batch-size 32 became 4"

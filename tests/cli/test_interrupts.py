@@ -145,3 +145,19 @@ def test_within_at_once_what_is_undone_is_not_cut_short_by_a_duplicate(clock: Cl
         interrupted()
     assert undone
     assert caught.value.code == 143
+
+
+def test_a_signal_before_at_once_ends_the_process_there() -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended, interrupts.at_once():
+            raise AssertionError
+    assert ended.value.code == 143
+
+
+def test_a_text_that_is_done_is_not_given_up_for_a_signal_meanwhile() -> None:
+    with Interrupts() as interrupts:
+        texts = interrupts.stoppable(iter(["whole"]))
+        assert next(texts) == "whole"
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert next(texts, "the end") == "the end"

@@ -4,9 +4,12 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,9 +94,11 @@ def test_a_row_that_the_terminal_finds_too_wide_is_not_folded() -> None:
 def test_in_the_background_nothing_is_drawn_and_the_cursor_is_left_to_the_shell(
     corpus: Path, tmp_path: Path
 ) -> None:
-    leader = (
-        "import os, signal, subprocess, sys\n"
+    shell = (
+        "import fcntl, os, signal, subprocess, sys, termios\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
         "child = subprocess.Popen(sys.argv[1:], process_group=0, stdin=subprocess.DEVNULL)\n"
+        "print('child', child.pid, flush=True)\n"
         "sys.stdin.readline()\n"
         "signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n"
         "os.tcsetpgrp(0, child.pid)\n"
@@ -101,28 +106,42 @@ def test_in_the_background_nothing_is_drawn_and_the_cursor_is_left_to_the_shell(
     )
     small = "--hidden 8 --embedding 4 --batch-size 2 --bptt 8 --precision fp32 --steps 1000000"
     train = ["-m", "textgen", "train", str(corpus), *small.split(), "--eval-every", "100"]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(tmp_path)
-        arguments = [sys.executable, "-c", leader, sys.executable, *train]
-        os.execve(sys.executable, arguments, environment)
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", shell, sys.executable, *train],
+        cwd=tmp_path,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"},
+        start_new_session=True,
+    )
+    os.close(follower)
 
     def until(text: bytes) -> bytes:
-        seen = b""
+        seen, latest = b"", time.monotonic() + 60
         while text not in seen:
-            seen += os.read(terminal, 65536)
+            assert time.monotonic() < latest, seen
+            if select.select([leader], [], [], 1)[0]:
+                seen += os.read(leader, 65536)
         return seen
 
-    seen = until(b"bits/char")
-    assert b" left" not in seen
-    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
-    os.write(terminal, b"\n")
-    until(b" left")
-    os.write(terminal, b"\x03")
-    until(b"saved; go on with")
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
-    os.close(terminal)
+    child = int(until(b"\n").split()[1])
+    try:
+        seen = until(b"bits/char")
+        assert b" left" not in seen
+        assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
+        os.write(leader, b"\n")
+        until(b" left")
+        os.write(leader, b"\x03")
+        until(b"saved; go on with")
+        assert process.wait(timeout=60) == 130
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        os.close(leader)
 
 
 @pytest.mark.parametrize("width", [0, 1, 5, 6, 7])

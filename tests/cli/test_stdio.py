@@ -246,11 +246,12 @@ def test_a_copy_of_what_is_piped_in_goes_when_it_is_stopped_on_the_way(
 
     with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed, **pipes) as process:
         assert process.stdin is not None
-        process.stdin.write(b"the fox\n" * 200_000)
+        process.stdin.write(b"the fox\n" * 100_000)
         process.stdin.flush()
         copy, end = tmp_path / "checkpoints" / "stdin" / "input-1.txt", time.monotonic() + 60
         while not (copy.exists() and copy.stat().st_size) and time.monotonic() < end:
             time.sleep(0.05)
+        assert copy.stat().st_size  # what is there is kept before there is more
         process.send_signal(number)
         assert process.wait(60) == 128 + number
     assert [*tmp_path.iterdir()] == []

@@ -11,6 +11,7 @@ from textgen.model import device
 from textgen.model.device import (
     check_precision,
     has_bf16_units,
+    pick_device,
     prepare_device,
     product_dtype,
 )
@@ -108,3 +109,9 @@ def test_bf16_is_refused_with_cuda_whose_recurrent_layers_take_fp16() -> None:
     with pytest.raises(DeviceError, match="recurrent layers in fp16") as caught:
         check_precision("bf16", torch.device("cuda"))
     assert caught.value.hint == "try `precision=fp16`"
+
+
+def test_apples_gpu_is_taken_by_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device().type == "cpu"
+    assert pick_device("mps").type == "mps"

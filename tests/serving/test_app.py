@@ -597,3 +597,52 @@ def test_a_server_whose_ready_fails_leaves_no_thread(trained: Path) -> None:
     for thread in left:
         thread.join(30)
     assert not any(thread.is_alive() for thread in left)
+
+
+def test_one_who_reads_a_byte_now_and_then_is_dropped_at_last() -> None:
+    protocol = object.__new__(server.Protocol)
+    protocol.cycle, calls, left = None, [], 10 * server.LEAST_READ
+    protocol.transport = SimpleNamespace(
+        get_write_buffer_size=lambda: left,
+        is_closing=lambda: True,
+        abort=lambda: calls.append("abort"),
+    )
+    protocol.loop = SimpleNamespace(call_later=lambda *_: None)
+    looks = 0
+    while not calls:
+        protocol._await_reader(left + 1)
+        looks, left = looks + 1, left - 1
+        assert looks <= server.PATIENT + 11
+    assert looks > server.PATIENT + 10
+
+
+def test_a_slash_too_many_is_no_way_to_plain_http(guarded: str) -> None:
+    url = f"{guarded}/v1/completions/"
+    answer = httpx.post(url, json={"prompt": "The"}, headers=with_key(), timeout=60)
+    assert answer.status_code == 404
+    assert "/v1/completions/" in error_of(answer)["message"]
+
+
+def test_no_answer_holds_more_scores_than_the_memory_should(guarded: str) -> None:
+    answer = post(guarded, prompt=["The", "A"], n=8, max_tokens=7000, logprobs=1)
+    assert answer.status_code == 400
+    assert error_of(answer)["param"] == "logprobs"
+    assert "of up to 112,000 characters" in error_of(answer)["message"]
+
+
+def test_a_value_that_cannot_be_shown_is_refused(guarded: str) -> None:
+    for depth in range(700, 950, 3):
+        content = b'{"prompt": "The", "temperature": ' + b"[" * depth + b"]" * depth + b"}"
+        headers = with_key() | {"Content-Type": "application/json"}
+        answer = httpx.post(f"{guarded}/v1/completions", content=content, headers=headers)
+        assert answer.status_code == 400
+
+
+def test_only_requests_for_texts_are_timed(trained: Path) -> None:
+    with serving(trained) as (url, _):
+        httpx.get(f"{url}/health", timeout=60)
+        httpx.post(f"{url}/v1/completions", json={"prompt": "The"}, timeout=60)
+        deadline = time.monotonic() + 60  # a request is counted after its answer
+        while "textgen_request_seconds_count 1.0" not in (page := httpx.get(f"{url}/metrics").text):
+            assert time.monotonic() < deadline, page
+        assert 'textgen_requests_total{path="/health",status="200"} 1.0' in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from textgen.inference.stepper import Stepper
 from textgen.inference.writer import Writer
 from textgen.serving.engine import Engine
 from textgen.serving.scheduler import Full, Scheduler
-from textgen.serving.text import Piece, Text
+from textgen.serving.text import OVERDUE, Piece, Text
 from textgen.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("char", "abcdefghijklmnopqrst")
@@ -175,3 +176,31 @@ def test_tokens_come_with_their_log_probabilities(model: FoldedModel) -> None:
         assert token.log_probability == pytest.approx(log_probability(logits, i), abs=1e-5)
         likeliest = [VOCABULARY.decode([n]) for n in np.argsort(-logits)[:2]]
         assert list(token.likeliest or ()) == likeliest
+
+
+def test_texts_written_by_themselves_have_their_share_of_the_time(model: FoldedModel) -> None:
+    engine = Engine(model)
+    engine.exact = ()
+    engine._alone, engine._beside = 1.0, dict.fromkeys(engine._beside, 1.5)  # two share a step
+    options = SamplingOptions(temperature=1.0, length=10**9)
+    for number in range(3):
+        seeded = replace(options, seed=1) if number == 2 else options
+        how = {"deliver": lambda _: None, "seconds": 60}
+        engine.texts.append(Text(PROMPT, VOCABULARY, seeded, Uniforms(number), **how))
+    engine.write(0.4)
+    free, _, alone = (text.drawn for text in engine.texts)
+    assert free > 20
+    assert alone > 20
+
+
+def test_a_text_that_never_began_is_none(model: FoldedModel) -> None:
+    scheduler, pieces = Scheduler(0), []
+    how = {"deliver": pieces.append, "seconds": 60}
+    text = Text(PROMPT, VOCABULARY, SamplingOptions(length=9), Uniforms(1), **how)
+    engine = Engine(model)
+    scheduler.submit(engine, [text])
+    scheduler._let_in()
+    scheduler._ending = True
+    scheduler._settle()
+    assert [piece.end for piece in pieces] == [OVERDUE]
+    assert engine.texts == []

@@ -42,6 +42,7 @@ def test_it_gives_our_logits_and_the_page_writes_with_it(
     model.export(path, anonymous=cell == "rnn")
     assert capfd.readouterr() == ("", "")
     assert (b"tales" in path.read_bytes()) == (cell != "rnn")
+    assert str(Path(textgen.__file__).parents[1]).encode() not in path.read_bytes()
     session = InferenceSession(path)
     about = json.loads(session.get_modelmeta().custom_metadata_map["textgen"])
     assert about["characters"] == model.vocabulary.characters

@@ -212,6 +212,24 @@ def test_a_long_text_is_read_a_piece_at_a_time_and_can_be_stopped(
     assert press(browser, "write") == one
 
 
+def test_stop_pressed_twice_begins_nothing(browser: Browser, trained: Path) -> None:
+    opened(browser, trained, typed="the fox said " * 50_000, length=5)
+    browser.value("document.getElementById('write').click()")
+    browser.wait(f"{TEXT}.length > 100")
+    browser.value("for (const n of [1, 2]) document.getElementById('write').click()")
+    browser.wait("document.getElementById('write').textContent !== 'Stop'")
+    assert press(browser, "back") == ""
+    assert browser.problems == []
+
+
+def test_stop_is_heard_whatever_stands_in_the_fields(browser: Browser, trained: Path) -> None:
+    opened(browser, trained, typed="the", length=0)
+    browser.value("document.getElementById('write').click()")
+    browser.wait(f"{TEXT}.length > 100")
+    fill(browser, temperature="")
+    assert len(press(browser, "write")) > 100
+
+
 def test_what_cannot_be_seen_is_named_too(browser: Browser, lines: Path) -> None:
     opened(browser, lines, typed="the\n", length=1)
     press(browser, "write")

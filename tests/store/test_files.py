@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from textgen.store import files
 from textgen.store.files import open_regular, remove_partial, replace_by_link, unfit, write_file
+from textgen.text import disk
 
 STALE = ".textgen-0123456789abcdef.partial"
 
@@ -156,3 +158,21 @@ def test_a_folder_without_leave_to_write_is_found_out_first(
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     told = f"in {tmp_path}, where there is no leave to write"
     assert [unfit(path, "page", lambda _: True) for path in paths] == [told, told]
+
+
+def test_on_macos_a_file_reaches_the_disk_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def control(descriptor: int, command: int) -> None:
+        calls.append(f"fcntl {command}")
+        if calls.count("fcntl 51") > 2:
+            raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(disk, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=control))
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    write_file(tmp_path / "x", [b"one"])
+    assert calls == ["fcntl 51"] * 2  # the file and its folder
+    write_file(tmp_path / "x", [b"two"])
+    assert calls[2:] == ["fcntl 51", "fsync"] * 2

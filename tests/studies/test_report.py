@@ -172,4 +172,5 @@ def test_of_a_long_document_its_beginning_is_shown(lines: Path) -> None:
 def test_what_has_no_ink_is_no_damage() -> None:
     spaces = "\u3000\u00a0\u202f\u200d\u200c"
     assert printable(f"a{spaces}\n\t<") == f"a{spaces}\n\t&lt;"
+    assert printable("a\r\n") == "a\u240d\n"
     assert printable("\x00\x85\udfff\u202e\u2066") == 5 * "\ufffd"

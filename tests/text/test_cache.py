@@ -440,3 +440,17 @@ def test_of_documents_the_characters_are_counted(file: Path) -> None:
     file.write_text("\n".join([*lines, lines[0]]))
     read(file, documents="line", dedupe=True)
     assert Cache().entries()[0].characters == sum(map(len, lines))
+
+
+def test_a_user_without_a_home_is_told_what_to_do(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless(_: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("TEXTGEN_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", homeless)
+    with pytest.raises(CorpusError, match="this user has no home") as caught:
+        read(file)
+    assert "TEXTGEN_CACHE=FOLDER" in caught.value.hint
+    assert "`cache=False`" in caught.value.hint

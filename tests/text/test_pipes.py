@@ -50,6 +50,25 @@ def full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
+class FullDisk(io.FileIO):
+    """A new file on a disk that is found full when it is written to, or when it is closed."""
+
+    def __init__(self, folder: Path, at: str) -> None:
+        super().__init__(folder / "input-1.txt", "x")
+        self._at = at
+
+    def write(self, data: Any) -> int:
+        if self._at == "write":
+            full()
+        return super().write(data)
+
+    def close(self) -> None:
+        super().close()
+        if self._at == "close":
+            self._at = ""
+            full()
+
+
 def test_a_run_on_a_pipe_keeps_its_text_and_resumes_from_it(pipe: Path, tmp_path: Path) -> None:
     writer = fill(pipe, TEXT)
     list(textgen.train(pipe, checkpoints=tmp_path, run="piped", steps=5, **SMALL))
@@ -154,10 +173,11 @@ def test_an_error_about_what_came_by_stdin_names_stdin(
         list(textgen.train("-", checkpoints="runs", steps=2))
 
 
+@pytest.mark.parametrize("at", ["write", "close"])
 def test_where_no_copy_can_be_made_it_is_said(
-    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    monkeypatch.setattr(pipes, "_new_file", full)
+    monkeypatch.setattr(pipes, "_new_file", partial(FullDisk, at=at))
     writer = fill(pipe, TEXT[:9])
     with (
         pytest.raises(CorpusError, match="No space left on device"),
@@ -230,7 +250,7 @@ def test_a_pipe_that_cannot_be_opened_makes_no_folder(
 def test_another_folder_is_named_by_what_chooses_it(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool, named: str
 ) -> None:
-    monkeypatch.setattr(pipes, "_new_file", full)
+    monkeypatch.setattr(pipes, "_new_file", partial(FullDisk, at="write"))
     writer = fill(pipe, TEXT[:9])
     with (
         pytest.raises(CorpusError, match="No space left") as error,

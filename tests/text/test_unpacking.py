@@ -121,3 +121,19 @@ def test_without_the_extra_for_zstd_it_is_named(
     monkeypatch.setattr(unpacking_module, "import_module", missing)
     (tmp_path / "a.zst").write_bytes(b"x")
     assert "textgen-lstm[zstd]" in refusal(tmp_path / "a.zst").hint
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".bz2", ".gz"])
+def test_a_module_that_python_was_built_without_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named '_{name}'")
+
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(dict(PACKED)[suffix](DATA))
+    monkeypatch.setattr(unpacking_module, "import_module", missing)
+    error = refusal(path)
+    module = {".xz": "lzma", ".bz2": "bz2", ".gz": "gzip"}[suffix]
+    assert error.message == f"{path} is compressed, and this Python was built without {module}"
+    assert "unpack it first" in error.hint

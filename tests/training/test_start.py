@@ -336,3 +336,22 @@ def test_a_training_step_leaves_the_warnings_of_the_process_alone(
             if isinstance(event, Stepped):
                 warnings.warn("the loss is there", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in shown] == ["the loss is there"]
+
+
+def test_what_torch_lacks_is_said_before_a_text_is_read(
+    corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("read_corpus", "reread_corpus"):
+        monkeypatch.setattr(start, name, None)
+    for precision in ("fp32", "bf16"):
+        options = {**SMALL, "steps": 2, "precision": precision}
+        calls = (
+            lambda o=options: textgen.train(corpus, checkpoints=tmp_path, **o),
+            lambda: textgen.resume(trained, steps=1),
+        )
+        for call in calls:
+            with torch.no_grad(), pytest.raises(UsageError, match="computes no gradients here"):
+                next(call())
+            with torch.device("meta"), pytest.raises(UsageError, match="default device is meta"):
+                next(call())
+    assert not (tmp_path / "tales").exists()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgen.cli.completion import run_names
+from textgen.cli.eval import UNITS
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.piped import read_again
 from textgen.cli.surprise import fitted
@@ -61,7 +62,7 @@ def classify(
         expected = _labels(labels, checkpoint, len(shown))
     cut = lines_of if lines else documents_of
     found = []
-    with progress("chars") as bar:
+    with progress(f"{UNITS[models[0].vocabulary.level][0]}s") as bar:
         for run, model, read in zip(checkpoint, models, texts, strict=True):
             tell = shown_in(bar, escape(visible(run)))
             found.append(bits(model, cut(model, read), tell))

@@ -49,6 +49,8 @@ def compare(context: typer.Context, **_: Any) -> None:
     parameters, unless --hidden says how wide they are. Each variant is a run of its own. Ctrl-C
     saves and stops; the same command goes on.
     """
+    from textgen.studies.curves import PER
+
     given = context.params
     if given["steps"] is None and given["epochs"] is None:
         spin_for_long()
@@ -63,6 +65,7 @@ def compare(context: typer.Context, **_: Any) -> None:
             **chosen(given),
         ),
         given["json"],
+        PER.get(given["level"], ""),  # another is refused
     )
     if picture and not runs:
         note(f"note: no variant came to a loss, so {given['output']} was not drawn")
@@ -70,11 +73,13 @@ def compare(context: typer.Context, **_: Any) -> None:
         note(drawn(picture, runs, Path(given["checkpoints"])))
 
 
-def follow(start: Callable[..., Generator[Report]], json: bool) -> list[str]:
+def follow(
+    start: Callable[..., Generator[Report]], json: bool, per: str = "character"
+) -> list[str]:
     """Show every report, and the table at the end; at Ctrl-C or kill save and stop.
 
-    start: makes the iterator of reports, given where to tell how much of the text was read.
-    Returns the names of the runs that have a loss to be drawn.
+    start: makes the iterator of reports, given where to tell how much of the text was read;
+    per: what a loss is of. Returns the names of the runs that have a loss to be drawn.
     """
     from textgen.cli.compared import lines_of
     from textgen.cli.comparing import reporter
@@ -106,6 +111,6 @@ def follow(start: Callable[..., Generator[Report]], json: bool) -> list[str]:
             note("saved; the same command goes on, without --overwrite if it was given")
             raise typer.Exit(interrupts.exit_code)
     if not json:
-        for line in lines_of(report):
+        for line in lines_of(report, per):
             print(line)
     return measured

@@ -20,8 +20,11 @@ RANKED = (
 ONE_SEED = "one seed, so no spread is known, and small differences may be chance: --seeds 3"
 
 
-def lines_of(found: Table) -> Iterator[str]:
-    """Tables of the networks and of the losses, what they mean, and a sample of each variant."""
+def lines_of(found: Table, per: str = "character") -> Iterator[str]:
+    """Tables of the networks and of the losses, what they mean, and a sample of each variant.
+
+    per: what the losses are of, a character or a byte.
+    """
     yield from aligned([NETWORK, *map(_network, found.rows)])
     counts = [row.results[0].parameters for row in found.rows]
     if max(counts) > (1 + APART) * min(counts):
@@ -29,13 +32,13 @@ def lines_of(found: Table) -> Iterator[str]:
     spread = found.seeds > 1
     at_characters = [(row.variant, row.at_characters, row.rank_at_characters) for row in found.rows]
     at_time = [(row.variant, row.at_time, row.rank_at_time) for row in found.rows]
-    yield f"\nnats and bits per character after {found.characters:,} characters"
+    yield f"\nnats and bits per {per} after {found.characters:,} {per}s"
     yield from _losses(at_characters, spread)
     if found.seconds is None:
         seconds = max(result.seconds for row in found.rows for result in row.results)
-        yield f"\nnats and bits per character at the end of the same time, after {clock(seconds)}"
+        yield f"\nnats and bits per {per} at the end of the same time, after {clock(seconds)}"
     else:
-        yield f"\nnats and bits per character after {clock(found.seconds)}"
+        yield f"\nnats and bits per {per} after {clock(found.seconds)}"
     yield from _losses(at_time, spread)
     yield ""
     if spread:

@@ -18,7 +18,7 @@ from rich.text import Text
 from textgen.cli.display import REFRESH, evaluation_line
 from textgen.cli.info import settings_lines
 from textgen.cli.live import drawn
-from textgen.cli.terminal import clock, looking, note, short, spelled, visible
+from textgen.cli.terminal import clock, in_foreground, looking, note, short, spelled, visible
 from textgen.events import Evaluated, Noticed, Planned, Reading, Stepped
 from textgen.studies.comparison import Begun, Trained
 from textgen.studies.figures import Result, Table
@@ -36,7 +36,14 @@ def reporter(as_json: bool) -> Iterator[Show]:
     if as_json:
         yield lambda report: print(json.dumps(facts_of(report)), flush=True)
     elif looking(sys.stderr):
-        with drawn(_Board) as show:
+        lines = _Lines().show
+        with drawn(_Board) as draw:
+
+            def show(report: Report | Reading) -> None:
+                draw(report)
+                if isinstance(report, Begun) or not in_foreground(sys.stderr):  # nothing is drawn
+                    lines(report)
+
             yield show
     else:
         yield _Lines().show
@@ -164,8 +171,9 @@ class _Board:
                 self._notice(event.message)
 
     def _notice(self, message: str) -> None:
-        line = visible(spelled(f"{self._now}: {message}", {}))
-        self._console.print(Text(line, style="yellow"))
+        if in_foreground(self._console.file):
+            line = visible(spelled(f"{self._now}: {message}", {}))
+            self._console.print(Text(line, style="yellow"))
 
     def _step(self, run: _Run, event: Stepped) -> None:
         now = time.monotonic()

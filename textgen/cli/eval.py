@@ -82,6 +82,7 @@ def evaluate(
         raise UsageError(f"{what}; expected a model of one text", "leave out --fast")
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
     texts = texts or [own_text(model, split or "val")]
+    counted = f"{UNITS[model.vocabulary.level][0]}s"
     for name, text in texts:
         total = _looked_through(model, text, unknown)
         if show or lines:
@@ -89,11 +90,11 @@ def evaluate(
                 print(visible(name))
             of = _characters(model, text, unknown, name, fast=fast)
             if top is not None:  # no row is there before the last character
-                of = _watched(of, total)
+                of = _watched(of, total, counted)
             for row in line_rows(by_line(of), name, top, json) if lines else shown(of):
                 print(row)
             continue
-        with progress("chars") as bar:
+        with progress(counted) as bar:
             task = bar.add_task("scoring", total=total)
             count = partial(bar.advance, task)
             result = model.judge(text, unknown=unknown, progress=count, fast=fast)
@@ -123,9 +124,9 @@ def _characters(
     yield from of
 
 
-def _watched(of: Iterator[Character], total: int | None) -> Iterator[Character]:
-    """The same, with a bar."""
-    with progress("chars") as bar:
+def _watched(of: Iterator[Character], total: int | None, counted: str) -> Iterator[Character]:
+    """The same, with a bar; counted: see `progress`."""
+    with progress(counted) as bar:
         task = bar.add_task("scoring", total=total)
         for number, character in enumerate(of, 1):
             yield character

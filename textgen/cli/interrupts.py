@@ -56,8 +56,11 @@ class Interrupts:
     def stoppable(self, texts: Iterator[T]) -> Iterator[T]:
         """`texts`; one that is not there yet is given up at a signal."""
         while True:
-            with self.at_once():
+            self._at_once = True
+            try:
                 text = next(texts, None)
+            finally:
+                self._at_once = False
             if text is None:
                 return
             yield text

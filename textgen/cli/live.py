@@ -37,11 +37,13 @@ class Display:
             self._stack.callback(signal.signal, signal.SIGTSTP, signal.SIG_DFL)
         self._stack.enter_context(quiet_interrupt())
         self._live = self._stack.enter_context(_Refolding(self._console, self._frame))
+        self._live.refresh()
 
     def stop(self, leave: bool) -> None:
         """leave: whether the last frame stays on the screen."""
         self._live.transient = not leave
         self._stack.close()
+        self._console.control(_folding(True))  # whatever became of the last frame
 
     def pause(self) -> float:
         """Suspend the process until it is continued; the seconds it took."""
@@ -106,6 +108,7 @@ class _Refolding(Live):
         if ours != self._hidden:
             self._hidden = ours
             self.console.show_cursor(not ours)
+            self._live_render._shape = None  # what was drawn is no longer right above
         if ours:
             super().refresh()
 
@@ -122,7 +125,10 @@ class _Refolding(Live):
 
 
 def _folding(on: bool) -> Control:
-    """Whether the terminal goes on in the next row where one is full."""
+    """Whether the terminal goes on in the next row where one is full.
+
+    A segment with a control type, whichever, takes no columns.
+    """
     control = Control()
     control.segment = Segment(f"\x1b[?7{'h' if on else 'l'}", None, [(ControlType.BELL,)])
     return control

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from textgen.cli.info import settings_lines
 from textgen.cli.parse import CHECKPOINTS, Checkpoints, RunNames
-from textgen.cli.terminal import clock, looking, note, short, visible
+from textgen.cli.terminal import clock, note, short, visible, watched
 
 FILE = typer.Option("--output", "-o", help="The page to write: report.html.")
 
@@ -49,12 +48,12 @@ def report(
         done = f"{record.step:,} of {record.training.steps:,} steps in {clock(record.seconds)}"
         plan = [("text", text), *settings_lines(record), ("done", done)]
         subjects.append(Subject(found, TextModel(find_checkpoint(name, checkpoints)), plan))
-    watched = looking(sys.stderr)
-    console = Console(stderr=True, force_terminal=watched)
+    seen = watched()
+    console = Console(stderr=True, force_terminal=seen)
     with console.status("") as status:
         for part in studies.report(subjects):
             if isinstance(part, bytes):
                 page.write([part])
-            elif watched:
+            elif seen:
                 status.update(visible(part))
     note(f"wrote {file}, {short(file.stat().st_size)}B")

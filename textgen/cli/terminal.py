@@ -107,10 +107,15 @@ def in_foreground(stream: IO[str]) -> bool:
         return True
 
 
+def watched() -> bool:
+    """Whether something that moves may be drawn on stderr."""
+    return looking(sys.stderr) and in_foreground(sys.stderr)
+
+
 def progress(counted: str = "") -> "Progress":
     """A bar on stderr, where somebody looks, for as long as it is entered; print outside of it.
 
-    counted: of what it shows how many a second were done, if of anything.
+    counted: what is counted, such as chars, if the bar has a rate.
     """
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
@@ -121,13 +126,12 @@ def progress(counted: str = "") -> "Progress":
             return Text(f"{short(task.speed or 0)} {counted}/s")
 
     columns = [*Progress.get_default_columns(), *([Rate()] if counted else [])]
-    console, unseen = Console(stderr=True), not looking(sys.stderr)
-    options: dict[str, Any] = {"transient": True, "redirect_stdout": False, "disable": unseen}
-    return Progress(*columns, console=console, **options)
+    options: dict[str, Any] = {"transient": True, "redirect_stdout": False}
+    return Progress(*columns, console=Console(stderr=True), disable=not watched(), **options)
 
 
 def shown_in(bar: "Progress", name: str) -> Callable[[int, int], None]:
-    """What is called with how much is done of how much, to show that in a bar."""
+    """A function that takes how much is done and how much there is, and shows both in the bar."""
     task = bar.add_task(name, total=None)
     return lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -149,7 +153,7 @@ def _echo_control(on: bool) -> bool:
         import termios
 
         terminal = sys.stderr.fileno()
-        if not in_foreground(sys.stderr):  # SIGTTOU would stop it
+        if os.tcgetpgrp(terminal) != os.getpgrp():  # SIGTTOU would stop a background process
             return False
         attributes = termios.tcgetattr(terminal)
         echoed = bool(attributes[3] & termios.ECHOCTL)

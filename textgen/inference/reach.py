@@ -107,7 +107,7 @@ def remember(
     """Measure the memory of `network` on the text `ids` (n,), in the order in which it reads.
 
     places: of the text, at which a state begins anew; the fewer, the larger the standard errors;
-    progress: called with how many are measured, and how many there are.
+    progress: called with how much of all is done, and how much that is.
     Raises CorpusError for a text too short for that.
     """
     longest = LONGEST
@@ -118,13 +118,20 @@ def remember(
         raise CorpusError(what, "name a longer text")
     last = len(ids) - _read_on(longest) - 1
     begins = np.unique(np.linspace(longest, last, places).astype(np.int64))
+    traced, done = begins[:: -(-len(begins) // TRACED)], 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, len(begins) + len(traced))
+
     cold, warm = [], []
     for some in np.array_split(begins, -(-len(begins) // SIDE_BY_SIDE)):
         before, after = _nats(network, ids, some, longest)
         cold.append(before)
         warm.append(after)
-        if progress is not None:
-            progress(sum(part.shape[1] for part in cold), len(begins))
+        tell(len(some))
     costs, full = np.concatenate(cold, axis=1), np.concatenate(warm, axis=1)
     excess = costs - full  # (9/8 K, places): the character's own difficulty falls out
     counts = counts_of(ids, network.config.vocabulary_size)
@@ -133,7 +140,7 @@ def remember(
         float(-(shares * np.log(shares)).sum()),
         float(full.mean()),
         *_mean_and_error(excess, int(np.ptp(begins))),
-        gradient=_gradient(network, ids, begins, longest),
+        gradient=_gradient(network, ids, traced, longest, tell),
         places=len(begins),
     )
 
@@ -184,12 +191,16 @@ def _read(network: CharModel, ids: Tensor, state: State) -> tuple[NDArray[np.flo
     return torch.cat(found).double().numpy(), state
 
 
-def _gradient(network: CharModel, ids: NDArray, begins: NDArray, longest: int) -> NDArray:
-    """The median norms by distance, (K,), relative to the largest."""
+def _gradient(
+    network: CharModel, ids: NDArray, traced: NDArray, longest: int, tell: Callable[[int], None]
+) -> NDArray:
+    """The median norms by distance, (K,), relative to the largest.
+
+    traced: the places from which they are taken; tell: called with how many more are done.
+    """
     config = network.config
     wide = max(config.vocabulary_size, 4 * max(config.hidden))
     together = max(1, min(TRACED, KEPT // (wide * longest)))
-    traced = begins[:: -(-len(begins) // TRACED)]
     embedded: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, output: Tensor) -> Tensor:
@@ -207,6 +218,7 @@ def _gradient(network: CharModel, ids: NDArray, begins: NDArray, longest: int) -
             found = embedded.pop().grad
             assert found is not None
             norms.append(found.norm(dim=-1).flip(0).double().numpy())
+            tell(len(some))
     finally:
         hook.remove()
         network.requires_grad_(True)

@@ -171,7 +171,8 @@ class TextModel:
 
     def fastest_device(self, streams: int = 1) -> str:
         """The device that writes `streams` texts fastest, measured where there are several."""
-        if sys.platform.startswith("linux") and not any(map(os.path.exists, _ACCELERATORS)):
+        linux = sys.platform.startswith("linux")
+        if sys.platform == "darwin" or (linux and not any(map(os.path.exists, _ACCELERATORS))):
             return "cpu"
         from textgen.inference.batch import BLOCK
         from textgen.model.device import pick_device

@@ -17,15 +17,34 @@ _AUTO = "try `device=auto`"
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the first of cuda, mps, cpu that is there; UsageError, DeviceError for the rest."""
+    """`auto` is cuda where it is there, else cpu; UsageError, DeviceError for what is not.
+
+    Apple's GPU is taken by name alone: nothing was measured on it.
+    """
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else None
     gpus = [] if cuda is None else ["cuda", *(f"cuda:{n}" for n in cuda)]
-    here = [*gpus, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    here = [*gpus, "cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
     if name == "auto" or name in here:
         return torch.device(here[0] if name == "auto" else name)
     if not re.fullmatch("cpu|cuda(:[0-9]+)?|mps", name):
         raise UsageError(f"`device` is {name!r}; expected auto, cpu, cuda, cuda:N or mps", _AUTO)
     raise DeviceError(f"no device {name} on this machine; it has {', '.join(here)}", _AUTO)
+
+
+def check_torch(*, gradients: bool = False) -> None:
+    """Raise UsageError where a tensor is by default no float of 32 bits, or not on the CPU.
+
+    gradients: whether they have to be computed too.
+    """
+    if torch.get_default_dtype() != torch.float32:
+        what = f"torch's default dtype is {torch.get_default_dtype()}; expected torch.float32"
+        raise UsageError(what, "torch.set_default_dtype(torch.float32)")
+    if torch.get_default_device().type != "cpu":
+        what = f"torch's default device is {torch.get_default_device()}; expected cpu"
+        raise UsageError(what, 'torch.set_default_device("cpu")')
+    if gradients and not torch.is_grad_enabled():
+        what = "torch computes no gradients here; expected that it does"
+        raise UsageError(what, "torch.set_grad_enabled(True)")
 
 
 def prepare_device(device: torch.device, deterministic: bool = False) -> None:
@@ -94,7 +113,8 @@ def check_precision(precision: str, device: torch.device) -> None:
 @cache
 def _trains_in_bf16() -> bool:
     """Whether the CPU's library has an LSTM in bf16; on x86 it needs AVX-512."""
-    layer = torch.nn.LSTM(8, 8)
+    with torch.random.fork_rng(devices=[]):
+        layer = torch.nn.LSTM(8, 8)
     try:
         with torch.autocast("cpu", torch.bfloat16):
             layer(torch.zeros(2, 1, 8))[0].float().sum().backward()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from textgen.architecture import ModelConfig
-from textgen.errors import UsageError
 from textgen.model import recurrence
+from textgen.model.device import check_torch
 from textgen.model.loss import mean_nats
 
 
@@ -101,16 +101,10 @@ class CharModel(nn.Module):
     def __init__(self, config: ModelConfig, *, one_hot: bool = True) -> None:
         """one_hot: whether training may read characters one-hot, see `reads_one_hot`.
 
-        Raises UsageError where torch makes other floats than float32 by default, or elsewhere than
-        on the CPU.
+        Raises UsageError as `check_torch`.
         """
         super().__init__()
-        if torch.get_default_dtype() != torch.float32:
-            what = f"torch's default dtype is {torch.get_default_dtype()}; expected torch.float32"
-            raise UsageError(what, "torch.set_default_dtype(torch.float32)")
-        if torch.get_default_device().type != "cpu":
-            what = f"torch's default device is {torch.get_default_device()}; expected cpu"
-            raise UsageError(what, 'torch.set_default_device("cpu")')
+        check_torch()
         self.config = config
         self._one_hot = one_hot
         module = _CELLS[config.cell][0]

@@ -29,7 +29,8 @@ from textgen.serving.models import Models, Served
 from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
 
-PATHS = ("/", "/health", "/metrics", "/v1/models", "/v1/completions")
+COMPLETIONS = "/v1/completions"
+PATHS = ("/", "/health", "/metrics", "/v1/models", COMPLETIONS)
 OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 GONE = 499  # nginx's number for a client that went away
 LOG = logging.getLogger("textgen.serving")
@@ -72,19 +73,21 @@ def make_app(models: Models, scheduler: Scheduler, options: ServingOptions) -> S
         origins = list(options.allow_origin)
         middleware.insert(0, Middleware(CORSMiddleware, allow_origins=origins, **allowed))
     handlers: dict[Any, Any] = {Refused: _refused, HTTPException: _no_route}
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", page),
             Route("/health", health),
             Route("/metrics", figures),
             Route("/v1/models", listed),
             Route("/v1/models/{name}", one),
-            Route("/v1/completions", completions.answer, methods=["POST"]),
+            Route(COMPLETIONS, completions.answer, methods=["POST"]),
         ],
         middleware=middleware,
         exception_handlers=handlers,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # behind a proxy it would lead to http
+    return app
 
 
 def _model(served: Served) -> dict[str, Any]:
@@ -144,8 +147,9 @@ class Gate:
         finally:
             status = state.get("answered", status)
             seconds = time.monotonic() - begin
-            self._metrics.seconds.observe(seconds)
             path = scope["path"] if scope["path"] in PATHS else "other"
+            if path == COMPLETIONS:
+                self._metrics.seconds.observe(seconds)
             self._metrics.requests.labels(path, str(status)).inc()
             LOG.info("%s", _line(scope, status, seconds, state.get("note", {})))
 

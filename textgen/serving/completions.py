@@ -49,12 +49,9 @@ class Completions:
         asked = parse(await body_of(request, self._limits), self._limits)
         served = self.served(asked.model)
         loaded = served.loaded
-        prompts = tuple(map(loaded.model.normalized, asked.prompts))
-        options = loaded.model.options_of(asked.options)
-        asked = replace(asked, prompts=prompts, options=options)
-        check_prompts(asked.prompts, self._limits)  # a normal form may be the longer one
         pieces: Pieces = asyncio.Queue()
-        read, answer = await asyncio.to_thread(_begun, asked, served.name, loaded)
+        begun = partial(_begun, asked, served.name, loaded, self._limits)
+        asked, read, answer = await asyncio.to_thread(begun)
         texts = self._texts(asked, loaded, read, _into(pieces))
         note = {"model": served.name, "texts": len(texts)}
         if self._limits.log_prompts:
@@ -224,21 +221,30 @@ async def _collected(
         item = await pieces.get()
 
 
-def _begun(asked: Completion, name: str, loaded: Loaded) -> tuple[list[NDArray], Answer]:
-    """The ids of each prompt, and the answer to the request so far. Raises Refused."""
+def _begun(
+    asked: Completion, name: str, loaded: Loaded, limits: ServingOptions
+) -> tuple[Completion, list[NDArray], Answer]:
+    """What is asked for as the model reads it, the ids of each prompt, and the answer so far.
+
+    Raises Refused.
+    """
+    prompts = tuple(map(loaded.model.normalized, asked.prompts))
+    options = loaded.model.options_of(asked.options)
+    asked = replace(asked, prompts=prompts, options=options)
+    check_prompts(asked.prompts, limits)  # a normal form may be the longer one
     encode = partial(loaded.model.vocabulary.encode, unknown=asked.options.unknown)
     try:
         read = [encode(prompt, what="the prompt") for prompt in asked.prompts]
     except TextgenError as error:
         what = f"{error.message}; {error.hint}"
         raise Refused(what, param="prompt", code="unknown_characters") from None
-    return read, Answer(asked, name, loaded, [*map(len, read)])
+    return asked, read, Answer(asked, name, loaded, [*map(len, read)])
 
 
 def _check(piece: Piece) -> None:
     """Raise Refused for a text that could not be written."""
     if piece.end == OVERDUE:
-        what = "no place became free in time; try again later"
+        what = "the text could not be begun in time; try again later"
         headers = {"Retry-After": RETRY_AFTER}
         raise Refused(what, status=503, kind="server_error", headers=headers)
     if piece.end == FAILED:

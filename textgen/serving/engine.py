@@ -67,10 +67,11 @@ class Engine:
         """Read and write on with all texts for about so long; texts that have ended leave."""
         beside = self._side_by_side()
         self._arrange(beside)
-        until = time.monotonic() + seconds
+        begin = time.monotonic()
+        until = begin + seconds
         alone = [text for text in self.texts if text.stepper is not None]
-        if self._rows:
-            self._write_rows(until)
+        if self._rows:  # their share is that of one
+            self._write_rows(begin + seconds / (1 + len(alone)))
         for n, text in enumerate(alone):
             left = until - time.monotonic()
             self._write_alone(text, time.monotonic() + max(left, 0.0) / (len(alone) - n))

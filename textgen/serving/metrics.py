@@ -17,7 +17,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         of: dict[str, Any] = {"namespace": "textgen", "registry": self._registry}
         self.requests = Counter("requests", "Requests answered", ["path", "status"], **of)
-        self.seconds = Histogram("request_seconds", "Time of a request", buckets=WHOLE, **of)
+        self.seconds = Histogram(
+            "request_seconds", "Time of a request for texts", buckets=WHOLE, **of
+        )
         self.first = Histogram(
             "first_character_seconds", "Time to a text's first character", buckets=FIRST, **of
         )

@@ -14,6 +14,7 @@ from textgen.inference.batch import STREAMS
 
 MOST_STOPS, LONGEST_STOP = 8, 128
 MOST_SCORES = 5  # likeliest characters for each place
+MOST_SCORED = 100_000  # characters of a request that come with them, half a kilobyte each
 # of OpenAI's interface, not done here: accepted with the value at which they do nothing
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "suffix": ("",),
@@ -87,7 +88,19 @@ def parse(body: bytes, limits: ServingOptions) -> Completion:
         options=_options(given, limits),
     )
     _nothing_else(given)
+    _check_scored(completion)
     return completion
+
+
+def _check_scored(asked: Completion) -> None:
+    """Refuse more characters with `logprobs` than the memory should hold."""
+    if asked.logprobs is None:
+        return
+    read = sum(map(len, asked.prompts)) if asked.echo else 0
+    scored = asked.n * (read + len(asked.prompts) * asked.options.length)
+    if scored > MOST_SCORED:
+        found = f"`logprobs` of up to {scored:,} characters are asked for"
+        _refuse("logprobs", f"{found}; this server gives {MOST_SCORED:,} in an answer")
 
 
 def check_prompts(prompts: Sequence[str], limits: ServingOptions) -> None:

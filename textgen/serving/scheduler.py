@@ -127,7 +127,7 @@ class Scheduler:
         now = time.monotonic()
         for engine, text in tuple(self._open):
             if self._ending or now > text.deadline:
-                text.close("length")
+                text.close("length" if text.drawn else OVERDUE)
             if text.gone or text.end is not None:
                 if text in engine.texts:
                     engine.remove(text)

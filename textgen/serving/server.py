@@ -28,6 +28,8 @@ from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
 
 SLOWEST_HEAD = 10.0  # seconds in which a request's head must be there
+PATIENT = 6  # looks at a slow reader of what is left after the last answer, and one more for each
+LEAST_READ = 65_536  # bytes that are left
 LAST_TEXTS = 10.0  # seconds that running texts have to end by themselves
 BACKLOG = 1024  # connections that the system holds until they are accepted
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -167,6 +169,8 @@ class Protocol(H11Protocol):
 
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _times = 0  # that the reader was looked at since the connection was hung up on,
+    _whole = 0  # when so many bytes were left
     _heard = False  # whether the client said anything
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -217,14 +221,18 @@ class Protocol(H11Protocol):
             self._late = None
 
     def _await_reader(self, left: int) -> None:
-        """Drop a connection while the client reads nothing of what is left.
+        """Drop a connection while the client reads nothing of what is left, or hardly anything.
 
         It was hung up on, or the answer to another request waits behind that. left: bytes that were
         not sent yet when it was looked at last.
         """
-        now = self.transport.get_write_buffer_size()
+        now, over = self.transport.get_write_buffer_size(), self.transport.is_closing()
         waits = now and self.cycle is not None and not self.cycle.response_started
-        if now == left and (waits or self.transport.is_closing()):
+        if over and not self._times:
+            self._whole = now
+        self._times += over
+        slow = over and (self._times - PATIENT) * LEAST_READ > self._whole
+        if slow or (now == left and (waits or over)):
             self.transport.abort()
         else:
             self._unread = self.loop.call_later(SLOWEST_READER, self._await_reader, now)

@@ -90,7 +90,7 @@ class Text:
         self._sent = 0.0
         self._scores = scores
         self._unscored = len(ids) - given
-        self._tokens: list[Token] = []
+        self._tokens: list[Token] = []  # not handed out yet
         self._told = 0  # tokens handed out, of the prompt and of what was written
         self._counted = 0  # of what was written: handed out
         self._length = options.length
@@ -143,7 +143,8 @@ class Text:
         if self._scores is None:
             return ()
         handed_out = self._given + self._growing.written
-        tokens = tuple(self._tokens[self._told : handed_out])
+        tokens = tuple(self._tokens[: handed_out - self._told])
+        del self._tokens[: len(tokens)]
         self._told += len(tokens)
         return tokens
 

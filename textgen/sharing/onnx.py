@@ -96,7 +96,11 @@ def onnx_file(header: Header, anonymous: bool) -> list[bytes]:
     assert program is not None
     program.model.producer_name = _PRODUCER
     program.model.metadata_props["textgen"] = json.dumps(about)
-    return [program.model_proto.SerializeToString()]
+    proto = program.model_proto
+    for owner in (proto.graph, *proto.functions):
+        for node in owner.node:  # torch notes in which file of this machine each was made
+            node.ClearField("metadata_props")
+    return [proto.SerializeToString()]
 
 
 @contextmanager

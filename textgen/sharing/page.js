@@ -16,11 +16,12 @@ let place = 0; // of the next draw
 let part = []; // bytes of a character that is not complete, in reading order, and their costs
 let cells = []; // one for each character shown: a span
 let before = []; // what each press began with, for taking it back
-let writing = false;
+let writing = false; // until Stop is pressed
+let running = false; // until it has stopped
 const costs = new WeakMap(); // span -> cost
 
 // Names of what cannot be seen.
-const NAMES = { "\n": "line end", " ": "space", "\t": "tab" };
+const NAMES = { "\n": "line end", "\r": "carriage return", " ": "space", "\t": "tab" };
 const named = (text) => NAMES[text] || text;
 function symbol(id) {
   if (id === end) return "end";
@@ -124,7 +125,7 @@ async function write() {
   const { options, seed, length } = settings();
   const typed = $("typed").value;
   before.push({ state: model.snapshot(), pending, place, part: part.slice(), count: cells.length, typed });
-  writing = true;
+  writing = running = true;
   buttons();
   say("");
   $("typed").value = "";
@@ -140,9 +141,9 @@ async function write() {
     else written++;
     return pending === end || written === length;
   });
-  writing = false;
+  writing = running = false;
   buttons();
-  const rate = Math.round((written / (performance.now() - began)) * 1000);
+  const rate = Math.round((written / Math.max(1, performance.now() - began)) * 1000);
   const how = description.unknown === null ? "Left out" : "Read as unknown";
   const note = unknown.length ? ` ${how}, for the model never saw them: ${unknown.map(named).join(" ")}` : "";
   say(`${written} ${unit}s, ${rate} per second, seed ${seed}.${note}`);
@@ -174,14 +175,14 @@ async function copy() {
     await navigator.clipboard.writeText(text);
   } catch { // an older browser, or not allowed
     getSelection().selectAllChildren($("text"));
-    document.execCommand("copy");
+    if (!document.execCommand("copy")) return say("The browser does not copy; the text is selected.");
   }
   say("Copied.");
 }
 
 function buttons() {
-  $("write").textContent = writing ? "Stop" : cells.length ? "Go on" : "Write";
-  for (const id of ["back", "over", "copy"]) $(id).disabled = writing || !before.length;
+  $("write").textContent = running ? "Stop" : cells.length ? "Go on" : "Write";
+  for (const id of ["back", "over", "copy"]) $(id).disabled = running || !before.length;
 }
 
 const say = (message) => { $("status").textContent = message; };
@@ -222,10 +223,10 @@ function move(event) {
   }
 }
 
-const toggle = () => { if (writing) writing = false; else write(); };
+const toggle = () => { if (running) writing = false; else write(); };
 $("form").addEventListener("submit", (event) => { event.preventDefault(); toggle(); });
 $("typed").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !writing) { event.preventDefault(); write(); }
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !running) { event.preventDefault(); write(); }
 });
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") writing = false; });
 for (const kind of ["pointerover", "click"]) {

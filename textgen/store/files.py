@@ -15,6 +15,8 @@ try:
 except ImportError:  # not POSIX
     fcntl = None  # type: ignore[assignment]
 
+from textgen.text.disk import sync
+
 _PARTIAL = ".textgen-{}.partial"
 PARTIAL = re.compile(r"\.textgen-[0-9a-f]{16}\.partial", re.ASCII)  # such a name
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -86,7 +88,7 @@ def write_file(path: Path, data: Iterable[bytes | memoryview], keep: Path | None
         with open(descriptor, "wb") as file:
             file.writelines(data)
             file.flush()
-            os.fsync(descriptor)
+            sync(descriptor)
             if keep is not None:
                 replace_by_link(keep, path)
             os.replace(partial, path)
@@ -122,11 +124,11 @@ def replace_by_link(path: Path, source: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk, as `fsync` does for what a file holds."""
+    """Have the names in a folder reach the disk, as `sync` does for what a file holds."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -143,7 +145,8 @@ def remove_partial(folder: Path, *, dry_run: bool = False) -> int:
 
 
 def _remove_stale(path: Path, dry_run: bool) -> int:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | NO_LINK)
+    # to be written, as NFS will have it of what is locked
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | NO_LINK)
     try:
         found = os.fstat(descriptor)
         if kind(found.st_mode) is not None or try_lock(descriptor) is not True:

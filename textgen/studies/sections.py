@@ -25,13 +25,16 @@ POINTS = 80  # of a curve of distances
 STEEP = 1e-5  # the least gradient that is drawn, as a share of the largest
 
 _UNSHOWN = MISLEADING | dict.fromkeys([*range(9), *range(11, 32), 127], 0xFFFD)
+_UNSHOWN |= {13: 0x240D}  # a line end of Windows is no damage
 
 Row = Sequence[str]
 Section = Callable[[Subject], str]
 
 
 def printable(text: str) -> str:
-    """Escaped, with controls but newline and tab, surrogates and what turns text as U+FFFD."""
+    """Escaped; a carriage return as U+240D, and as U+FFFD other controls but newline and tab,
+    surrogates and what turns text.
+    """
     return escape(text.translate(_UNSHOWN))
 
 
@@ -148,9 +151,8 @@ def novelty(subject: Subject) -> str:
         cut = passage if len(passage) <= PASSAGE else passage[: PASSAGE - 1] + "…"
         rows.append((f"{temperature:g}", f"{copied.share:.1%}", str(copied.longest), cut))
     heads = ("temperature", f"in passages of {COPIED} or more", "longest", "the longest passage")
-    told = (
-        f"Of {WRITTEN:,} characters written, those that stand word for word in the training text."
-    )
+    written = f"Of {WRITTEN:,} {subject.unit}s written"
+    told = f"{written}, those that stand word for word in the training text."
     return f'<p class="faint">{told}</p>{table(heads, rows, range(3))}'
 
 
@@ -185,7 +187,8 @@ def _character(character: Character) -> str:
 
 
 def _visible(character: str) -> str:
-    return {"\n": "line end", " ": "space", "\t": "tab"}.get(character, character)
+    names = {"\n": "line end", "\r": "carriage return", " ": "space", "\t": "tab"}
+    return names.get(character, character)
 
 
 def layers(subject: Subject) -> str:

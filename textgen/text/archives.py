@@ -36,8 +36,11 @@ def zip_members(path: Path, progress: Callable[[int], None] | None) -> Iterator[
                     raise damaged(name, 0, error) from None
                 except NotImplementedError as error:  # it is a RuntimeError too
                     raise _sealed(name, "compressed in a way that cannot be read") from error
-                except RuntimeError as error:
-                    raise _sealed(name, "encrypted") from error
+                except (
+                    RuntimeError
+                ) as error:  # it is encrypted, or Python was built without the module
+                    how = "encrypted" if member.flag_bits & 1 else f"compressed ({error})"
+                    raise _sealed(name, how) from error
                 with file:
                     stream = Stream(name, file, packed, ".zip", before)
                     yield name, stream

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from textgen.config import CorpusConfig
+from textgen.errors import CorpusError
+from textgen.text.disk import sync
 from textgen.text.encoding import Encoded
 from textgen.text.sources import Sources
 from textgen.text.vocabulary import Vocabulary
@@ -130,7 +132,7 @@ class Cache:
         with open(scratch / "corpus.json", "w", encoding="utf-8") as file:
             json.dump(facts, file)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         parts = encoded.lengths, encoded.training, encoded.notices
         key = _digest([encoded.fingerprint, *parts, _settings(config)])
         entry = self.folder / key
@@ -219,7 +221,13 @@ def cache_folder() -> Path:
         return Path(named)
     from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("textgen"))
+    try:
+        return Path(user_cache_dir("textgen"))
+    except RuntimeError:  # the user has no home
+        what = "there is no folder for the cache, for this user has no home"
+        raise CorpusError(
+            what, f"name one: {FOLDER}=FOLDER textgen ...; or `cache=False`"
+        ) from None
 
 
 def place_of(config: CorpusConfig, began: float) -> str:

@@ -1,7 +1,6 @@
 """One pass from texts to ids: numbered as they first occur, then put in the vocabulary's order."""
 
 import errno
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from textgen.config import CorpusConfig
 from textgen.errors import CorpusError
 from textgen.text.decoding import Reader
+from textgen.text.disk import sync
 from textgen.text.vocabulary import END, Vocabulary
 
 IN_MEMORY = 1 << 26  # bytes of ids above which they go to a file
@@ -167,7 +167,7 @@ def stored(
             target.write(block.data)
         target.flush()
         if file is not None:
-            os.fsync(target.fileno())  # so that no power cut leaves a whole name on half a file
+            sync(target.fileno())  # so that no power cut leaves a whole name on half a file
         return np.memmap(target, dtype, "r", shape=(size,))  # it outlives the open file
 
 

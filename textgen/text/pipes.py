@@ -86,14 +86,15 @@ def _copied(source: BufferedIOBase, pipe: Path, folder: Path, hint: str) -> Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.close(os.open(folder / LOCK, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666))
-        with _new_file(folder) as file:
-            target = Path(file.name)
-            try:
+        file = _new_file(folder)
+        target = Path(file.name)
+        try:
+            with file:
                 while part := source.read1(1 << 20):  # what is there, so that a signal is heard
                     file.write(part)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
     except OSError as error:
         what = f"cannot keep what {pipe} gives in {folder}: {error.strerror or error}"
         raise CorpusError(what, hint) from None

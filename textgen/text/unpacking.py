@@ -21,13 +21,17 @@ def unpacked(packed: Any, suffix: str) -> Any:
     module = next((name for ending, name in MODULES.items() if suffix.endswith(ending)), None)
     if module is None:
         return packed
-    if module == "lzma":
-        decoder = import_module(module).LZMADecompressor
-        return _Streams(packed, partial(decoder, memlimit=MEMORY))
-    if module == "gzip":
-        return import_module(module).open(packed)
-    if module == "bz2":
-        return _Streams(packed, import_module(module).BZ2Decompressor)
+    try:
+        if module == "lzma":
+            decoder = import_module(module).LZMADecompressor
+            return _Streams(packed, partial(decoder, memlimit=MEMORY))
+        if module == "gzip":
+            return import_module(module).open(packed)
+        if module == "bz2":
+            return _Streams(packed, import_module(module).BZ2Decompressor)
+    except ImportError:
+        what = f"{packed.path} is compressed, and this Python was built without {module}"
+        raise CorpusError(what, "unpack it first, or use a Python that has it") from None
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
             return _Streams(packed, import_module(name).ZstdDecompressor)

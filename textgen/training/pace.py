@@ -20,16 +20,18 @@ STEADY = 10  # of a validation, whose time changes less
 STALLED = 0.6  # seconds that a save usually takes at least, so that a disk may stall for long
 
 
-class Told:
-    """Who is told of what is read, and for how many seconds the process was suspended meanwhile."""
+class Reported:
+    """Forwards what is read to `progress`, and sums the seconds that it took where they were many.
 
-    def __init__(self, progress: Progress | None) -> None:
+    So a live display, which suspends the process there, takes no time from a budget.
+    """
+
+    def __init__(self, progress: Progress) -> None:
         self._progress, self.suspended = progress, 0.0
 
     def __call__(self, reading: Reading) -> None:
         begin = time.monotonic()
-        if self._progress is not None:
-            self._progress(reading)
+        self._progress(reading)
         if (held := time.monotonic() - begin) > SUSPENDED:
             self.suspended += held
 

@@ -11,7 +11,7 @@ import torch
 
 from textgen.config import Choices, CorpusConfig
 from textgen.errors import CheckpointError, RunError, TextgenError, UsageError, quoted
-from textgen.model.device import pick_device
+from textgen.model.device import check_torch, pick_device
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header, read_header
 from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
@@ -23,7 +23,7 @@ from textgen.training.arrays import Arrays
 from textgen.training.first import first_network
 from textgen.training.late import has_learned
 from textgen.training.loop import Loop
-from textgen.training.pace import Told
+from textgen.training.pace import Reported
 from textgen.training.planning import extended, plan
 from textgen.training.ranks import join
 from textgen.training.step import Learner
@@ -47,30 +47,30 @@ def begin(
     began: when a budget's clock began, on `time.monotonic`; base: the checkpoint whose weights it
     begins with, instead of random ones; given: names of the choices that were made.
     """
+    check_torch(gradients=True)
     device, threads = join().device(pick_device(choices.device)), torch.get_num_threads()
-    told = Told(progress)
+    reported = None if progress is None else Reported(progress)
     if base is not None:
         corpus_config = tuning.check_base(base, choices, corpus_config, given)
     elif choices.keep_mixing:
         what = "`keep_mixing` is given, and no run to begin from; expected one whose text is read"
         raise UsageError(what, "name the run: `base=RUN`")
-    corpus = read_corpus(corpus_config, cache=choices.cache, progress=told)
+    corpus = read_corpus(corpus_config, cache=choices.cache, progress=reported)
     shape = None
     if base is not None:
         joined = tuning.joined(base, corpus.vocabulary)
         if joined != corpus.vocabulary:
-            corpus = read_corpus(corpus_config, joined, cache=False, progress=told)
+            corpus = read_corpus(corpus_config, joined, cache=False, progress=reported)
         shape = tuning.shape_of(base, joined)
     ancestors = tuning.ancestors(base) if base else ()
     learned = any(corpus.fingerprint == ancestor.fingerprint for ancestor in ancestors)
-    began += told.suspended
-    planned = plan(choices, corpus, device, began, shape, learned=learned)
+    planned = plan(choices, corpus, device, _since(began, reported), shape, learned=learned)
     seed, counts = planned.training.seed, corpus.train_counts
     network = first_network(planned.model, corpus.train, seed, counts=counts)
     if base is not None:
         tuning.carry_over(base, network, corpus.vocabulary)
     mixed = tuning.read_mixed(
-        ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=told
+        ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=reported
     )
     ranks = join()
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=ranks)
@@ -80,11 +80,16 @@ def begin(
         corpus_config,
         planned,
         learner,
-        began=began,
+        began=_since(began, reported),
         threads=threads,
         ancestors=ancestors,
         mixed=mixed,
     )
+
+
+def _since(began: float, reported: Reported | None) -> float:
+    """When the clock began, without what the process was suspended for while it read."""
+    return began + (0.0 if reported is None else reported.suspended)
 
 
 def again(run: Run, choices: Choices, began: float, progress: Progress | None) -> Loop:
@@ -102,6 +107,7 @@ def resume(
     choices: its budget, to go on for so much from here; its device, auto is the one trained on.
     Raises CheckpointError, CorpusError (the corpus changed), RunError (the run is finished).
     """
+    check_torch(gradients=True)
     run = Run(source.parent)
     run.check_writable()
     run.watch()
@@ -120,16 +126,15 @@ def resume(
         most = max(threads, os.cpu_count() or 1)
         torch.set_num_threads(min(record.threads, most))
     now = moved(record.corpus, *files) if any(files) else None
-    told = Told(progress)
-    corpus = reread_corpus(header, now, cache=choices.cache, progress=told)
+    reported = None if progress is None else Reported(progress)
+    corpus = reread_corpus(header, now, cache=choices.cache, progress=reported)
     corpus_config = now or record.corpus
     learned = _has_learned(record, arrays)
-    began += told.suspended
-    planned = extended(record, choices, corpus, device, began, learned=learned)
+    planned = extended(record, choices, corpus, device, _since(began, reported), learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
     planned = replace(planned, notices=(*planned.notices, *_given_up(run, header), *anew))
     of = record.ancestors, planned.training, corpus.vocabulary
-    mixed = tuning.read_mixed(*of, cache=choices.cache, progress=told)
+    mixed = tuning.read_mixed(*of, cache=choices.cache, progress=reported)
     network = CharModel(planned.model)
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=join())
     restored = _restored(learner, record, arrays, learned=learned)
@@ -139,7 +144,7 @@ def resume(
         corpus_config,
         planned,
         learner,
-        began=began,
+        began=_since(began, reported),
         threads=threads,
         history=[event for event in record.history if event.step <= record.step],
         identity=record.identity,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from textgen.config import TrainingConfig
-from textgen.errors import OutOfMemory, UsageError
+from textgen.errors import OutOfMemory
 from textgen.model.device import autocast, prepare_device
 from textgen.model.graph import Graphed
 from textgen.model.loss import FEW, share_of
@@ -52,12 +52,8 @@ class Learner:
         """ids: of the text; mixed: of the one that a share of the streams reads, if one does.
 
         aside: ids, if any, on which a temperature is fitted, and which are learned in the end;
-        ranks: the processes that the streams are dealt to. Raises UsageError if they are too many,
-        or where torch computes no gradients.
+        ranks: the processes that the streams are dealt to. Raises UsageError if they are too many.
         """
-        if not torch.is_grad_enabled():
-            what = "torch computes no gradients here; expected that it does"
-            raise UsageError(what, "torch.set_grad_enabled(True)")
         prepare_device(device, config.deterministic)
         self.config = config
         self.device = device
