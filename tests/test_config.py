@@ -260,3 +260,11 @@ def test_widths_are_numbers_of_numpy_or_a_list_too(given: Any, meant: tuple[int,
 @pytest.mark.parametrize("name", ["hidden", "lr", "cell", "level", "seed", "steps"])
 def test_an_array_is_no_setting(name: str) -> None:
     refused(Choices, name, np.array([128, 64]))
+
+
+def test_a_value_that_is_too_deep_to_be_shown_is_refused() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    error = refused(SamplingOptions, "temperature", value)
+    assert error.message.startswith("`temperature` is nested too deeply; expected a finite number")

@@ -330,9 +330,10 @@ def test_a_training_step_leaves_the_warnings_of_the_process_alone(
     corpus: Path, tmp_path: Path
 ) -> None:
     """A warning that is shown once for each place stays shown, however many steps there are."""
+    options = {**SMALL, "steps": 3, "weight_drop": 0.2}
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
-        for event in textgen.train(corpus, checkpoints=tmp_path, **{**SMALL, "steps": 3}):
+        for event in textgen.train(corpus, checkpoints=tmp_path, **options):
             if isinstance(event, Stepped):
                 warnings.warn("the loss is there", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in shown] == ["the loss is there"]
