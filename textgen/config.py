@@ -17,7 +17,7 @@ from textgen.errors import CorpusError, UsageError
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("soap", "adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
-LEVELS = ("char", "byte")
+COUNTED = {"char": "character", "byte": "byte"}  # what is counted, by level
 NEWLINES = ("lf", "keep")
 FORMS = ("none", "nfc", "nfkc")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -61,7 +61,7 @@ class Choices:
     warmup: int | None = setting("Steps of warm-up to the peak.", whole(0, MOST, "20"))
     clip: float | None = setting("Largest gradient norm.", above(0, example="1.0"))
     weight_decay: float | None = setting("Weight decay.", Number(0, example="0.01"))
-    level: str = setting("Model each char or each byte.", OneOf(LEVELS), "char")
+    level: str = setting("Model each char or each byte.", OneOf((*COUNTED,)), "char")
     encoding: str = setting("Encoding of the files.", default="utf-8")
     newlines: str = setting("lf turns CR and CRLF into LF; or keep.", OneOf(NEWLINES), "lf")
     normalize: str = setting("Unicode normal form: none, nfc or nfkc.", OneOf(FORMS), "none")

@@ -362,3 +362,16 @@ def test_a_position_is_saved_and_loaded_by_a_text_too(trained: Path, tmp_path: P
     "".join(writer)
     writer.position.save(str(tmp_path / "x.state"))
     assert Position.load(str(tmp_path / "x.state")).seed == 1
+
+
+@pytest.mark.parametrize("half", [chr(0xD800), chr(0xDFFF)], ids=["any", "the end"])
+def test_half_a_character_is_no_text_of_documents_either(
+    lines: Path, tmp_path: Path, half: str
+) -> None:
+    (tmp_path / "a.txt").write_text("the fox\nold crow\n" * 40)
+    train(tmp_path / "a.txt", tmp_path, steps=1, documents="line", level="byte")
+    for run in (lines, tmp_path / "a"):
+        model = textgen.load(run)
+        for give in (model.score, lambda text, m=model: m.generate(text, length=1)):
+            with pytest.raises(UnknownCharacters):
+                give(f"the{half}fox")

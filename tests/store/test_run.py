@@ -95,10 +95,15 @@ def test_a_save_that_fails_anywhere_leaves_a_whole_run(
     assert not list(run.folder.glob("*.partial"))
 
 
-def test_what_is_damaged_does_not_become_previous(run: Run, save: Save, header: Header) -> None:
+@pytest.mark.parametrize("where", ["all of it", "an array"])
+def test_what_is_damaged_does_not_become_previous(
+    run: Run, save: Save, header: Header, where: str
+) -> None:
     save(1)
     save(2)
-    run.last.write_bytes(b"rot")
+    data = bytearray(b"rot" if where == "all of it" else run.last.read_bytes())
+    data[-1] ^= 1
+    run.last.write_bytes(data)
     again = Run(run.folder)
     arrays = read_arrays(header, "model")
     again.save(replace(header.record, step=3), arrays, None)
@@ -274,6 +279,12 @@ def test_the_best_weights_are_read_if_they_are_those_of_the_record(
     best_before = replace(header.record.history[0], step=header.record.history[0].step - 1)
     assert of_another_step.read_best(replace(header.record, history=(best_before,))) is None
     assert of_another_step._best_step is None
+    again = Run(run.folder)
+    assert again.read_best(header.record) is not None
+    assert again.read_best(replace(header.record, history=(best_before,))) is None
+    assert (
+        again._best_step is None
+    )  # `best` is of a branch that was given up, so it is written anew
     data = bytearray(run.best.read_bytes())
     data[-1] ^= 1
     run.best.write_bytes(data)

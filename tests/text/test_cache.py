@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -454,3 +455,14 @@ def test_a_user_without_a_home_is_told_what_to_do(
         read(file)
     assert "TEXTGEN_CACHE=FOLDER" in caught.value.hint
     assert "`cache=False`" in caught.value.hint
+
+
+def test_a_normal_form_of_another_unicode_is_made_anew(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.time() + 10
+    plain, formed = config(file), replace(config(file), normalize="nfkc")
+    before = place_of(plain, later), place_of(formed, later)
+    monkeypatch.setattr(cache_module, "unidata_version", "99.0.0")
+    assert place_of(plain, later) == before[0]
+    assert place_of(formed, later) != before[1]

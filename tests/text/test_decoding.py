@@ -164,3 +164,30 @@ def test_a_separator_is_read_as_the_text_is(
     reader = Reader.of(CorpusConfig.of(Choices(documents=documents, **how), (str(path),)))
     found = np.concatenate([*reader.symbols(path)])
     assert (found == END).sum() == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-32-be", "utf-16-le"])
+def test_a_fault_far_into_a_text_of_wide_characters_has_its_line(file: Path, encoding: str) -> None:
+    text = "\ufeff" + "a line of some thirty characters\n" * 20_000
+    file.write_bytes(text.encode(encoding) + "\ud800".encode(encoding, "surrogatepass"))
+    with pytest.raises(CorpusError, match=r"line 20001, byte offset"):
+        Reader().text(file)
+
+
+def test_a_text_without_a_mark_is_told_so_by_later_versions_of_python_too(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Decoder:
+        def decode(self, data: bytes, final: bool) -> str:
+            raise UnicodeDecodeError("utf-16", data, 0, 2, "Stream does not start with BOM")
+
+    file.write_bytes("fox".encode("utf-16-le"))
+    real = decoding_module.codecs.getincrementaldecoder
+    monkeypatch.setattr(
+        decoding_module.codecs,
+        "getincrementaldecoder",
+        lambda name: Decoder if name == "utf-16" else real(name),
+    )
+    with pytest.raises(CorpusError) as caught:
+        Reader(encoding="utf-16").text(file)
+    assert "`encoding=utf-16-le`" in caught.value.hint

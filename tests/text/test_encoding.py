@@ -60,3 +60,17 @@ def test_what_the_vocabulary_lacks_is_the_unknown_symbol() -> None:
     ids, counts = in_order(numbered, Vocabulary("char", "ab", has_unknown=True), None)
     assert ids[:5].tolist() == [0, 1, 2, 0, 1]
     assert counts.tolist() == [2 * PAIRED, 2 * PAIRED, PAIRED]
+
+
+def test_many_small_texts_take_no_room_each() -> None:
+    file = io.BytesIO()
+    numbered = Numbered(file, "char")
+    for _ in range(1000):
+        for text in ("ab", "é", "b"):
+            numbered.add(symbols(text))
+    numbered.add(symbols("c" * 300_000))
+    assert len(numbered._runs) == 1
+    vocabulary = Vocabulary("char", "abcé")
+    blocks = [*numbered.ids(vocabulary)]
+    assert max(map(len, blocks)) <= 1 << 18
+    assert vocabulary.decode(np.concatenate(blocks)) == "abéb" * 1000 + "c" * 300_000

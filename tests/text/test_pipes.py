@@ -225,6 +225,8 @@ def test_a_run_that_was_renamed_finds_its_copy(pipe: Path, tmp_path: Path) -> No
     writer.join()
     (tmp_path / "piped").rename(tmp_path / "poems")
     assert list(textgen.resume("poems", checkpoints=tmp_path, steps=2))
+    corpus = read_header(tmp_path / "poems" / "last.safetensors").record.corpus
+    assert corpus.files == (str(tmp_path / "poems" / "input-1.txt"),)  # where other ranks read it
     (tmp_path / "poems" / "input-1.txt").unlink()
     with pytest.raises(CorpusError, match="no such file"):
         list(textgen.resume("poems", checkpoints=tmp_path, steps=2))

@@ -437,3 +437,22 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named(
     monkeypatch.setattr(File, "read", read)
     with pytest.raises(CorpusError, match=r"cannot read .*b\.txt: Input/output error"):
         Reader().text(tmp_path)
+
+
+def test_a_file_of_the_name_of_stdin_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "-").write_text("the fox\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"another")))
+    assert text_of(Path()) == "the fox\n"
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".bz2", ".zst"])
+def test_the_mark_of_a_text_may_be_cut_by_the_streams_of_its_file(
+    tmp_path: Path, suffix: str
+) -> None:
+    raw = TEXT.encode("utf-16")
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACKED[suffix](raw[:1]) + PACKED[suffix](raw[1:]))
+    assert text_of(path) == TEXT

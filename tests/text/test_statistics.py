@@ -119,3 +119,20 @@ def test_the_end_of_a_file_that_is_a_document_is_no_line(tmp_path: Path) -> None
     found = lines_of(read_corpus(config, cache=False))
     assert found is not None
     assert (found.lines, found.median, found.longest) == (18, 5, 5)
+
+
+def test_a_line_that_never_ends_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics_module, "_BLOCK", 100)
+    looked, isin = [], np.isin
+
+    def counted(block: np.ndarray, *rest: object) -> np.ndarray:
+        looked.append(len(block))
+        return isin(block, *rest)
+
+    monkeypatch.setattr(statistics_module.np, "isin", counted)
+    found = lines_of(corpus_of(tmp_path, LINE + "x" * 5000))
+    assert found is not None
+    assert found.longest == 5000
+    assert sum(looked) == found.examined

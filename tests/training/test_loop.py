@@ -310,6 +310,27 @@ def test_a_run_that_diverges_once_goes_on_from_its_last_save_at_a_lower_rate(
     assert_same(tmp_path / "left" / "tales", tmp_path / "tales")
 
 
+def test_a_lower_rate_is_not_judged_by_the_losses_before_it(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in the save that it goes back to."""
+    advance, failed = Learner.advance, []
+
+    def fails_once(learner: Learner) -> torch.Tensor:
+        loss = advance(learner)
+        if learner.step == 30 and not failed:
+            failed.append(learner.step)
+            learner.loss_sum += 1e4
+        return loss
+
+    monkeypatch.setattr(Learner, "advance", fails_once)
+    options = {**RUN, "save_every": 1e-6, "lr": 0.03}
+    events = list(textgen.train(corpus, checkpoints=tmp_path, **options))
+    [notice] = [event.message for event in events if isinstance(event, Noticed)]
+    assert "going back to step 39, to `lr=0.01`" in notice
+    assert isinstance(events[-1], Finished)
+
+
 def test_a_run_that_is_extended_and_diverges_goes_on_with_what_was_asked_for(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -356,3 +357,20 @@ def test_what_torch_lacks_is_said_before_a_text_is_read(
             with torch.device("meta"), pytest.raises(UsageError, match="default device is meta"):
                 next(call())
     assert not (tmp_path / "tales").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "of_run", "own", "expected"),
+    [
+        (1, 1, 4, 1),
+        (1, 64, 4, min(64, max(4, os.cpu_count() or 1))),
+        (2, 2, 4, 1),
+        (2, 8, 4, 4),
+        (2, 8, 2, 2),
+    ],
+)
+def test_of_many_processes_each_has_its_part_of_the_runs_threads(
+    monkeypatch: pytest.MonkeyPatch, size: int, of_run: int, own: int, expected: int
+) -> None:
+    monkeypatch.setattr(start, "join", lambda: SimpleNamespace(size=size))
+    assert start._threads(of_run, own) == expected

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgen.cli.completion import run_names
-from textgen.cli.eval import UNITS
 from textgen.cli.parse import CHECKPOINTS, Checkpoints
 from textgen.cli.piped import read_again
 from textgen.cli.surprise import fitted
@@ -62,7 +61,7 @@ def classify(
         expected = _labels(labels, checkpoint, len(shown))
     cut = lines_of if lines else documents_of
     found = []
-    with progress(f"{UNITS[models[0].vocabulary.level][0]}s") as bar:
+    with progress(f"{models[0].vocabulary.level}s") as bar:
         for run, model, read in zip(checkpoint, models, texts, strict=True):
             tell = shown_in(bar, escape(visible(run)))
             found.append(bits(model, cut(model, read), tell))

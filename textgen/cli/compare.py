@@ -18,6 +18,7 @@ from textgen.cli.several import chosen, with_settings
 from textgen.cli.spinning import spin_for_long
 from textgen.cli.terminal import note
 from textgen.cli.train import BUDGET, MODEL
+from textgen.config import COUNTED
 
 if TYPE_CHECKING:
     from textgen.studies.comparison import Report
@@ -49,8 +50,6 @@ def compare(context: typer.Context, **_: Any) -> None:
     parameters, unless --hidden says how wide they are. Each variant is a run of its own. Ctrl-C
     saves and stops; the same command goes on.
     """
-    from textgen.studies.curves import PER
-
     given = context.params
     if given["steps"] is None and given["epochs"] is None:
         spin_for_long()
@@ -65,7 +64,7 @@ def compare(context: typer.Context, **_: Any) -> None:
             **chosen(given),
         ),
         given["json"],
-        PER.get(given["level"], ""),  # another is refused
+        COUNTED.get(given["level"], ""),  # another is refused
     )
     if picture and not runs:
         note(f"note: no variant came to a loss, so {given['output']} was not drawn")
@@ -74,7 +73,7 @@ def compare(context: typer.Context, **_: Any) -> None:
 
 
 def follow(
-    start: Callable[..., Generator[Report]], json: bool, per: str = "character"
+    start: Callable[..., Generator[Report]], json: bool, per: str = COUNTED["char"]
 ) -> list[str]:
     """Show every report, and the table at the end; at Ctrl-C or kill save and stop.
 

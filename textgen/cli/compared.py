@@ -10,6 +10,7 @@ from rich.text import Text
 from textgen.cli.shading import WIDTH
 from textgen.cli.table import aligned
 from textgen.cli.terminal import clock, short, visible
+from textgen.config import COUNTED
 from textgen.studies.figures import EQUAL, Rank, Result, Row, Spread, Table
 
 APART = 0.02  # of the parameters; what is further apart is said
@@ -20,7 +21,7 @@ RANKED = (
 ONE_SEED = "one seed, so no spread is known, and small differences may be chance: --seeds 3"
 
 
-def lines_of(found: Table, per: str = "character") -> Iterator[str]:
+def lines_of(found: Table, per: str = COUNTED["char"]) -> Iterator[str]:
     """Tables of the networks and of the losses, what they mean, and a sample of each variant.
 
     per: what the losses are of, a character or a byte.

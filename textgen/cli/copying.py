@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from textgen.cli.terminal import note
+from textgen.config import COUNTED
 from textgen.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -57,11 +58,10 @@ class Copying:
         if self._model is None:
             return
         from textgen.inference.copying import COPIED
-        from textgen.studies.curves import PER
 
         copied, passage = self._known.copied_by(self._model, "".join(self._pieces))
         shown = passage if len(passage) <= WIDTH else passage[: WIDTH - 1] + "…"
-        counted = PER[self._model.vocabulary.level]
+        counted = COUNTED[self._model.vocabulary.level]
         note(
             f"{copied.share:.1%} is in passages of {COPIED} {counted}s or more that stand in the"
             f" training text; the longest has {copied.longest}: ",

@@ -14,7 +14,7 @@ from textgen.bounds import Number, OneOf
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, option, sampling
 from textgen.cli.terminal import note, progress, spelling, visible
-from textgen.config import UNKNOWN, SamplingOptions
+from textgen.config import COUNTED, UNKNOWN, SamplingOptions
 from textgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ TOP = option("Only so many lines, the most surprising first.", SURPRISE)
 FAST = typer.Option(
     "--fast", help="Read many parts of a text side by side, each warmed up for as long as it takes."
 )
-UNITS = {"char": ("char", "characters"), "byte": ("byte", "bytes")}  # by a model's level
 SPLIT = typer.Option(help="Which part of the run's text: train or val.", show_default="val")
 
 
@@ -82,7 +81,7 @@ def evaluate(
         raise UsageError(f"{what}; expected a model of one text", "leave out --fast")
     texts: list[tuple[str, Path | NDArray]] = [(str(path), path) for path in files or []]
     texts = texts or [own_text(model, split or "val")]
-    counted = f"{UNITS[model.vocabulary.level][0]}s"
+    counted = f"{model.vocabulary.level}s"
     for name, text in texts:
         total = _looked_through(model, text, unknown)
         if show or lines:
@@ -135,9 +134,9 @@ def _watched(of: Iterator[Character], total: int | None, counted: str) -> Iterat
 
 
 def _measured(result: Judgement, model: TextModel) -> str:
-    unit, counted = UNITS[model.vocabulary.level]
+    unit = model.vocabulary.level
     units = f"{result.nats_per_char:.4f} nats/{unit}  {result.bits_per_char:.4f} bits/{unit}"
-    return f"{units}  {result.characters:,} {counted}"
+    return f"{units}  {result.characters:,} {COUNTED[unit]}s"
 
 
 def _warmed_up(result: Judgement) -> str:

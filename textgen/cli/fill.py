@@ -13,6 +13,7 @@ import typer
 from textgen.bounds import Number
 from textgen.cli.completion import run_names
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, given, option, sampling
+from textgen.cli.sample import CHOICE, DEFAULT, TEMPERATURE
 from textgen.cli.shading import WIDTH
 from textgen.cli.surprise import fitted
 from textgen.cli.terminal import Output, looking, note, spelling, visible
@@ -21,8 +22,7 @@ from textgen.errors import TextgenError, UnknownCharacters
 
 ROOM = WIDTH - len("0.000  ")  # columns of a row,
 SEEN = 10  # and those that each of the texts around gets at least
-CHOICE, MODELS = "How characters are chosen", "Models"
-DEFAULT = SamplingOptions()
+MODELS = "Models"
 LEFT = typer.Argument(help="The text before.", show_default=False)
 RIGHT = typer.Argument(help="The text after.", show_default=False)
 FORWARD = option(
@@ -35,7 +35,6 @@ FORWARD = option(
 BACKWARD = option(
     "A run that reads backward.", MODELS, "--backward-run", "-b", autocompletion=run_names
 )
-TEMPERATURE = sampling("temperature", CHOICE, "--temp", "--temperature")
 
 
 def fill(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgen.bounds import OneOf
-from textgen.cli.eval import UNITS, own_text
+from textgen.cli.eval import own_text
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, RunName, option, sampling
 from textgen.cli.terminal import visible
-from textgen.config import UNKNOWN, SamplingOptions
+from textgen.config import COUNTED, UNKNOWN, SamplingOptions
 from textgen.errors import CorpusError, UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def inspect(
         print(jsonlib.dumps(facts))
         return
     print(visible(str(model.header.path)))
-    print(f"{len(read.ids):,} {UNITS[model.vocabulary.level][1]} of {visible(name)}")
+    print(f"{len(read.ids):,} {COUNTED[model.vocabulary.level]}s of {visible(name)}")
     for line in view_lines(facts) if one else unit_lines(facts):
         print(line)
 
@@ -116,6 +116,6 @@ def _read(
         blocks = [own]
     ids = first(blocks, most(model.header.record.model))
     if len(ids) < 2:
-        what = f"the text has {len(ids)} {UNITS[model.vocabulary.level][1]}; expected 2 or more"
+        what = f"the text has {len(ids)} {COUNTED[model.vocabulary.level]}s; expected 2 or more"
         raise CorpusError(what, "name a longer text")
     return name, trace(model.folded, ids)

@@ -10,13 +10,13 @@ import typer
 
 from textgen.bounds import OneOf
 from textgen.cli.completion import run_names
-from textgen.cli.eval import UNITS, own_text
+from textgen.cli.eval import own_text
 from textgen.cli.parse import CHECKPOINTS, OUTPUT, Checkpoints, duration, option, sampling
 from textgen.cli.piped import read_again
 from textgen.cli.recall import SECONDS, show_recall
 from textgen.cli.table import table
 from textgen.cli.terminal import progress, shown_in, visible
-from textgen.config import UNKNOWN, Choices, SamplingOptions
+from textgen.config import COUNTED, UNKNOWN, Choices, SamplingOptions
 from textgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def memory(
                 print(jsonlib.dumps(facts), flush=True)
                 continue
             print("\n" * (number > 0) + visible(facts["checkpoint"]))
-            for line in lines_of(found, UNITS[model.vocabulary.level][1]):
+            for line in lines_of(found, f"{COUNTED[model.vocabulary.level]}s"):
                 print(line, flush=True)
 
 

@@ -34,7 +34,7 @@ def sampling(name: str, panel: str, *flags: str) -> Any:
 
 def serving(name: str, panel: str, **more: Any) -> Any:
     """The flag of a field of `ServingOptions`."""
-    return typer.Option(help=help_of(ServingOptions, name), rich_help_panel=panel, **more)
+    return option(help_of(ServingOptions, name), panel, **more)
 
 
 def given(context: typer.Context, owner: type, *more: str) -> dict[str, Any]:

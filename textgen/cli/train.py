@@ -43,7 +43,6 @@ Epochs = Annotated[float | None, training("epochs", BUDGET)]
 Steps = Annotated[int | None, training("steps", BUDGET)]
 Device = Annotated[str, training("device", OPTIMISATION)]
 Accumulate = Annotated[int | None, training("accumulate", OPTIMISATION)]
-Deterministic = Annotated[bool, training("deterministic", OPTIMISATION)]
 Json = Annotated[bool, option("One JSON object per event on stdout.", OUTPUT, "--json")]
 Cache = Annotated[bool, training("cache", DATA)]
 _BOARD = option("Write event files for TensorBoard to this folder.", OUTPUT)
@@ -103,7 +102,7 @@ def train(
     seed: Annotated[int, training("seed", OPTIMISATION)] = DEFAULT.seed,
     device: Device = DEFAULT.device,
     precision: Annotated[str, training("precision", OPTIMISATION)] = DEFAULT.precision,
-    deterministic: Deterministic = DEFAULT.deterministic,
+    deterministic: Annotated[bool, training("deterministic", OPTIMISATION)] = DEFAULT.deterministic,
     dry_run: Annotated[bool, DRY_RUN] = False,
     tensorboard: Tensorboard = None,
     json: Json = False,

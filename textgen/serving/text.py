@@ -89,13 +89,12 @@ class Text:
         self._held: list[str] = []
         self._sent = 0.0
         self._scores = scores
-        self._unscored = len(ids) - given
         self._tokens: list[Token] = []  # not handed out yet
         self._told = 0  # tokens handed out, of the prompt and of what was written
         self._counted = 0  # of what was written: handed out
         self._length = options.length
         self.end: str | None = None
-        if given and self._unscored == 0:  # nothing was read before the first of them
+        if given == len(ids):  # nothing was read before the first of them
             self._tokens.append(Token(self._shown(self.pending), None, None))
         self._given = given
         self._close_if_read()

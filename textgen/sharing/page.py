@@ -9,6 +9,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from textgen.config import COUNTED
 from textgen.errors import MISLEADING
 from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.rounding import pack_rounded
@@ -66,7 +67,7 @@ def _names(record: Record) -> str:
 
 def _about(record: Record, precision: str) -> list[tuple[str, str]]:
     model, best = record.model, record.best
-    unit = "byte" if record.corpus.level == "byte" else "character"
+    unit = COUNTED[record.corpus.level]
     loss = best and f"{best.val_nats:.4f} nats, {best.val_bits:.4f} bits"
     widths = " + ".join(map(str, model.hidden))
     way = ", reads backward" if record.corpus.backward else ""

@@ -94,7 +94,7 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
     if not record.fingerprint:
         what = f"{header.path} was exported without the name of its text; expected one that has it"
         raise CorpusError(what, "name the run it was exported from, or the text: `files=FILE`")
-    config = now or _found(record.corpus, header.path.parent)
+    config = now or found(record.corpus, header.path.parent)
     try:
         corpus = read_corpus(config, read_vocabulary(header), record.fingerprint, **reading)
     except ChangedCorpus:
@@ -111,13 +111,13 @@ def reread_corpus(header: Header, now: CorpusConfig | None = None, **reading: An
     return corpus
 
 
-def _found(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
+def found(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
     """`corpus` with its copies of pipes where they are in a run's folder that was renamed.
 
     Where it was there may be another run by now, with a copy of another pipe.
     """
 
-    def found(path: str) -> str:
+    def place(path: str) -> str:
         here = (folder / Path(path).name).absolute()
         with suppress(OSError):  # a name that no file can have
             if COPY.fullmatch(here.name) and here.exists():
@@ -125,8 +125,8 @@ def _found(corpus: CorpusConfig, folder: Path) -> CorpusConfig:
                 return str(here) if of_run or not Path(path).exists() else path
         return path
 
-    files, held_out = tuple(map(found, corpus.files)), corpus.val_file
-    return replace(corpus, files=files, val_file=held_out and found(held_out))
+    files, held_out = tuple(map(place, corpus.files)), corpus.val_file
+    return replace(corpus, files=files, val_file=held_out and place(held_out))
 
 
 def check_parts(corpus: Corpus, record: Record) -> None:

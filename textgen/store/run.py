@@ -90,11 +90,7 @@ class Run:
 
     def changed(self) -> float:
         """When it was last saved, in seconds since the epoch; 0 if it is gone meanwhile."""
-        times = [0.0]
-        for path in self.checkpoints:
-            with suppress(OSError):
-                times.append(path.stat().st_mtime)
-        return max(times)
+        return max((when for _, when, _ in self._stamps().values()), default=0) / 1e9
 
     def check_writable(self) -> None:
         """Raise RunError if the folder is known to be one that cannot be made or written."""
@@ -134,6 +130,7 @@ class Run:
 
     def read_best(self, record: Record) -> Arrays | None:
         """The weights of the best evaluation in `record`, if the folder holds them."""
+        self._best_step = None
         try:
             header = read_header(self.best)
             found = header.record
@@ -195,7 +192,8 @@ class Run:
             lines = [_line(e, record.identity).encode() for e in record.history]
             if ours:
                 write_file(self.metrics, lines)
-            write_checkpoint(self.last, record, arrays, self.previous if ours else None)
+            keep = self.previous if ours and (self._saved or self._is_whole(self.last)) else None
+            write_checkpoint(self.last, record, arrays, keep)
             if not ours:  # before, they were of the run that is started over
                 write_file(self.metrics, lines)
             if not self._saved:  # what is left of a run that was started over
@@ -228,6 +226,13 @@ class Run:
             return False
         except CheckpointError:
             return unreadable
+
+    @staticmethod
+    def _is_whole(path: Path) -> bool:
+        with suppress(CheckpointError):
+            read_header(path).archive.check()
+            return True
+        return False
 
     def _relocked(self) -> str | None:
         """Lock the folder again if it is not the one that was locked; a notice if it was gone."""

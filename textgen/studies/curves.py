@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from textgen.config import COUNTED
 from textgen.errors import RunError, readable
 from textgen.store.checkpoint import read_header
 from textgen.store.run import Run
@@ -33,7 +34,6 @@ AXES = {
 
 
 # what a loss is per, by the level of a model
-PER = {"char": "character", "byte": "byte"}
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,4 @@ def curve(run: str | None, checkpoints: Path) -> Curve:
 def unit_of(curves: Iterable[Curve]) -> str:
     """What the losses are per; of models of characters and of bytes `character, or byte`."""
     levels = {curve.record.corpus.level for curve in curves}
-    return ", or ".join(unit for level, unit in PER.items() if level in levels)
+    return ", or ".join(unit for level, unit in COUNTED.items() if level in levels)

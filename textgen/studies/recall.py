@@ -107,13 +107,7 @@ def task(distance: int, symbol: int) -> NDArray[np.uint8]:
 def _learner(model: ModelConfig, seed: int) -> Learner:
     ids = made_text(LENGTH, seed)
     choices = Choices(cell=model.cell, optimizer="adamw", schedule="constant", clip=0.5, seed=seed)
-    how: dict[str, Any] = {
-        "steps": MOST,
-        "batch_size": STREAMS,
-        "bptt": BPTT,
-        "block": BLOCK,
-        "filled": None,
-    }
+    how: dict[str, Any] = {"steps": MOST, "batch_size": STREAMS, "bptt": BPTT, "block": BLOCK}
     how |= {"floor": 1.0, "average": 0.15, "lr": RATES[model.cell], "warmup": 20}
     how |= {"weight_decay": 0.0, "eval_every": MOST, "sample_every": 0, "precision": "fp32"}
     config = TrainingConfig.of(choices, **how)

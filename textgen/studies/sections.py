@@ -38,12 +38,6 @@ def printable(text: str) -> str:
     return escape(text.translate(_UNSHOWN))
 
 
-def named(rows: Iterable[tuple[str, str]]) -> str:
-    """Names and values."""
-    inner = "".join(f"<dt>{escape(n)}</dt><dd>{printable(v)}</dd>" for n, v in rows)
-    return f"<dl>{inner}</dl>"
-
-
 def table(heads: Row, rows: Iterable[Row], numbers: Container[int]) -> str:
     """numbers: which columns, from 0, hold numbers."""
 
@@ -58,7 +52,8 @@ def table(heads: Row, rows: Iterable[Row], numbers: Container[int]) -> str:
 
 def plan(subject: Subject) -> str:
     """Its settings."""
-    return named(subject.plan)
+    rows = (f"<dt>{escape(n)}</dt><dd>{printable(v)}</dd>" for n, v in subject.plan)
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def memory(subject: Subject) -> str:

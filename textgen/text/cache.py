@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unicodedata import unidata_version
 
 import numpy as np
 
@@ -257,6 +258,8 @@ def _settings(config: CorpusConfig) -> dict[str, Any]:
         others += ["val_fraction", "dedupe"]
     held_out = config.val_file is not None
     settings = {name: value for name, value in asdict(config).items() if name not in others}
+    if config.normalize != "none":  # a form follows from the tables of this Python
+        settings["unicode"] = unidata_version
     return {**settings, "held_out": held_out, "version": VERSION}
 
 

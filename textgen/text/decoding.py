@@ -169,11 +169,12 @@ class Reader:
             final = not following
             try:
                 text = decoder.decode(block, final)
-            except UnicodeDecodeError as error:
-                place = taken + len(block) - len(error.object), lines + 1
-                marks = encoding != self.encoding
-                raise self._refused(_invalid(name, encoding, place, error, marks)) from None
-            except UnicodeError as error:  # UTF-16 or UTF-32 without a mark
+            except UnicodeError as error:
+                if isinstance(error, UnicodeDecodeError) and "BOM" not in error.reason:
+                    place = taken + len(block) - len(error.object), lines + 1
+                    marks = encoding != self.encoding
+                    raise self._refused(_invalid(name, encoding, place, error, marks)) from None
+                # UTF-16 or UTF-32 without a mark
                 own = f"{codecs.lookup(encoding).name}-le"
                 hint = f"name the byte order too, for example `encoding={own}`"
                 raise self._refused(CorpusError(f"{name}: {error}", hint)) from None
@@ -272,7 +273,8 @@ def _invalid(
 ) -> CorpusError:
     """place: byte offset and line of what the decoder was given; marked: by a byte-order mark."""
     offset = place[0] + error.start
-    line = place[1] + error.object[: error.start].decode(encoding, "replace").count("\n")
+    order = error.encoding if _wide(encoding) else encoding  # only the first block has the mark
+    line = place[1] + error.object[: error.start].decode(order, "replace").count("\n")
     what = f"0x{error.object[error.start]:02X} is not valid {encoding}"
     other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf-8"
     hint = f"name the encoding of the file, for example `encoding={other}`"

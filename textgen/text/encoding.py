@@ -20,6 +20,7 @@ from textgen.text.vocabulary import END, Vocabulary
 IN_MEMORY = 1 << 26  # bytes of ids above which they go to a file
 CODE_POINTS = 0x110000
 PAIRED = 1 << 16  # bytes from which counting them in pairs is faster
+_PIECE = 1 << 18  # ids that are made at once
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the errors of a disk without room
 
 
@@ -72,7 +73,11 @@ class Numbered:
         found = _occurrences(numbers)[: len(self._codes)]
         self._counts[: len(found)] += found
         self._file.write(numbers.data)
-        self._runs.append((numbers.dtype, len(numbers)))
+        before = self._runs.pop() if self._runs else (numbers.dtype, 0)
+        if before[0] == numbers.dtype:
+            self._runs.append((before[0], before[1] + len(numbers)))
+        else:
+            self._runs += [before, (numbers.dtype, len(numbers))]
 
     def _numbered(self, symbols: NDArray) -> NDArray:
         numbers = self._numbers.take(symbols)
@@ -89,7 +94,8 @@ class Numbered:
         order = _ids_of(self._codes, vocabulary).astype(vocabulary.dtype)
         table = np.resize(order, 256).tobytes() if order.dtype == np.uint8 else None
         self._file.seek(0)
-        for dtype, count in self._runs:
+        pieces = ((d, min(_PIECE, n - i)) for d, n in self._runs for i in range(0, n, _PIECE))
+        for dtype, count in pieces:
             block = self._file.read(count * dtype.itemsize)
             if table and dtype == np.uint8:  # several times as fast as `take`
                 yield np.frombuffer(block.translate(table), np.uint8)

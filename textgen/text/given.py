@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from textgen.text.decoding import Reader
 from textgen.text.normal import normalized
 from textgen.text.sources import special
-from textgen.text.vocabulary import Unknown, Vocabulary, symbols_of
+from textgen.text.vocabulary import Unknown, Vocabulary
 
 
 def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) -> NDArray:
@@ -21,7 +21,7 @@ def text_ids(text: str, reader: Reader, vocabulary: Vocabulary, unknown: str) ->
     if reader.cutter is None:
         return vocabulary.encode(text, unknown)
     lacking, parts = Unknown(vocabulary), []
-    for symbols in reader.cutter.cut(iter((symbols_of(text, vocabulary.level),))):
+    for symbols in reader.cutter.cut(iter((vocabulary.symbols(text),))):
         if unknown == "error":
             lacking.add(symbols, reader.cutter.at)
         parts.append(symbols)

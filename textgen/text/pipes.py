@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from textgen.errors import CorpusError, TextgenError, quoted, readable
+from textgen.text.disk import sync
 from textgen.text.sources import LOCK, special
 from textgen.text.stream import STDIN
 
@@ -92,6 +93,8 @@ def _copied(source: BufferedIOBase, pipe: Path, folder: Path, hint: str) -> Path
             with file:
                 while part := source.read1(1 << 20):  # what is there, so that a signal is heard
                     file.write(part)
+                file.flush()
+                sync(file.fileno())
         except BaseException:
             target.unlink(missing_ok=True)
             raise

@@ -83,6 +83,8 @@ class Sources:
             folders[:] = sorted(set(folders).difference(hidden))
             for name in sorted(set(names).difference(hidden)):
                 file = Path(folder, name)
+                if str(file) == STDIN:  # a file of that name
+                    file = file.absolute()
                 if reason := _unfit(file):
                     self.skipped[reason] += 1
                 else:

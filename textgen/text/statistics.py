@@ -102,12 +102,15 @@ def lines_of(corpus: Corpus) -> Lines | None:
             seen[kind].add(key)
 
     paragraph: list[bytes] = []
-    rest = ids[:0]
+    rest: list[NDArray] = []  # of the last line, which goes on
     for begin in range(0, len(ids), _BLOCK):
-        block = np.concatenate([rest, ids[begin : begin + _BLOCK]])
+        block = ids[begin : begin + _BLOCK].copy()
         release(ids)
         ends = np.isin(block, [newline] if end is None else [newline, end])
-        *whole, rest = np.split(block, np.flatnonzero(ends) + 1)
+        *whole, last = np.split(block, np.flatnonzero(ends) + 1)
+        if whole:
+            whole[0], rest = np.concatenate([*rest, whole[0]]), []
+        rest.append(last)
         if begin == 0 and end is not None:
             del whole[:1]  # the end before the first document
         # the end of a document after a line end is no line
@@ -121,10 +124,10 @@ def lines_of(corpus: Corpus) -> Lines | None:
             if not raw or line[-1] == end:
                 compare("paragraph", between.join(paragraph))
                 paragraph.clear()
-    if len(rest):  # the last line, which nothing ends
-        lengths.append(np.array([len(rest)], np.int64))
-        compare("line", rest.tobytes())
-        paragraph.append(rest.tobytes())
+    if raw := b"".join(part.tobytes() for part in rest):  # the last line, which nothing ends
+        lengths.append(np.array([len(raw) // ids.itemsize], np.int64))
+        compare("line", raw)
+        paragraph.append(raw)
     if paragraph:
         compare("paragraph", between.join(paragraph))
     found = np.concatenate(lengths)

@@ -70,7 +70,15 @@ class Stream:
         self.suffix = suffix
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end."""
+        """`size` bytes, fewer at the end, none after it."""
+        block = part = self._part(size)
+        while part and len(block) < size:
+            part = self._part(size - len(block))
+            block += part
+        return block
+
+    def _part(self, size: int) -> bytes:
+        """What the file gives at once: a compressed one ends in each of its streams."""
         try:
             block: bytes = self._file.read(size)
         except OSError as error:

@@ -92,17 +92,24 @@ class Vocabulary:
             vocabulary without one the nearest known form (the other case, the letter without its
             accents, else a space, else nothing).
         """
-        try:
-            codes = symbols_of(text, self.level)
-        except UnicodeEncodeError as error:
-            half = f"half of a character at character {error.start + 1}"
-            hint = "leave it out"
-            raise UnknownCharacters(f"{what} has {half}; expected Unicode text", hint) from None
+        codes = self.symbols(text, what)
         if self.level == "byte":
             return codes.astype(self.dtype)
         if unknown == "error":
             Unknown(self, codes).refuse(what)
         return self.encode_symbols(codes, unknown)
+
+    def symbols(self, text: str, what: str = "the text") -> NDArray:
+        """Code points or bytes, of which none is END. Raises UnknownCharacters for half of one."""
+        half = text.find(chr(END)) if self.end is not None else -1
+        try:
+            codes = symbols_of(text, self.level)
+        except UnicodeEncodeError as error:
+            half = error.start
+        if half >= 0:
+            found = f"{what} has half of a character at character {half + 1}"
+            raise UnknownCharacters(f"{found}; expected Unicode text", "leave it out")
+        return codes
 
     def encode_symbols(self, symbols: NDArray, unknown: str) -> NDArray:
         """Ids of code points (or of bytes), shape (n,); `unknown`: skip or replace, as above."""

@@ -141,13 +141,13 @@ class Loop:
             tried = f"{SETBACKS} lower rates did not help, the last save is untouched"
             raise Diverged(f"{error.message}; {tried}", error.hint)
         header = read_header(self.run.last)
-        record = header.record
+        record, self.restored = header.record, read_resumed(header)
         config = replace(record.training, lr=lower(self.learner.config.lr))
-        network, device = CharModel(self.plan.model), self.learner.device
-        ranks, self.restored = self.learner.ranks, read_resumed(header)
+        network, device, ranks = CharModel(self.plan.model), self.learner.device, self.learner.ranks
         del self.learner  # what it takes on the device is free for the next one
         self.learner = Learner.of(self.corpus, network, config, device, self.mixed, ranks=ranks)
         self.learner.restore(self.restored, record.step)
+        self.learner.take_losses()  # those that the lower rate is not to be judged by
         self._begin_ranks()
         self.history, self.best = list(record.history), self.run.read_best(record)
         return Noticed(f"{error.message}; going back to step {record.step}, to `lr={config.lr:g}`")

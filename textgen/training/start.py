@@ -14,7 +14,7 @@ from textgen.errors import CheckpointError, RunError, TextgenError, UsageError, 
 from textgen.model.device import check_torch, pick_device
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header, read_header
-from textgen.store.contents import moved, read_resumed, read_weights, reread_corpus
+from textgen.store.contents import found, moved, read_resumed, read_weights, reread_corpus
 from textgen.store.record import Record
 from textgen.store.run import Run
 from textgen.text.corpus import Progress, read_corpus
@@ -122,13 +122,10 @@ def resume(
         )
     device = join().device(_same_device(choices.device, record.device))
     threads = torch.get_num_threads()
-    if join().size == 1:  # of many processes, each has the threads that it was started with
-        most = max(threads, os.cpu_count() or 1)
-        torch.set_num_threads(min(record.threads, most))
-    now = moved(record.corpus, *files) if any(files) else None
+    torch.set_num_threads(_threads(record.threads, threads))
+    now = moved(record.corpus, *files) if any(files) else found(record.corpus, source.parent)
     reported = None if progress is None else Reported(progress)
     corpus = reread_corpus(header, now, cache=choices.cache, progress=reported)
-    corpus_config = now or record.corpus
     learned = _has_learned(record, arrays)
     planned = extended(record, choices, corpus, device, _since(began, reported), learned=learned)
     anew = [f"{source}: {_WEIGHTS_ALONE}"] if record.kind == "best" else []
@@ -141,7 +138,7 @@ def resume(
     return Loop(
         run,
         corpus,
-        corpus_config,
+        now,
         planned,
         learner,
         began=_since(began, reported),
@@ -155,6 +152,13 @@ def resume(
         restored=restored,
         changed=source != run.last or planned.training != record.training,
     )
+
+
+def _threads(of_run: int, own: int) -> int:
+    """Those that this process has of the run's; of many processes none has more than its own."""
+    ranks = join().size
+    most = max(own, os.cpu_count() or 1) if ranks == 1 else own
+    return max(1, min(of_run // ranks, most))
 
 
 def _has_learned(record: Record, arrays: Arrays) -> bool:

@@ -261,7 +261,7 @@ class Learner:
     def take_up(self, arrays: Arrays, step: int) -> None:
         """`restore` for arrays that another rank checked."""
         tensors = {
-            group: {name: torch.from_numpy(np.array(a)) for name, a in named.items()}
+            group: {name: torch.from_numpy(np.array(a)).clone() for name, a in named.items()}
             for group, named in arrays.items()
         }
         self.network.load_state_dict(tensors["live" if self._judged.averaged else "model"])
