@@ -282,9 +282,7 @@ def test_the_best_weights_are_read_if_they_are_those_of_the_record(
     again = Run(run.folder)
     assert again.read_best(header.record) is not None
     assert again.read_best(replace(header.record, history=(best_before,))) is None
-    assert (
-        again._best_step is None
-    )  # `best` is of a branch that was given up, so it is written anew
+    assert again._best_step is None  # what is best there now has other weights
     data = bytearray(run.best.read_bytes())
     data[-1] ^= 1
     run.best.write_bytes(data)
