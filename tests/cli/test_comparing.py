@@ -6,32 +6,18 @@ import sys
 from dataclasses import replace
 
 import pytest
-from networks import model_config, training_config
 from rich.cells import cell_len
 from rich.console import Console
+from test_display import PLAN as OTHER
 
 from textgen.cli import comparing, live
 from textgen.cli.compared import lines_of
 from textgen.cli.comparing import _Board
-from textgen.events import Evaluated, Planned, Reading, Stepped
+from textgen.events import Evaluated, Reading, Stepped
 from textgen.studies.comparison import Begun, Trained
 from textgen.studies.figures import Point, Result, table_of
 
-PLAN = Planned(
-    run="a-rnn",
-    folder="runs/a-rnn",
-    model=model_config(97),
-    training=training_config(9),
-    device="cpu",
-    parameters=0,
-    train_characters=1000,
-    val_characters=100,
-    step=0,
-    notices=("`batch_size=32` became 4",),
-    chars_per_second=None,
-    texts=1,
-    alphabet={},
-)
+PLAN = replace(OTHER, run="a-rnn", notices=("`batch_size=32` became 4",))
 
 
 def result(run: str, variant: str, *, seed: int = 0, parameters: int = 1234567) -> Result:
