@@ -38,10 +38,15 @@ class Interrupts:
 
         So does at its begin one that came before.
         """
-        self._at_once = True
-        try:
+        with self._heeded():
             if self.signal is not None:
                 sys.exit(self.exit_code)
+            yield
+
+    @contextmanager
+    def _heeded(self) -> Iterator[None]:
+        self._at_once = True
+        try:
             yield
         finally:
             self._at_once = False
@@ -56,11 +61,8 @@ class Interrupts:
     def stoppable(self, texts: Iterator[T]) -> Iterator[T]:
         """`texts`; one that is not there yet is given up at a signal."""
         while True:
-            self._at_once = True
-            try:
+            with self._heeded():
                 text = next(texts, None)
-            finally:
-                self._at_once = False
             if text is None:
                 return
             yield text

@@ -253,9 +253,9 @@ def _weights(layer: Any, mask: Tensor | None, rows: Tensor | None) -> list[Tenso
 
 def _functional(cell: str, x: Tensor, hx: Any, weights: list[Tensor]) -> tuple[Tensor, ...]:
     """What nn.LSTM, nn.GRU and nn.RNN compute, of explicit weights: output, final states."""
-    with warnings.catch_warnings() if x.is_cuda else nullcontext():
-        if x.is_cuda:  # cuDNN would have the weights in one buffer, as its modules keep them
-            warnings.simplefilter("ignore", UserWarning)
+    # cuDNN would have the weights in one buffer, as its modules keep them
+    unheard = warnings.catch_warnings(action="ignore", category=UserWarning)
+    with unheard if x.is_cuda else nullcontext():
         how = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": True}
         how |= {"bidirectional": False, "batch_first": False}
         found: tuple[Tensor, ...] = _CELLS[cell][1](input=x, hx=hx, params=weights, **how)

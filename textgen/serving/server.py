@@ -28,8 +28,8 @@ from textgen.serving.requests import Refused
 from textgen.serving.scheduler import Scheduler
 
 SLOWEST_HEAD = 10.0  # seconds in which a request's head must be there
-PATIENT = 6  # looks at a slow reader of what is left after the last answer, and one more for each
-LEAST_READ = 65_536  # bytes that are left
+# a connection that was hung up on is dropped after so many looks, and one for each so many bytes
+PATIENT, LEAST_READ = 6, 65_536
 LAST_TEXTS = 10.0  # seconds that running texts have to end by themselves
 BACKLOG = 1024  # connections that the system holds until they are accepted
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -33,9 +33,6 @@ AXES = {
 }
 
 
-# what a loss is per, by the level of a model
-
-
 @dataclass(frozen=True)
 class Curve:
     """A run's name, as it is shown, and its record at its newest save."""

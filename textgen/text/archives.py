@@ -36,9 +36,7 @@ def zip_members(path: Path, progress: Callable[[int], None] | None) -> Iterator[
                     raise damaged(name, 0, error) from None
                 except NotImplementedError as error:  # it is a RuntimeError too
                     raise _sealed(name, "compressed in a way that cannot be read") from error
-                except (
-                    RuntimeError
-                ) as error:  # it is encrypted, or Python was built without the module
+                except RuntimeError as error:  # or Python was built without the module
                     how = "encrypted" if member.flag_bits & 1 else f"compressed ({error})"
                     raise _sealed(name, how) from error
                 with file:

@@ -73,11 +73,10 @@ class Numbered:
         found = _occurrences(numbers)[: len(self._codes)]
         self._counts[: len(found)] += found
         self._file.write(numbers.data)
-        before = self._runs.pop() if self._runs else (numbers.dtype, 0)
-        if before[0] == numbers.dtype:
-            self._runs.append((before[0], before[1] + len(numbers)))
+        if self._runs and self._runs[-1][0] == numbers.dtype:
+            self._runs[-1] = numbers.dtype, self._runs[-1][1] + len(numbers)
         else:
-            self._runs += [before, (numbers.dtype, len(numbers))]
+            self._runs.append((numbers.dtype, len(numbers)))
 
     def _numbered(self, symbols: NDArray) -> NDArray:
         numbers = self._numbers.take(symbols)
