@@ -48,7 +48,14 @@ def train(text: str, characters: int, streams: int, rate: float, seed: int) -> f
     choices = Choices(eval_every=steps, optimizer="adamw", clip=0.5, seed=seed)
     config = TrainingConfig.of(choices, **decided)
     model = ModelConfig(
-        len(corpus.vocabulary), "lstm", (HIDDEN,), 128, skip=True, dropout=0.0, weight_drop=0.0
+        len(corpus.vocabulary),
+        "lstm",
+        (HIDDEN,),
+        128,
+        skip=True,
+        dropout=0.0,
+        weight_drop=0.0,
+        history=0,
     )
     network = first_network(model, ids, seed)
     learner = Learner(network, config, ids, torch.device("cpu"))

@@ -26,6 +26,7 @@ from textgen.inference.writer import Writer
 from textgen.model.device import product_dtype
 from textgen.text.vocabulary import Vocabulary
 from textgen.training.first import first_network
+from textgen.training.fitting import HISTORY
 
 VOCABULARY = Vocabulary("char", "".join(map(chr, range(48, 113))))
 CPU = torch.device("cpu")
@@ -89,7 +90,14 @@ def main() -> None:
     cores = torch.get_num_threads()
     for streams, hidden in SHAPES:
         config = ModelConfig(
-            len(VOCABULARY), "lstm", (hidden, hidden), 64, skip=True, dropout=0.0, weight_drop=0.0
+            len(VOCABULARY),
+            "lstm",
+            (hidden, hidden),
+            64,
+            skip=True,
+            dropout=0.0,
+            weight_drop=0.0,
+            history=HISTORY,
         )
         network = first_network(config, np.arange(len(VOCABULARY)), seed=0)
         model = fold(config, {name: p.detach().numpy() for name, p in network.named_parameters()})

@@ -16,7 +16,7 @@ def model_config(
     hidden: tuple[int, ...] = (256, 256),
     **changes: object,
 ) -> ModelConfig:
-    others = {"embedding": 128, "skip": True, "dropout": 0.0, "weight_drop": 0.0}
+    others = {"embedding": 128, "skip": True, "dropout": 0.0, "weight_drop": 0.0, "history": 0}
     return ModelConfig(vocabulary_size, cell, hidden, **(others | changes))
 
 
@@ -59,9 +59,16 @@ def build(cell: str, hidden: tuple[int, ...], **options: float) -> CharModel:
     noise = torch.Generator().manual_seed(7)
     with torch.no_grad():  # biases too, so that a misplaced one shows
         for name, parameter in model.named_parameters():
-            if "bias" in name:
+            if "bias" in name or "match" in name:
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=noise))
     return model
+
+
+def repeating(seed: int, length: int, streams: int) -> np.ndarray:
+    """Ids (length, streams) that come back after 23, but for a tenth of them."""
+    rng = np.random.default_rng(seed)
+    again = np.resize(rng.integers(20, size=(23, streams)), (length, streams))
+    return np.where(rng.random(again.shape) < 0.1, rng.integers(20, size=again.shape), again)
 
 
 def weights(model: CharModel) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.architecture import ModelConfig
+from textgen.architecture import MATCHED, ModelConfig
 
 
 def sigmoid(x: NDArray) -> NDArray:
@@ -41,6 +41,16 @@ def rnn_step(x, h, w_x, w_h, b_x, b_h):
     return np.tanh(x @ w_x.T + b_x + h @ w_h.T + b_h)
 
 
+def matches(read: list[int], reach: int) -> list[int | None]:
+    """What followed the last m of `read` where they stood before, among the last `reach`."""
+    text, found = read[-reach:], []
+    for m in MATCHED:
+        begins = range(len(text) - m - 1, -1, -1)
+        stood = (begin for begin in begins if text[begin : begin + m] == text[-m:])
+        found.append(next((text[begin + m] for begin in stood), None))
+    return found
+
+
 def run(
     config: ModelConfig, weights: Mapping[str, NDArray], ids: NDArray
 ) -> tuple[NDArray, list[list[NDArray]]]:
@@ -50,8 +60,13 @@ def run(
     hidden = [np.zeros((batch, n)) for n in config.hidden]
     cell = [np.zeros((batch, n)) for n in config.hidden]
     logits, trace = [], []
-    for row in ids:
+    for t, row in enumerate(ids):
         x = w["embedding.weight"][row]
+        if config.history:
+            for b in range(batch):
+                for k, found in enumerate(matches(ids[: t + 1, b].tolist(), config.history)):
+                    if found is not None:
+                        x[b] += w[f"matches.{k}.weight"][found]
         for layer in range(config.layers):
             own = [
                 w[f"layers.{layer}.{name}_l0"]

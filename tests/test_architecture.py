@@ -14,16 +14,17 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 def test_names_shapes_and_their_order_are_those_of_torch(
     cell: str, hidden: tuple[int, ...]
 ) -> None:
-    network = build(cell, hidden)
+    network = build(cell, hidden, history=64)
     found = [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
     assert list(network.config.shapes.items()) == found
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_an_axis_has_one_size_wherever_it_occurs(cell: str) -> None:
-    config = model_config(20, cell, (16, 8), embedding=10)
+    config = model_config(20, cell, (16, 8), embedding=10, history=64)
     axes = {axis for named in config.weights.values() for axis in named}
-    assert axes | {*config.state.values()} == axes
+    assert axes | {*config.recurrent.values()} == axes
+    assert {*config.state.values()} - axes == {("history", 64)}
     gates = GATES[cell]
     assert {axis.name: axis.size for axis in axes} == {
         "vocabulary": 20,
@@ -37,10 +38,12 @@ def test_an_axis_has_one_size_wherever_it_occurs(cell: str) -> None:
 
 
 def test_a_layer_reads_what_the_one_below_gives() -> None:
-    weights = model_config(20, "gru", (16, 8), embedding=10).weights
+    weights = model_config(20, "gru", (16, 8), embedding=10, history=64).weights
     below = {name: weights[name][1].name for name in weights if len(weights[name]) == 2}
     assert below == {
         "embedding.weight": "embedding",
+        "matches.0.weight": "embedding",
+        "matches.1.weight": "embedding",
         "layers.0.weight_ih_l0": "embedding",
         "layers.0.weight_hh_l0": "hidden.0",
         "layers.1.weight_ih_l0": "hidden.0",
@@ -50,9 +53,10 @@ def test_a_layer_reads_what_the_one_below_gives() -> None:
 
 
 def test_parameters_of_a_small_network_counted_by_hand() -> None:
-    config = model_config(5, "lstm", (3, 2), embedding=4)
     first, second = 4 * 3 * (4 + 3 + 2), 4 * 2 * (3 + 2 + 2)
-    assert config.parameters == 5 * 4 + first + second + 5 * (2 + 1)
+    for history, rows in ((0, 1), (64, 3)):
+        config = model_config(5, "lstm", (3, 2), embedding=4, history=history)
+        assert config.parameters == 5 * 4 * rows + first + second + 5 * (2 + 1)
 
 
 def test_a_character_costs_its_rows_and_no_more() -> None:

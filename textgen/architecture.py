@@ -12,6 +12,8 @@ from textgen.bounds import Number, check
 from textgen.config import MOST_LAYERS, Choices
 from textgen.errors import UsageError
 
+MATCHED = (3, 6)  # characters that stood together before, for what followed to be read too
+
 
 class Cell(NamedTuple):
     """gates: rows of a cell's matrices for each hidden unit; state: what it carries along."""
@@ -28,7 +30,7 @@ CELL = {
 
 
 class Axis(NamedTuple):
-    """An axis of an array: `vocabulary`, `embedding`, `hidden.N` or `gates.N` of layer N."""
+    """An axis: `vocabulary`, `embedding`, `history`; of layer N `hidden.N`, `gates.N`."""
 
     name: str
     size: int
@@ -45,12 +47,16 @@ class ModelConfig:
     skip: bool
     dropout: float  # on the input, between layers and on the output
     weight_drop: float  # on the recurrent matrices
+    history: int  # characters back in which a match is looked for: see `model.matches`; 0: none
 
     def __post_init__(self) -> None:
         if not self.hidden:
             raise UsageError("`hidden` is empty; expected one width per layer", "try `hidden=256`")
         check(self, Choices)
         Number(1, MOST_LAYERS, whole=True).check("layers", self.layers)
+        if 0 < self.history <= max(MATCHED):
+            what = f"`history` is {self.history}; expected 0, or more than {max(MATCHED)}"
+            raise UsageError(what, "try `history=1024`")
 
     @property
     def layers(self) -> int:
@@ -61,11 +67,13 @@ class ModelConfig:
         """The axes of every weight, by its name in CharModel's state_dict and in that order.
 
         Each layer is PyTorch's recurrent layer of one layer: input and recurrent matrix, gate by
-        gate, and a bias for each.
+        gate, and a bias for each. `matches.K.weight` has rows for what followed, by MATCHED.
         """
         vocabulary = Axis("vocabulary", self.vocabulary_size)
         below = Axis("embedding", self.embedding)
         weights: dict[str, tuple[Axis, ...]] = {"embedding.weight": (vocabulary, below)}
+        if self.history:
+            weights |= {f"matches.{k}.weight": (vocabulary, below) for k in range(len(MATCHED))}
         for n, width in enumerate(self.hidden):
             hidden = Axis(f"hidden.{n}", width)
             gates = Axis(f"gates.{n}", CELL[self.cell].gates * width)
@@ -87,7 +95,13 @@ class ModelConfig:
 
     @property
     def state(self) -> dict[str, Axis]:
-        """What a stream carries along: `0.hidden`, for an LSTM `0.cell` too, `1.hidden`, …"""
+        """What a stream carries along: the state of its layers and, if any, its `history`."""
+        history = {"history": Axis("history", self.history)} if self.history else {}
+        return self.recurrent | history
+
+    @property
+    def recurrent(self) -> dict[str, Axis]:
+        """The state of the layers: `0.hidden`, for an LSTM `0.cell` too, `1.hidden`, …"""
         return {
             f"{n}.{part}": Axis(f"hidden.{n}", width)
             for n, width in enumerate(self.hidden)

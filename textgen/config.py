@@ -31,9 +31,8 @@ NOT_PLANNED = ("val_file", "documents")  # settings whose default, None, is a ch
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
-_SEED = whole(0, SEEDS - 1, "1")
-_MIXED = Number(0, 0.9, "0.1")
-_GROUPS = whole(1, 10**6, "2")
+_SEED, _GROUPS = whole(0, SEEDS - 1, "1"), whole(1, 10**6, "2")
+_HISTORY, _MIXED = whole(0, 65536, "1024"), Number(0, 0.9, "0.1")
 TEXTS = whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
@@ -50,6 +49,7 @@ class Choices:
     hidden: tuple[int, ...] | None = setting("Hidden width: 256, or 128,64 per layer.", _WIDTH)
     embedding: int | None = setting("Embedding width.", _WIDTH)
     skip: bool = setting("Skip connections between layers of equal width.", default=True)
+    history: int | None = setting("Characters back to find matches in; 0: none.", _HISTORY)
     dropout: float | None = setting("Dropout of activations, 0 to 0.95.", _SHARE)
     weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
     batch_size: int | None = setting("Streams read in parallel.", whole(1, 10**6, "32"))

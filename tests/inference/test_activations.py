@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import oracle
 import pytest
-from networks import SHAPES, build, model_config, weights
+from networks import SHAPES, build, model_config, repeating, weights
 
 from textgen.inference.activations import GATES, KEEPING, completed, first, most, trace
 from textgen.inference.folding import fold
 from textgen.text.vocabulary import Vocabulary
 
-IDS = np.random.default_rng(0).integers(0, 20, 60).astype(np.uint8)
+IDS = repeating(0, 60, 1)[:, 0].astype(np.uint8)
 
 
 def gates_by_the_equations(cell: str, x, h, w_x, w_h, b_x, b_h) -> dict[str, np.ndarray]:
@@ -25,12 +25,15 @@ def gates_by_the_equations(cell: str, x, h, w_x, w_h, b_x, b_h) -> dict[str, np.
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("hidden", SHAPES)
 def test_gates_are_those_of_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
-    model = build(cell, hidden)
+    model = build(cell, hidden, history=64)
     w = {name: a.astype(np.float64) for name, a in weights(model).items()}
     found = trace(fold(model.config, weights(model)), IDS)
     _, states = oracle.run(model.config, w, IDS[:, None])
     names = [f"{way}_l0" for way in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     x = w["embedding.weight"][IDS]
+    for t in range(len(IDS)):
+        for k, match in enumerate(oracle.matches(IDS[: t + 1].tolist(), 64)):
+            x[t] += 0 if match is None else w[f"matches.{k}.weight"][match]
     for layer in range(model.config.layers):
         after = np.array([row[layer][0] for row in states])  # (n, H)
         before = np.concatenate([np.zeros_like(after[:1]), after[:-1]])
@@ -50,7 +53,7 @@ def test_gates_are_those_of_the_equations(cell: str, hidden: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_values_are_the_states_of_the_equations(cell: str) -> None:
-    model = build(cell, (16, 16, 16))
+    model = build(cell, (16, 16, 16), history=64)
     w = {name: a.astype(np.float64) for name, a in weights(model).items()}
     found = trace(fold(model.config, weights(model)), IDS)
     _, states = oracle.run(model.config, w, IDS[:, None])

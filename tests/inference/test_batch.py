@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from networks import SHAPES, build, weights
+from networks import SHAPES, build, repeating, weights
 from test_sampling import CONFIGS, LOGITS, expected
 
 import textgen
@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("hidden", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_stream_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
-    model = build(cell, hidden)
-    ids = np.random.default_rng(0).integers(20, size=(100, 5))
+    model = build(cell, hidden, history=64)
+    ids = repeating(0, 100, 5)
     logits, _ = oracle.run(model.config, weights(model), ids)
     stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.float32, streams=5)
     for t in range(100):
@@ -33,8 +33,8 @@ def test_every_stream_agrees_with_the_equations(cell: str, hidden: tuple[int, ..
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_bf16_products_stay_close(cell: str) -> None:
-    model = build(cell, (64, 64))
-    ids = np.random.default_rng(0).integers(20, size=(100, 5))
+    model = build(cell, (64, 64), history=64)
+    ids = repeating(0, 100, 5)
     logits, _ = oracle.run(model.config, weights(model), ids)
     stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.bfloat16, streams=5)
     zero = stepper.state

@@ -54,9 +54,16 @@ RECORD = Record(
 DAMAGE = (KeyError, TypeError, ValueError, TextgenError)
 
 
+def version_7(text: str) -> str:
+    """The record as format 7 had it."""
+    record = json.loads(text)
+    del record["model"]["history"]
+    return json.dumps({**record, "version": 7})
+
+
 def version_6(text: str) -> str:
     """The record as format 6 had it."""
-    record = json.loads(text)
+    record = json.loads(version_7(text))
     del record["training"]["late"]
     return json.dumps({**record, "version": 6})
 
@@ -131,7 +138,7 @@ def test_numbers_come_back_to_the_last_bit() -> None:
 
 def test_what_is_written_is_plain_ascii_json_of_this_version() -> None:
     assert to_json(RECORD).isascii()
-    assert json.loads(to_json(RECORD))["version"] == VERSION == 7
+    assert json.loads(to_json(RECORD))["version"] == VERSION == 8
 
 
 @pytest.mark.parametrize("path", list(places()), ids=lambda path: ".".join(map(str, path)))
@@ -157,6 +164,8 @@ def test_a_record_that_lacks_anything_is_refused(path: tuple[str | int, ...]) ->
         (("history", 0, "best"), 1),
         (("model", "skip"), 1),
         (("model", "hidden"), [8, "4"]),
+        (("model", "history"), None),
+        (("model", "history"), 3),
         (("training", "segment_progress"), 2),
     ],
     ids=str,
@@ -170,7 +179,7 @@ def test_a_value_of_the_wrong_kind_is_refused(path: tuple[str | int, ...], value
 
 @pytest.mark.parametrize(
     ("version", "older"),
-    [*enumerate([version_1, version_2, version_3, version_4, version_5, version_6], 1)],
+    [*enumerate([version_1, version_2, version_3, version_4, version_5, version_6, version_7], 1)],
 )
 def test_a_record_of_an_older_format_is_brought_up_to_date(
     version: int, older: Callable[[str], str]

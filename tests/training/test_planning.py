@@ -345,7 +345,7 @@ def test_how_much_faster_longer_chunks_are_is_known(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(speed, "measure", measure)
     rates = []
     for optimizer, bptt in (("adamw", 32), ("soap", 64)):
-        choices = Choices(time=60, hidden=(8,), optimizer=optimizer)
+        choices = Choices(time=60, hidden=(8,), optimizer=optimizer, history=0)
         decided = plan(choices, corpus(10**6), CPU, time.monotonic())
         assert decided.training.bptt == bptt
         rates.append(decided.chars_per_second)

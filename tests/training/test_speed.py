@@ -138,7 +138,6 @@ def test_the_cost_of_any_shape_follows_from_a_few_networks(
 
     def pretended(model: ModelConfig, trial: Trial, *_: object) -> float:
         tried.append(model)
-        assert trial.one_hot == (len(tried) > 2)  # a layer is as those above the first are
         return 1 / seconds(model)
 
     monkeypatch.setattr(speed, "measure", pretended)
@@ -172,3 +171,18 @@ def test_a_head_that_the_memory_does_not_hold_is_measured_with_fewer_streams(
     found = speed.measured_cost(model, trial, 1e-4)
     small = speed.measured_cost(replace(model, vocabulary_size=256), trial, 1e-4)
     assert found(model) - small(model) == pytest.approx((6000 - 256) / 1e6)
+
+
+def test_what_finding_matches_takes_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "measure", lambda *_: 1e5)
+    monkeypatch.setattr(speed, "_match_seconds", lambda *_: 1e-6)
+    costs = []
+    for history in (0, 64):
+        widest = model_config(8, hidden=(256,) * 3, history=history)
+        cost = measured_cost(widest, TRIAL, layer_seconds(widest, TRIAL))
+        costs.append([cost(replace(widest, hidden=(96,) * n)) for n in (1, 2)])
+    assert costs[1] == pytest.approx([seconds + 1e-6 for seconds in costs[0]])
+
+
+def test_finding_matches_is_timed() -> None:
+    assert 0 < speed._match_seconds(model_config(8, history=64), TRIAL) < 1

@@ -70,6 +70,23 @@ def test_every_optimizer_changes_every_weight(optimizer: str) -> None:
         assert (array != before[name]).any(), name
 
 
+def test_what_follows_matches_is_learned_and_gone_on_from() -> None:
+    def learner() -> Learner:
+        network = build("lstm", (12, 12), history=20)
+        return Learner(
+            network, training_config(50, batch_size=4, bptt=8), np.resize(IDS[:13], 2000), CPU
+        )
+
+    first, second = learner(), learner()
+    before = first.weights()
+    advance(first, 20)
+    for name, array in first.weights().items():
+        assert (array != before[name]).any(), name
+    assert first.state.parts["history"].min() > 0
+    second.restore(first.arrays(), 20)
+    assert advance(first, 9) == advance(second, 9)
+
+
 def test_what_is_kept_before_the_first_step_can_be_gone_on_from() -> None:
     first, second = learner(), learner()
     kept = first.arrays()

@@ -74,6 +74,7 @@ def train(
     hidden: Annotated[str | None, training("hidden", MODEL)] = None,
     embedding: Annotated[int | None, training("embedding", MODEL)] = None,
     skip: Annotated[bool, training("skip", MODEL)] = DEFAULT.skip,
+    history: Annotated[int | None, training("history", MODEL)] = None,
     dropout: Annotated[float | None, training("dropout", MODEL)] = None,
     weight_drop: Annotated[float | None, training("weight_drop", MODEL)] = None,
     batch_size: Annotated[int | None, training("batch_size", OPTIMISATION)] = None,

@@ -30,11 +30,13 @@ KEEPING = {"lstm": "forget", "gru": "update"}  # the gate that the state before 
 class Trace:
     """The states of a network after each of n characters, read from zero state.
 
-    ids: (n,); state: by the names of `ModelConfig.state`, each (n, H).
+    ids: (n,); matches: of each, (n, K) by MATCHED, V for none; state: by the names of
+    `ModelConfig.recurrent`, each (n, H).
     """
 
     model: FoldedModel
     ids: NDArray
+    matches: NDArray[np.int64]
     state: dict[str, Array]
 
     def values(self, layer: int) -> Array:
@@ -73,6 +75,9 @@ class Trace:
         rows = slice(len(names) * folded.hidden)
         table = folded.table[:, rows]
         halves = both @ folded.matrix[rows].T + (table if layer else table[self.ids])
+        for added, matches in zip(folded.matches, self.matches.T, strict=not layer):
+            there = matches < len(added)
+            halves[there] += added[matches[there], rows]
         return dict(zip(names, np.split(halves, len(names), axis=1), strict=True))
 
     def _output(self, layer: int) -> Array:
@@ -83,19 +88,22 @@ class Trace:
 
 def trace(model: FoldedModel, ids: NDArray) -> Trace:
     """Read `ids` (n,) from zero state."""
-    sizes = {name: (len(ids), axis.size) for name, axis in model.config.state.items()}
+    sizes = {name: (len(ids), axis.size) for name, axis in model.config.recurrent.items()}
     state = {name: np.empty(size, np.float32) for name, size in sizes.items()}
+    none = len(model.bias)
+    matches = np.full((len(ids), len(model.layers[0].matches)), none, np.int64)
     stepper = Stepper(model)
     for n, i in enumerate(ids.tolist()):
         stepper.step(i)
-        for name, part in stepper.state.items():
+        matches[n] = [none if match is None else match for match in stepper.matches]
+        for name, part in stepper.recurrent.items():
             state[name][n] = part
-    return Trace(model, ids, state)
+    return Trace(model, ids, matches, state)
 
 
 def most(config: ModelConfig) -> int:
     """How many ids of a text are read at most."""
-    return min(READ, KEPT // sum(axis.size for axis in config.state.values()))
+    return min(READ, KEPT // sum(axis.size for axis in config.recurrent.values()))
 
 
 def first(blocks: Iterable[NDArray], number: int) -> NDArray:

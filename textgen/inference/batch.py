@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 from textgen.inference.folding import Array, FoldedLayer, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms
 from textgen.model.graph import Graphed
+from textgen.model.matches import latest, read_on
 
 STREAMS = 64  # texts at a time; always this many, so that a text does not depend on their number
 BELOW_ONE = 1 - 2**-20  # the largest draw: float32 must not round it up to 1
@@ -36,7 +37,13 @@ class BatchStepper:
         self._layers = [_Layer(layer, cell, streams, (device, dtype)) for layer in model.layers]
         self._upper = list(zip(self._layers, model.config.skips, strict=True))[1:]
         carried = (parts for layer in self._layers for parts in layer.carried)
-        self._carried = dict(zip(model.config.state, carried, strict=True))
+        self._carried = dict(zip(model.config.recurrent, carried, strict=True))
+        # (V+1, G) each, the last row 0, of no match
+        padded = (np.pad(2 * table, ((0, 1), (0, 0))) for table in model.layers[0].matches)
+        self._matches = [torch.from_numpy(table).to(device) for table in padded]
+        if self._matches:
+            self._history = torch.zeros(streams, model.config.history, device=device)
+            self._carried["history"] = (self._history,)
         # float32 on a CPU, whose bf16 kernels are slow at so few rows
         head = torch.from_numpy(model.head)
         self._head = head.to(device, torch.float32 if device.type == "cpu" else dtype)
@@ -44,8 +51,12 @@ class BatchStepper:
 
     def step(self, ids: Tensor) -> Tensor:
         """Read the characters of `ids`; the logits of the next, float32."""
-        n = len(ids)
-        x = self._layers[0].step(None, ids, n)
+        n, more = len(ids), []
+        if self._matches:
+            self._history[:n] = read_on(self._history[:n], ids)
+            found = latest(self._history[:n], len(self._bias))
+            more = [t.index_select(0, one) for t, one in zip(self._matches, found, strict=True)]
+        x = self._layers[0].step(None, ids, n, more)
         for layer, skip in self._upper:
             h = layer.step(x, None, n)
             x = h + x if skip else h
@@ -53,12 +64,15 @@ class BatchStepper:
 
     @property
     def state(self) -> list[Tensor]:
-        return [part.clone() for layer in self._layers for part in (layer.both, layer.memory)]
+        return [part.clone() for part in self._parts()]
 
     def restore(self, state: list[Tensor]) -> None:
-        parts = (part for layer in self._layers for part in (layer.both, layer.memory))
-        for part, saved in zip(parts, state, strict=True):
+        for part, saved in zip(self._parts(), state, strict=True):
             part.copy_(saved)
+
+    def _parts(self) -> list[Tensor]:
+        parts = [part for layer in self._layers for part in (layer.both, layer.memory)]
+        return [*parts, self._history] if self._matches else parts
 
     def state_of(self, n: int) -> dict[str, Array]:
         """A copy of the state of text `n`, as `Stepper.state` gives it."""
@@ -114,11 +128,15 @@ class _Layer:
         lstm, above, memory = cell is _lstm, self._above, self.memory
         self.carried = ((above,), (memory,)) if lstm else ((memory, above),)
 
-    def step(self, x: Tensor | None, ids: Tensor | None, n: int) -> Tensor:
+    def step(
+        self, x: Tensor | None, ids: Tensor | None, n: int, more: Sequence[Tensor] = ()
+    ) -> Tensor:
         if x is not None:
             self._below[:n].copy_(x)
         gates = self._product(self.both[:n]).float()  # (n, G)
         gates += self._table if ids is None else self._table.index_select(0, ids)
+        for rows in more:
+            gates += rows
         h = self._cell(gates, self.memory[:n])
         self._above[:n].copy_(h)
         return h

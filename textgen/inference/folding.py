@@ -21,7 +21,8 @@ the GRU (Cho et al. 2014, the reset gate applied after the product, as cuDNN has
 and the RNN (Elman 1990) h_t = tanh(W x_t + U h_{t-1} + b).
 
 What is folded: W and U stand side by side, so that one product with [x_t, h_{t-1}] gives all gates.
-In the first layer x_t is a row of the embedding, so W x_t + b is a table looked up by id. And
+In the first layer x_t is a row of the embedding, so W x_t + b is a table looked up by id; what
+matches add to it (`textgen.model.matches`) are others. And
 σ(x) = tanh(x/2)/2 + 1/2, whose x/2 is folded into the weights, so that a layer takes one product
 and two calls of tanh.
 """
@@ -41,13 +42,15 @@ Array = NDArray[np.float32]
 class FoldedLayer:
     """matrix: (G, I+H), or (G, H) in the first layer, whose input is in the table.
 
-    table: (V, G) in the first layer, else (1, G), the biases; hidden: H. G is 4H for an LSTM and a
-    GRU, H for an RNN.
+    table: (V, G) in the first layer, else (1, G), the biases; hidden: H; matches: (V, G) for each
+    of MATCHED, added for a match, in the first layer of a model that reads them. G is 4H for an
+    LSTM and a GRU, H for an RNN.
     """
 
     matrix: Array
     table: Array
     hidden: int
+    matches: tuple[Array, ...] = ()
 
     @property
     def width(self) -> int:
@@ -70,11 +73,14 @@ def fold(config: ModelConfig, weights: Mapping[str, Array]) -> FoldedModel:
     for n, hidden in enumerate(config.hidden):
         w, u, b_w, b_u = (weights[f"layers.{n}.{name}"] for name in _NAMES)
         w, u, b = _FOLDS[config.cell](w, u, b_w, b_u)
+        matches: tuple[Array, ...] = ()
         if n == 0:
             matrix, table = u, weights["embedding.weight"] @ w.T + b
+            names = [name for name in config.weights if name.startswith("matches")]
+            matches = tuple(weights[name] @ w.T for name in names)
         else:
             matrix, table = np.concatenate([w, u], axis=1), b[None]
-        layers.append(FoldedLayer(np.ascontiguousarray(matrix), table, hidden))
+        layers.append(FoldedLayer(np.ascontiguousarray(matrix), table, hidden, matches))
     head = np.ascontiguousarray(weights["head.weight"])
     return FoldedModel(config, tuple(layers), head, weights["head.bias"])
 

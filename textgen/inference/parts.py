@@ -57,6 +57,10 @@ def read(
     """Logits (T, B, V) and targets (T, B), -1 for what is not scored, chunk by chunk."""
     device, streams = next(network.parameters()).device, len(parts.begins)
     state = State.zeros(network.config, streams, device)
+    if "history" in state.parts:  # what is read before a part may be matched though not read
+        inside = parts.begins < parts.first
+        known = histories(ids, np.where(inside, parts.begins, 0), network.config.history)
+        state.parts["history"].copy_(torch.from_numpy(known))
     for inputs, targets in _side_by_side(ids, parts, chunk_size(network, streams)):
         x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
         with autocast():
@@ -93,6 +97,14 @@ def _logits(network: CharModel, inputs: Tensor, state: State) -> tuple[Tensor, S
             return network.eval()(inputs, state)  # type: ignore[no-any-return]
     finally:
         network.train(was_training)
+
+
+def histories(ids: NDArray, begins: NDArray, reach: int) -> NDArray[np.float32]:
+    """Those of streams that begin at `begins` (B,) of a text (n,), of what is before: (B, N)."""
+    places = begins[:, None] + np.arange(-reach, 0)
+    known = ids[np.maximum(places, 0)].astype(np.float32) + 1
+    known[places < 0] = 0
+    return known
 
 
 def losses(logits: Tensor, targets: Tensor) -> Tensor:

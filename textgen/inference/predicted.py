@@ -142,6 +142,10 @@ class _Parts:
         """Read all, from zero state, but the first part from `first`, if given."""
         for name, part in (first.parts if first else {}).items():
             self.state.parts[name][:1] = part
+        if first and (reach := self._network.config.history):  # what was before each part is known
+            text = torch.from_numpy(self._found.before.astype(np.float32) + 1)
+            known = torch.cat([first.parts["history"][0], text])
+            self.state.parts["history"].copy_(known[self._begins[:, None] + np.arange(reach)])
         which, offset = np.arange(len(self._begins)), 0
         while len(which):
             where, expected = self._step(which, offset, self.state)

@@ -4,11 +4,12 @@ Without torch, the first page is written before torch could be imported. The equ
 them is folded into the weights, stand in `folding`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from textgen.inference.folding import Array, FoldedLayer, FoldedModel
+from textgen.inference.matches import Matcher
 
 
 class Stepper:
@@ -21,13 +22,19 @@ class Stepper:
         self._layers = [cell(layer) for layer in model.layers]
         self._upper = list(zip(self._layers, model.config.skips, strict=True))[1:]
         parts = [part for layer in self._layers for part in layer.state]
-        self._parts = dict(zip(model.config.state, parts, strict=True))
-        for name, part in (state or {}).items():
-            self._parts[name][:] = part
+        self.recurrent = dict(zip(model.config.recurrent, parts, strict=True))  # of now, not copied
+        for name, part in self.recurrent.items():
+            if state:
+                part[:] = state[name]
+        reach, before = model.config.history, (state or {}).get("history")
+        self._matcher = Matcher(reach, len(model.bias), before) if reach else None
+        self.matches: list[int | None] = []  # the ids of the last step's
 
     def step(self, i: int) -> Array:
         """Read the character of id `i`; the logits (V,) of the next, valid until the next step."""
-        x = self._layers[0].step(None, i)
+        if self._matcher:
+            self.matches = self._matcher.read(i)
+        x = self._layers[0].step(None, i, self.matches)
         for layer, skip in self._upper:
             h = layer.step(x)
             x = h + x if skip else h
@@ -37,8 +44,9 @@ class Stepper:
 
     @property
     def state(self) -> dict[str, Array]:
-        """A copy of the state: `0.hidden`, `0.cell`, … each of shape (H,)."""
-        return {name: part.copy() for name, part in self._parts.items()}
+        """A copy of the state: `0.hidden`, `0.cell`, … each of shape (H,); `history`, (N,)."""
+        history = {"history": self._matcher.history} if self._matcher else {}
+        return {name: part.copy() for name, part in self.recurrent.items()} | history
 
 
 class _Layer:
@@ -47,7 +55,7 @@ class _Layer:
     sigmoids = 0  # how many of the gates are sigmoids
 
     def __init__(self, folded: FoldedLayer) -> None:
-        self._matrix, self._table = folded.matrix, folded.table
+        self._matrix, self._table, self._matches = folded.matrix, folded.table, folded.matches
         both = np.zeros(folded.width + folded.hidden, np.float32)
         self._both, self._input, self._hidden = both, both[: folded.width], both[folded.width :]
         self._gates = np.empty(len(folded.matrix), np.float32)
@@ -56,17 +64,20 @@ class _Layer:
         self._cell = np.zeros(folded.hidden, np.float32)
         self.state: tuple[Array, ...] = (self._hidden,)
 
-    def _product(self, x: Array | None, row: int) -> Array:
+    def _product(self, x: Array | None, row: int, matches: Sequence[int | None]) -> Array:
         """The gates before their non-linearities, (G,)."""
         if x is not None:
             self._input[:] = x
         np.dot(self._matrix, self._both, out=self._gates)
         self._gates += self._table[row]
+        for table, match in zip(self._matches, matches, strict=True):
+            if match is not None:
+                self._gates += table[match]
         return self._gates
 
-    def step(self, x: Array | None, row: int = 0) -> Array:
-        """Read `x` (I,) from below or, in the first layer, the table's `row`; h (H,)."""
-        np.tanh(self._product(x, row), out=self._hidden)
+    def step(self, x: Array | None, row: int = 0, matches: Sequence[int | None] = ()) -> Array:
+        """Read `x` (I,) from below or, in the first layer, the rows of id and matches; h (H,)."""
+        np.tanh(self._product(x, row, matches), out=self._hidden)
         return self._hidden
 
 
@@ -77,8 +88,8 @@ class _Lstm(_Layer):
         super().__init__(folded)
         self.state = (self._hidden, self._cell)
 
-    def step(self, x: Array | None, row: int = 0) -> Array:
-        np.tanh(self._product(x, row), out=self._gates)
+    def step(self, x: Array | None, row: int = 0, matches: Sequence[int | None] = ()) -> Array:
+        np.tanh(self._product(x, row, matches), out=self._gates)
         self._sigmoids *= 0.5
         self._sigmoids += 0.5
         i, f, o, g = self._gate
@@ -93,8 +104,8 @@ class _Lstm(_Layer):
 class _Gru(_Layer):
     sigmoids = 2
 
-    def step(self, x: Array | None, row: int = 0) -> Array:
-        self._product(x, row)
+    def step(self, x: Array | None, row: int = 0, matches: Sequence[int | None] = ()) -> Array:
+        self._product(x, row, matches)
         np.tanh(self._sigmoids, out=self._sigmoids)
         self._sigmoids *= 0.5
         self._sigmoids += 0.5

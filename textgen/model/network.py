@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textgen.architecture import ModelConfig
+from textgen.architecture import MATCHED, ModelConfig
 from textgen.model import recurrence
 from textgen.model.device import check_torch
 from textgen.model.loss import mean_nats
+from textgen.model.matches import matches, with_matches
 
 
 @dataclass(frozen=True)
 class State:
     """What the recurrent layers carry from character to character, for B streams.
 
-    parts: by the names of `ModelConfig.state`, each (B, H) with its layer's own H, in float32.
+    parts: by the names of `ModelConfig.state`, each (B, H) with its layer's own H, in float32;
+    `history`: (B, N), see `matches`.
     """
 
     parts: Mapping[str, Tensor]
@@ -92,25 +94,25 @@ LASTING = 2.0  # the bias of the gate that keeps the state, at the start, of a q
 class CharModel(nn.Module):
     """logits, state = model(ids, state).
 
-    Where `ModelConfig.skips` says so, a layer's input is added to its output. Dropout draws one
+    Where `ModelConfig.skips` says so, a layer's input is added to its output. The first layer reads
+    the character's row of the embedding plus, where there are any, the matches'. Dropout draws one
     mask per stream and holds it over the chunk (Gal & Ghahramani 2016, "A Theoretically Grounded
     Application of Dropout in Recurrent Neural Networks"); weight-drop draws one mask per chunk for
     each recurrent matrix (Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models").
     """
 
-    def __init__(self, config: ModelConfig, *, one_hot: bool = True) -> None:
-        """one_hot: whether training may read characters one-hot, see `reads_one_hot`.
-
-        Raises UsageError as `check_torch`.
-        """
+    def __init__(self, config: ModelConfig) -> None:
+        """Raises UsageError as `check_torch`."""
         super().__init__()
         check_torch()
         self.config = config
-        self._one_hot = one_hot
         module = _CELLS[config.cell][0]
         widths = (config.embedding, *config.hidden)
         with torch.random.fork_rng(devices=[]):  # these weights are replaced
             self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
+            if config.history:
+                size = config.vocabulary_size, config.embedding
+                self.matches = nn.ModuleList(nn.Embedding(*size) for _ in MATCHED)
             self.layers = nn.ModuleList(
                 module(width, hidden) for width, hidden in zip(widths, config.hidden, strict=False)
             )
@@ -123,10 +125,12 @@ class CharModel(nn.Module):
         Recurrent matrices are orthogonal (Saxe et al. 2014), input matrices Glorot-uniform (Glorot
         & Bengio 2010), gate by gate; the head's biases are the characters' log-frequencies. Of each
         layer a quarter of the units remembers for longer from the start: the gate that keeps their
-        state (forget; of a GRU update) has a bias of 2. All other biases are 0. docs/trials.md has
-        what that is worth.
+        state (forget; of a GRU update) has a bias of 2. All other biases are 0, and what a match
+        adds. docs/trials.md has what that is worth.
         """
         nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
+        for rows in self._matches:
+            rows.zero_()
         for layer, hidden in zip(self.layers, self.config.hidden, strict=True):
             for name, parameter in layer.named_parameters():
                 if name.startswith("bias"):
@@ -190,23 +194,29 @@ class CharModel(nn.Module):
         weight, keep = layer.weight_hh_l0, 1.0 - self.config.weight_drop
         return _mask(weight.shape, keep, weight.device, generator)
 
+    @property
+    def _matches(self) -> list[Tensor]:
+        """The rows of the matches that are read, (V, E) each."""
+        tables = self.matches if self.config.history else ()
+        return [table.get_parameter("weight") for table in tables]
+
     def _activations(self, ids: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
         """What goes into the head, (T, B, H), and the state after it."""
         of_embedding, *of_layers = masks.activations
-        rows: Tensor | None = None  # of the embedding, where what is read is not yet they
-        if self.training and self._one_hot and reads_one_hot(self.config, ids):
-            rows = self.embedding.weight
-            x = rows.new_zeros(*ids.shape, len(rows)).scatter_(2, ids[..., None], 1.0)  # (T, B, V)
-        else:
-            x = _dropped(self.embedding(ids), of_embedding)  # (T, B, E)
+        found: list[Tensor] = []
+        if self.config.history:
+            found, history = matches(ids, state.parts["history"], self.config.vocabulary_size)
+        x = with_matches(self.embedding(ids), found, self._matches)
+        x = _dropped(x, of_embedding)  # (T, B, E)
         after: dict[str, Tensor] = {}
         for number, (layer, skip) in enumerate(zip(self.layers, self.config.skips, strict=True)):
             before = state.layer(number)
-            weights = _weights(layer, masks.weights[number], rows)
+            weights = _weights(layer, masks.weights[number])
             out, final = self._run(layer, x, [*before.values()], weights)
             after.update(zip(before, final, strict=True))
-            rows = None
             x = _dropped(out + x if skip else out, of_layers[number])  # (T, B, H)
+        if found:
+            after["history"] = history
         return x, State(after)
 
     def _run(
@@ -227,28 +237,12 @@ class CharModel(nn.Module):
         return out, tuple(part[0].float() for part in final)
 
 
-def reads_one_hot(config: ModelConfig, ids: Tensor) -> bool:
-    """Whether training reads `ids` (T, B) one-hot, which gives the same in less time.
-
-    The first layer alone reads the embedding: with its rows as a matrix R and the layer's input
-    matrix W, W Rᵀ, which has V columns for W's E, takes the one-hot characters. The product and its
-    two gradients take V E multiply-adds for each of the layer's rows, and each character E - V
-    less. It was measured on CPUs in fp32; with dropout each stream has an R of its own.
-    """
-    rows, columns = config.vocabulary_size, config.embedding
-    fewer = ids.numel() * (columns - rows) > rows * columns
-    plain = ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return fewer and plain and not config.dropout
-
-
-def _weights(layer: Any, mask: Tensor | None, rows: Tensor | None) -> list[Tensor]:
-    """What a layer computes with; mask: of its recurrent matrix; rows: see `_activations`."""
-    input_matrix, recurrent = layer.weight_ih_l0, layer.weight_hh_l0
-    if rows is not None:
-        input_matrix = input_matrix @ rows.T
+def _weights(layer: Any, mask: Tensor | None) -> list[Tensor]:
+    """What a layer computes with; mask: of its recurrent matrix."""
+    recurrent = layer.weight_hh_l0
     if mask is not None:
         recurrent = recurrent * mask
-    return [input_matrix, recurrent, layer.bias_ih_l0, layer.bias_hh_l0]
+    return [layer.weight_ih_l0, recurrent, layer.bias_ih_l0, layer.bias_hh_l0]
 
 
 def _functional(cell: str, x: Tensor, hx: Any, weights: list[Tensor]) -> tuple[Tensor, ...]:

@@ -68,6 +68,9 @@ class Model {
   constructor(description, arrays) {
     this.cell = CELLS[description.cell];
     this.embedding = arrays["embedding.weight"];
+    this.reach = description.history;
+    this.matched = this.reach ? description.matched : [];
+    this.rows = [this.embedding, ...this.matched.map((_, k) => arrays[`matches.${k}.weight`])];
     this.size = arrays["head.bias"].length;
     const pairs = description.hidden.flatMap((_, n) =>
       ["ih", "hh"].map((name) => ["weight", "bias"].map((what) => arrays[`layers.${n}.${what}_${name}_l0`]))
@@ -77,38 +80,70 @@ class Model {
     this.layers = description.hidden.map((width, n) => ({
       w: made[2 * n], u: made[2 * n + 1], out: new Float64Array(width), skip: description.skips[n],
     }));
-    this.table = new Map(); // id -> W x + b of the first layer
-    this.restore(description.hidden.map((width) => [0, 0].map(() => new Float64Array(width))));
+    this.tables = this.rows.map(() => new Map()); // id -> W x + b of the first layer
+    this.bias = arrays["layers.0.bias_ih_l0"];
+    this.sum = new Float64Array(this.bias.length);
+    const layers = description.hidden.map((width) => [0, 0].map(() => new Float64Array(width)));
+    this.restore({ layers, history: [] });
   }
 
   // Read a character; the logits of the next, valid until the next step.
   step(id) {
     let below;
+    const ids = [id, ...this.matches(id)];
     this.layers.forEach(({ w, u, out, skip }, n) => {
       const [h, c] = this.state[n];
-      this.cell(n ? w(below) : this.first(id), u(h), h, c);
+      this.cell(n ? w(below) : this.first(ids), u(h), h, c);
       for (let j = 0; j < h.length; j++) out[j] = skip ? h[j] + below[j] : h[j];
       below = out;
     });
     return this.head(below);
   }
 
-  first(id) {
-    if (!this.table.has(id)) {
-      const width = this.embedding.length / this.size;
-      const row = this.embedding.subarray(id * width, (id + 1) * width);
-      this.table.set(id, this.layers[0].w(row).slice());
+  // Those of textgen/model/matches.py; undefined where there is none.
+  matches(id) {
+    const ids = this.history;
+    ids.push(id);
+    if (ids.length > this.reach) ids.shift();
+    return this.matched.map((length) => {
+      const last = ids.length - length;
+      for (let begin = last - 1; begin >= 0; begin--) {
+        let k = 0;
+        while (k < length && ids[begin + k] === ids[last + k]) k++;
+        if (k === length) return ids[begin + k];
+      }
+      return undefined;
+    });
+  }
+
+  // W x + b of the first layer; ids: of the character, and of the matches.
+  first(ids) {
+    const found = ids.map((id, k) => (id === undefined ? this.bias : this.entry(k, id)));
+    if (found.length === 1) return found[0];
+    this.sum.forEach((_, j) => {
+      this.sum[j] = found.reduce((sum, x) => sum + (x[j] - this.bias[j]), this.bias[j]);
+    });
+    return this.sum;
+  }
+
+  entry(k, id) {
+    const table = this.tables[k];
+    if (!table.has(id)) {
+      const width = this.rows[k].length / this.size;
+      table.set(id, this.layers[0].w(this.rows[k].subarray(id * width, (id + 1) * width)).slice());
     }
-    return this.table.get(id);
+    return table.get(id);
   }
 
-  // A copy of the state: for each layer hidden and cell.
+  // A copy of the state: for each layer hidden and cell, and the ids that matches are found in.
   snapshot() {
-    return this.state.map((parts) => parts.map((part) => part.slice()));
+    const layers = this.state.map((parts) => parts.map((part) => part.slice()));
+    return { layers, history: this.history.slice() };
   }
 
-  restore(state) {
-    this.state = state.map((parts) => parts.map((part) => part.slice()));
+  restore({ layers, history }) {
+    this.state = layers.map((parts) => parts.map((part) => part.slice()));
+    this.history = history.slice();
   }
 }
 

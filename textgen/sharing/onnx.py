@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from textgen.architecture import ModelConfig
 from textgen.errors import MissingLibrary
+from textgen.model.matches import latest, read_on, rows_of
 from textgen.sharing.output import begins_with
 from textgen.sharing.weights import described, published
 from textgen.store.checkpoint import Header
@@ -27,7 +28,7 @@ _SEARCHED = 64  # bytes at a file's begin that hold it
 
 
 class Step(nn.Module):
-    """logits (B, V), state = step(ids (B,), *state), each part of the state (B, H).
+    """logits (B, V), state = step(ids (B,), *state), each part of the state (B, H); history (B, N).
 
     The equations stand in `textgen.inference.folding`; of torch's own layers the exporter takes a
     hundred times as long.
@@ -41,6 +42,10 @@ class Step(nn.Module):
         weights, config = self._weights, self._config
         x = weights["embedding.weight"][ids]
         parts = dict(zip(config.state, state, strict=True))
+        if config.history:
+            parts["history"] = read_on(parts["history"], ids)
+            for k, found in enumerate(latest(parts["history"], config.vocabulary_size)):
+                x = x + rows_of(found, weights[f"matches.{k}.weight"])
         for n, skip in enumerate(config.skips):
             w, u, b_w, b_u = (weights[f"layers.{n}.{name}_l0"] for name in _NAMES)
             h, c = parts[f"{n}.hidden"], parts.get(f"{n}.cell")

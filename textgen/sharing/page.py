@@ -9,6 +9,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from textgen.architecture import MATCHED
 from textgen.config import COUNTED
 from textgen.errors import MISLEADING
 from textgen.sharing.document import document, is_made_by, source
@@ -51,7 +52,8 @@ def _description(header: Header, precision: str) -> dict[str, object]:
     """What model.js and page.js need besides the weights."""
     model = header.record.model
     network = {"cell": model.cell, "hidden": model.hidden, "skips": model.skips}
-    return described(header) | network | {"shapes": model.shapes, "precision": precision}
+    match = {"history": model.history, "matched": MATCHED}
+    return described(header) | network | match | {"shapes": model.shapes, "precision": precision}
 
 
 def _title(record: Record) -> str:

@@ -17,7 +17,7 @@ from textgen.config import MOST, CorpusConfig, TrainingConfig
 from textgen.events import Evaluated
 from textgen.store.archive import simple_json
 
-VERSION = 7  # of the format; 0.1.0 wrote 1
+VERSION = 8  # of the format; 0.1.0 wrote 1
 SEALED = 4  # from this format on a file holds digests
 LONGEST_HISTORY = 20_000  # evaluations, so that a header stays as short as its reader demands
 _COUNT = Number(0, MOST, whole=True)
@@ -145,6 +145,8 @@ def from_json(text: str) -> tuple[int, Record]:
         data["training"] = {**data["training"], "keep_mixing": 0.0}
         data["ancestors"] = []
         data["identity"] = _derived_identity(data)
+    if version < 8:  # no match was looked for
+        data["model"] = {"history": 0, **data["model"]}
     return version, msgspec.convert(data, Record)
 
 

@@ -12,7 +12,7 @@ from textgen.config import SEEDS, Choices
 from textgen.errors import UsageError
 
 VARIED = (
-    *("cell", "layers", "hidden", "embedding", "skip", "dropout", "weight_drop"),
+    *("cell", "layers", "hidden", "embedding", "skip", "history", "dropout", "weight_drop"),
     *("batch_size", "bptt", "optimizer", "lr", "schedule", "warmup", "clip", "weight_decay"),
     "precision",
 )

@@ -14,6 +14,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices
 from textgen.training import speed
 from textgen.training.batching import FASTER, fastest, lengthened
+from textgen.training.document_streams import SHORT
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import READ_PER_PARAMETER
 from textgen.training.speed import Trial, layer_seconds, measured_cost, precisions
@@ -26,6 +27,7 @@ Depths = tuple[tuple[int, int], ...]  # numbers of layers, and the width from wh
 DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
 IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
+HISTORY = 1024  # characters back that matches are looked for in
 
 # The network without dropout, of so many layers and of such a width where none were chosen.
 Shape = Callable[[int, int], ModelConfig]
@@ -45,7 +47,8 @@ def settled(
     trial: the usual steps; began, base: see `plan`. Raises UsageError or OutOfMemory for what the
     memory does not hold.
     """
-    shape: Shape = partial(_shape, choices, vocabulary_size) if base is None else lambda *_: base
+    own: Shape = partial(_shape, choices, vocabulary_size, _history(choices, trial))
+    shape = own if base is None else lambda *_: base
     characters = trial.batch_size * trial.bptt // trial.accumulate
     layers = DEPTHS[0][0] if choices.hidden else 1
     check_memory(shape(layers, min(WIDTHS)), characters, trial.device)
@@ -58,13 +61,29 @@ def settled(
     return found
 
 
-def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
+def _history(choices: Choices, trial: Trial) -> int:
+    """None in short documents: a match is looked for in a stream's own document alone."""
+    short = trial.filled is not None and trial.bptt <= SHORT
+    planned = 0 if short else HISTORY
+    return planned if choices.history is None else choices.history
+
+
+def _shape(
+    choices: Choices, vocabulary_size: int, history: int, layers: int, width: int
+) -> ModelConfig:
     hidden = choices.hidden or (width,)
     if len(hidden) == 1:
         hidden *= choices.layers or layers
     embedding = 128 if choices.embedding is None else choices.embedding
     return ModelConfig(
-        vocabulary_size, choices.cell, hidden, embedding, choices.skip, dropout=0.0, weight_drop=0.0
+        vocabulary_size,
+        choices.cell,
+        hidden,
+        embedding,
+        choices.skip,
+        dropout=0.0,
+        weight_drop=0.0,
+        history=history,
     )
 
 

@@ -24,13 +24,13 @@ MOMENTS = {
 def optimizer_of(
     network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Decay and soap's bases are of matrices alone, not of biases and the embedding."""
+    """Decay and soap's bases are of matrices alone, not of biases and what characters stand for."""
     groups: list[dict[str, Any]] = [
         {"params": [], "weight_decay": config.weight_decay, "turned": True},
         {"params": [], "weight_decay": 0.0, "turned": False},
     ]
     for name, parameter in network.named_parameters():
-        free = parameter.dim() < 2 or name.startswith("embedding")
+        free = parameter.dim() < 2 or name.startswith(("embedding", "match"))
         groups[free]["params"].append(parameter)
     cuda = device.type == "cuda"
     lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr

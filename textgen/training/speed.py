@@ -14,6 +14,7 @@ from textgen.config import Choices, TrainingConfig
 from textgen.errors import OutOfMemory
 from textgen.model.device import has_bf16_units
 from textgen.model.graph import EAGER
+from textgen.model.matches import matches
 from textgen.model.network import CharModel
 from textgen.training.launch import launch
 from textgen.training.step import Learner
@@ -29,7 +30,7 @@ HALF_FROM = 64  # the width from which half precision is faster, where the devic
 class Trial:
     """What the time of a step depends on, besides the model.
 
-    size: characters of the text; filled, accumulate: see TrainingConfig; one_hot: see CharModel.
+    size: characters of the text; filled, accumulate: see TrainingConfig.
     """
 
     batch_size: int
@@ -40,7 +41,6 @@ class Trial:
     device: torch.device
     filled: float | None = None
     accumulate: int = 1
-    one_hot: bool = True
 
     @property
     def chars_per_step(self) -> int:
@@ -70,7 +70,7 @@ def measure(model: ModelConfig, trial: Trial, least: float = 0.0) -> float:
     config = TrainingConfig.of(Choices(optimizer=trial.optimizer, clip=1.0, eval_every=100), **how)
     random = np.random.default_rng(0).random(min(trial.size, 1 << 16))
     ids = (model.vocabulary_size**random).astype(np.int64) - 1  # some often, most seldom (Zipf)
-    learner = Learner(CharModel(model, one_hot=trial.one_hot), config, ids, trial.device)
+    learner = Learner(CharModel(model), config, ids, trial.device)
     characters = trial.batch_size * trial.bptt * (trial.filled or 1)
     seconds: list[float] = []
     first = EAGER + 1 if trial.device.type == "cuda" else 0  # the steps before one is replayed
@@ -93,14 +93,14 @@ def layer_of(model: ModelConfig, share: int = 1) -> ModelConfig:
     """
     width = max(1, max(model.hidden) // share)
     few = min(model.vocabulary_size, FEW)
-    return replace(model, vocabulary_size=few, hidden=(width,), embedding=width)
+    return replace(model, vocabulary_size=few, hidden=(width,), embedding=width, history=0)
 
 
 def layer_seconds(
     model: ModelConfig, trial: Trial, share: int = 1, most: float = math.inf
 ) -> float:
     """Seconds per character of `layer_of` a model; above `most` a rough figure."""
-    return 1 / measure(layer_of(model, share), replace(trial, one_hot=False), 1 / most)
+    return 1 / measure(layer_of(model, share), trial, 1 / most)
 
 
 def measured_cost(
@@ -108,7 +108,6 @@ def measured_cost(
 ) -> Callable[[ModelConfig], float]:
     """Seconds per character of any network of such layers and such a vocabulary.
 
-    A first layer that reads one-hot takes less, where it will: there may be dropout.
     seconds: `layer_seconds` of `model`. A layer's are linear in its width plus linear in its
     weights, the head's are linear in its weights.
     """
@@ -117,10 +116,11 @@ def measured_cost(
     of_low = seconds / 2 if high == 1 else layer_seconds(model, trial, 2)
     weights = max(0.0, (seconds / high - of_low / low) / (high - low)) if high > 1 else 0.0
     linear = max(0.0, of_low / low - weights * low)
+    once = _match_seconds(model, trial) if model.history and trial.device.type == "cpu" else 0.0
     head = _head_seconds(model, trial) if model.vocabulary_size > FEW else 0.0
 
     def cost(model: ModelConfig) -> float:
-        below, total = model.embedding, 0.0
+        below, total = model.embedding, once
         for width in model.hidden:
             total += linear * width + weights * width * (below + width) / 2
             below = width
@@ -129,9 +129,22 @@ def measured_cost(
     return cost
 
 
+def _match_seconds(model: ModelConfig, trial: Trial) -> float:
+    """Seconds per character of finding matches, in the fastest of a few steps on a CPU."""
+    streams = -(-trial.batch_size // launch().size)
+    ids = torch.arange(trial.bptt)[:, None].expand(trial.bptt, streams) % model.vocabulary_size
+    history = torch.ones(streams, model.history)
+    seconds = []
+    for _ in range(LEAST):
+        begin = time.perf_counter()
+        matches(ids, history, model.vocabulary_size)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds) / (trial.batch_size * trial.bptt * (trial.filled or 1))
+
+
 def _head_seconds(model: ModelConfig, trial: Trial) -> float:
     """Seconds per character of a head of HEAD_WIDTH, with fewer streams where these do not fit."""
-    narrow = replace(model, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH)
+    narrow = replace(model, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH, history=0)
     few = replace(narrow, vocabulary_size=FEW)
     try:
         return max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))

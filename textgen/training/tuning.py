@@ -18,8 +18,8 @@ from textgen.text.corpus import Progress, read_corpus
 from textgen.text.cutting import shown
 from textgen.text.vocabulary import Vocabulary, symbols_of
 
-_SHAPE = ("cell", "layers", "hidden", "embedding", "skip")
-_PER_CHARACTER = ("embedding.weight", "head.weight", "head.bias")
+_SHAPE = ("cell", "layers", "hidden", "embedding", "skip", "history")
+_PER_CHARACTER = ("embedding.", "matches.", "head.")
 
 
 def check_base(
@@ -31,7 +31,9 @@ def check_base(
     given: names of the choices that were made, though they may be the default.
     """
     default, model, of_base = Choices(), base.record.model, base.record.corpus
-    there = {"cell": model.cell, "skip": model.skip}
+    there: dict[str, object] = {"cell": model.cell, "skip": model.skip}
+    if choices.history is not None:
+        there["history"] = model.history
     for name in _SHAPE:
         asked, usual = getattr(choices, name), getattr(default, name)
         if asked != there.get(name, usual) and (name in given or asked != usual):
@@ -81,7 +83,7 @@ def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             old = torch.from_numpy(weights[name])
-            if name in _PER_CHARACTER:
+            if name.startswith(_PER_CHARACTER):
                 tensor[rows] = old[: len(rows)]  # the end symbol's is the last
             else:
                 tensor.copy_(old)

@@ -1,0 +1,55 @@
+"""The matches of one stream, character by character, as `textgen.model.matches` finds them."""
+
+import numpy as np
+
+from textgen.architecture import MATCHED
+from textgen.inference.folding import Array
+
+
+class Matcher:
+    """found = matcher.read(id): the ids of the matches, by MATCHED, None where there is none.
+
+    reach: N; size: V; history: to begin from, (N,), None is empty. It keeps where each window of
+    the last N characters stood last, so that its memory does not grow.
+    """
+
+    def __init__(self, reach: int, size: int, history: Array | None = None) -> None:
+        self._reach = reach
+        self._ids: list[int] = []  # the last ones, N at least
+        self._gone = 0  # how many are no longer kept
+        self._after: dict[tuple[int, ...], int] = {}  # window -> place of what followed it
+        if history is not None:
+            known = history[(history > 0) & (history <= size)]
+            for i in known.astype(np.int64).tolist():
+                self.read(i - 1)
+
+    def read(self, i: int) -> list[int | None]:
+        """Read the character of id `i`."""
+        ids, reach = self._ids, self._reach
+        ids.append(i)
+        if len(ids) == 3 * reach:
+            del ids[: 2 * reach - 1]  # but for the windows that go next
+            self._gone += 2 * reach - 1
+        return [self._read(m) for m in MATCHED]
+
+    def _read(self, m: int) -> int | None:
+        ids, after = self._ids, self._after
+        end = self._gone + len(ids)
+        if (begin := len(ids) - self._reach - 1) >= 0:  # of the window that is no longer in reach
+            old = (*ids[begin : begin + m],)
+            if after.get(old) == self._gone + begin + m:
+                del after[old]
+        if end < m:
+            return None
+        window = (*ids[-m:],)
+        place = after.get(window)
+        after[window] = end
+        return None if place is None else ids[place - self._gone]
+
+    @property
+    def history(self) -> Array:
+        """The last N ids plus 1, (N,) float32, 0 for none yet."""
+        found = np.zeros(self._reach, np.float32)
+        last = self._ids[-self._reach :]
+        found[self._reach - len(last) :] = np.array(last, np.float32) + 1
+        return found

@@ -1,0 +1,101 @@
+"""What followed the last characters where they stood before: inputs beside the character.
+
+A recurrent network learns to copy late, and seldom from far. So it is told what to copy: among the
+last N characters of a stream the last m are looked for, for each m of MATCHED, and where they stood
+before, latest, the character that followed is the match. That is the match model of compressors
+(Mahoney 2005, "Adaptive Weighing of Context Models for Lossless Data Compression"); whether to
+believe it is left to the network.
+
+A stream's history is the last N of its ids plus 1, float32, the latest at the end; 0 is none yet.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from textgen.architecture import MATCHED
+
+_ODD = 0x5851F42D4C957F2D  # a multiplier for hashes (of Knuth's MMIX)
+
+
+@torch.no_grad()
+def matches(ids: Tensor, history: Tensor, size: int) -> tuple[list[Tensor], Tensor]:
+    """The matches at each of `ids` (T, B), after the histories (B, N), and the histories then.
+
+    A tensor (T, B) for each of MATCHED; size: V, of the vocabulary, which stands for no match.
+    """
+    text = torch.cat([history.long(), ids.T + 1], dim=1)  # (B, N+T)
+    found = [_matches(text, m, len(ids), size) for m in MATCHED]
+    return found, text[:, -history.shape[1] :].float()
+
+
+def _matches(text: Tensor, m: int, length: int, size: int) -> Tensor:
+    """At each of the last `length` characters of `text` (B, N+T): (T, B).
+
+    Windows of m characters are sorted by a number for each, and where they begin: so each stands
+    after the one that is its match. Of a large vocabulary the number is a hash.
+    """
+    count = text.shape[1] - m + 1
+    bits = count.bit_length()  # of a place
+    exact = (size + 1) ** m < 1 << (63 - bits)
+    numbers = torch.zeros_like(text[:, :count])
+    for k in range(m):
+        numbers = numbers * (size + 1 if exact else _ODD) + text[:, k : k + count]
+    if not exact:
+        numbers = (numbers >> bits) & ((1 << (63 - bits)) - 1)
+    places = torch.arange(count, device=text.device)
+    keys = _sorted((numbers << bits) | places)
+    numbers, places = keys >> bits, keys & ((1 << bits) - 1)
+    earlier = torch.where(numbers[:, 1:] == numbers[:, :-1], places[:, :-1], -m)
+    before = torch.full_like(places, -m).scatter_(1, places[:, 1:], earlier)[:, -length:]
+    least = torch.arange(1, length + 1, device=text.device)  # where the last N characters begin
+    followed = text.gather(1, (before + m).clamp(max=text.shape[1] - 1))
+    return _checked(torch.where(before >= least, followed, 0), size).T.contiguous()
+
+
+def _sorted(keys: Tensor) -> Tensor:
+    """Each row in order; on a CPU by NumPy, which takes a third of torch's time."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(np.sort(keys.numpy(), axis=1))
+    return keys.sort(dim=1).values
+
+
+def latest(history: Tensor, size: int) -> list[Tensor]:
+    """The matches at the end of the histories (B, N), by comparing: (B,) for each of MATCHED."""
+    return [_latest(history, m, size) for m in MATCHED]
+
+
+def _latest(history: Tensor, m: int, size: int) -> Tensor:
+    count = history.shape[1] - m
+    equal = history[:, :count] == history[:, count : count + 1]
+    for k in range(1, m):
+        equal = equal & (history[:, k : k + count] == history[:, count + k : count + k + 1])
+    places = torch.arange(1, count + 1, device=history.device)
+    last = (equal * places).amax(1, keepdim=True)  # 0 where there is none
+    followed = history.gather(1, (last + m - 1)).squeeze(1).long()
+    return _checked(torch.where(last.squeeze(1) > 0, followed, 0), size)
+
+
+def read_on(history: Tensor, ids: Tensor) -> Tensor:
+    """The histories (B, N) after one more of `ids` (B,)."""
+    return torch.cat([history[:, 1:], (ids[:, None] + 1).to(history.dtype)], dim=1)
+
+
+def with_matches(x: Tensor, found: Sequence[Tensor], tables: Sequence[Tensor]) -> Tensor:
+    """The rows `x` (T, B, E) of characters plus those of `tables` (V, E) each at `found` (T, B)."""
+    for matches, table in zip(found, tables, strict=True):
+        x = x + rows_of(matches, table)
+    return x
+
+
+def rows_of(found: Tensor, table: Tensor) -> Tensor:
+    """The rows of `table` (V, E) at the matches `found`, 0 where they are V."""
+    return embedding(found, torch.cat([table, table.new_zeros(1, table.shape[1])]))
+
+
+def _checked(followed: Tensor, size: int) -> Tensor:
+    """Ids for ids plus 1; size for what is none, as in a history that is no history."""
+    return torch.where((followed > 0) & (followed <= size), followed - 1, size)
