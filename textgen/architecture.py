@@ -56,7 +56,7 @@ class ModelConfig:
         Number(1, MOST_LAYERS, whole=True).check("layers", self.layers)
         if 0 < self.history <= max(MATCHED):
             what = f"`history` is {self.history}; expected 0, or more than {max(MATCHED)}"
-            raise UsageError(what, "try `history=1024`")
+            raise UsageError(what, "try `history=2048`")
 
     @property
     def layers(self) -> int:

@@ -32,7 +32,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
 _SEED, _GROUPS = whole(0, SEEDS - 1, "1"), whole(1, 10**6, "2")
-_HISTORY, _MIXED = whole(0, 65536, "1024"), Number(0, 0.9, "0.1")
+_HISTORY, _MIXED = whole(0, 65536, "2048"), Number(0, 0.9, "0.1")
 TEXTS = whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 

@@ -27,7 +27,7 @@ Depths = tuple[tuple[int, int], ...]  # numbers of layers, and the width from wh
 DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
 IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
-HISTORY = 1024  # characters back that matches are looked for in
+HISTORY = 2048  # characters back that matches are looked for in
 
 # The network without dropout, of so many layers and of such a width where none were chosen.
 Shape = Callable[[int, int], ModelConfig]
