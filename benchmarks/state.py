@@ -2,8 +2,8 @@
 
     python benchmarks/state.py tinyshakespeare.txt --steps 600 --time 60 -o state.jsonl
 
-Three ways to train the same network, from the same weights, with the same rate, and on as many
-characters a step: `carried`, as textgen does, each stream reading on from its state; `zeroed`, the
+Three ways to train the same network, without matches, from the same weights, with the same rate,
+and on as many characters a step: `carried`, as textgen does, each stream reading on from its state; `zeroed`, the
 same chunks in the same order, each from zero state; `shuffled`, chunks at random places, each from
 zero state. Texts are the bundled fables and the files named; one named tinyshakespeare is cut to
 its first nine tenths, for its end is kept for reports. The last tenth of each is held out, and read
@@ -94,7 +94,7 @@ def corpus_of(path: Path, folder: Path) -> Corpus:
 def learner_of(case: Case, corpus: Corpus, options: argparse.Namespace, steps: int) -> Learner:
     widths = tuple(map(int, options.hidden.split(",")))
     choices = Choices(
-        steps=steps, hidden=widths, seed=case.seed, precision="fp32", bptt=options.bptt
+        steps=steps, hidden=widths, seed=case.seed, precision="fp32", bptt=options.bptt, history=0
     )
     planned = plan(choices, corpus, torch.device("cpu"), time.monotonic())
     network = first_network(planned.model, corpus.train, case.seed, counts=corpus.train_counts)

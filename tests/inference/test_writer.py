@@ -15,7 +15,7 @@ import torch
 from networks import build, model_config, weights
 
 import textgen
-from textgen.config import SamplingOptions
+from textgen.config import MOST_LAYERS, SamplingOptions
 from textgen.errors import CheckpointError
 from textgen.inference.folding import FoldedModel, fold
 from textgen.inference.sampling import Uniforms
@@ -430,3 +430,17 @@ def test_a_document_begins_with_the_end_symbol_before_its_prompt(letters: Folded
     found = Writer(letters, vocabulary, options, Uniforms(1), prompt=prompt)
     expected = Writer(letters, LETTERS, options, Uniforms(1), prompt=np.array([19, 4, 5]))
     np.testing.assert_equal(found.position.arrays, expected.position.arrays)
+
+
+def test_the_deepest_model_with_a_history_keeps_a_state(tmp_path: Path) -> None:
+    model = build("lstm", (2,) * MOST_LAYERS, history=20)
+    folded = fold(model.config, weights(model))
+    vocabulary = Vocabulary("char", "".join(map(chr, range(97, 117))))
+    of_model = (folded, vocabulary, SamplingOptions(length=30), Uniforms(0))
+    writer = Writer(*of_model, prompt=np.array([1]))
+    "".join(writer)
+    writer.position.save(tmp_path / "state")
+    found = Position.load(tmp_path / "state").arrays
+    assert len(found) == 2 * MOST_LAYERS + 1
+    np.testing.assert_array_equal(found["history"], writer.position.arrays["history"])
+    assert (found["history"] > 0).all()

@@ -131,7 +131,8 @@ def validate(
 ) -> float:
     """Nats per character of `ids` (n,), n >= 2, to about three decimals and many times faster.
 
-    The text is cut in parts read side by side, each warmed up on the 128 characters before it.
+    The text is cut in parts read side by side, each warmed up on the 128 characters before it,
+    with the history before those.
     most: score about so many characters, the beginning of each part: an even sample of the text.
     end: the end symbol of a text that is cut into documents, all of which are scored, with `most`
         at their beginnings alone where they are much longer than so many characters allow.

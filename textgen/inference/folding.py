@@ -21,8 +21,8 @@ the GRU (Cho et al. 2014, the reset gate applied after the product, as cuDNN has
 and the RNN (Elman 1990) h_t = tanh(W x_t + U h_{t-1} + b).
 
 What is folded: W and U stand side by side, so that one product with [x_t, h_{t-1}] gives all gates.
-In the first layer x_t is a row of the embedding, so W x_t + b is a table looked up by id; what
-matches add to it (`textgen.model.matches`) are others. And
+In the first layer x_t is a row of the embedding plus one for each match (`textgen.model.matches`),
+so W x_t + b is a sum of rows of tables: one of the characters, with b, one for each of MATCHED. And
 σ(x) = tanh(x/2)/2 + 1/2, whose x/2 is folded into the weights, so that a layer takes one product
 and two calls of tanh.
 """

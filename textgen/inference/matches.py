@@ -15,6 +15,8 @@ class Matcher:
 
     def __init__(self, reach: int, size: int, history: Array | None = None) -> None:
         self._reach = reach
+        self._history = np.zeros(3 * reach, np.float32)  # up to `_end`, N at least
+        self._end = reach
         self._ids: list[int] = []  # the last ones, N at least
         self._gone = 0  # how many are no longer kept
         self._after: dict[tuple[int, ...], int] = {}  # window -> place of what followed it
@@ -26,6 +28,11 @@ class Matcher:
     def read(self, i: int) -> list[int | None]:
         """Read the character of id `i`."""
         ids, reach = self._ids, self._reach
+        if self._end == len(self._history):
+            self._history[:reach] = self._history[-reach:]
+            self._end = reach
+        self._history[self._end] = i + 1
+        self._end += 1
         ids.append(i)
         if len(ids) == 3 * reach:
             del ids[: 2 * reach - 1]  # but for the windows that go next
@@ -49,7 +56,4 @@ class Matcher:
     @property
     def history(self) -> Array:
         """The last N ids plus 1, (N,) float32, 0 for none yet."""
-        found = np.zeros(self._reach, np.float32)
-        last = self._ids[-self._reach :]
-        found[self._reach - len(last) :] = np.array(last, np.float32) + 1
-        return found
+        return self._history[self._end - self._reach : self._end].copy()

@@ -54,10 +54,13 @@ def read(
     parts: Parts,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (T, B, V) and targets (T, B), -1 for what is not scored, chunk by chunk."""
+    """Logits (T, B, V) and targets (T, B), -1 for what is not scored, chunk by chunk.
+
+    From zero state; of a part that is warmed up the history before it is known.
+    """
     device, streams = next(network.parameters()).device, len(parts.begins)
     state = State.zeros(network.config, streams, device)
-    if "history" in state.parts:  # what is read before a part may be matched though not read
+    if "history" in state.parts:
         inside = parts.begins < parts.first
         known = histories(ids, np.where(inside, parts.begins, 0), network.config.history)
         state.parts["history"].copy_(torch.from_numpy(known))

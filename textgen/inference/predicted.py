@@ -1,8 +1,9 @@
 """What a model expects at each character of a text: read in one stream, or in many side by side.
 
 One stream is exact. So are documents, for each begins from zero state. A text that is cut into
-parts is read in two rounds: first every part from zero state; then each again from the state in
-which the part before it ended, for as long as that changes what its characters cost. So a part is
+parts is read in two rounds: first every part from zero state, but with the history that stands
+before it; then each again from the state in which the part before it ended, for as long as that
+changes what its characters cost. So a part is
 warmed up on the whole part before it, and where that does not suffice, on more.
 """
 
@@ -139,10 +140,10 @@ class _Parts:
         self.warm_up = 0
 
     def read(self, first: State | None = None) -> None:
-        """Read all, from zero state, but the first part from `first`, if given."""
+        """Read all, from zero state; with `first`, the first from it, others with a history."""
         for name, part in (first.parts if first else {}).items():
             self.state.parts[name][:1] = part
-        if first and (reach := self._network.config.history):  # what was before each part is known
+        if first and (reach := self._network.config.history):
             text = torch.from_numpy(self._found.before.astype(np.float32) + 1)
             known = torch.cat([first.parts["history"][0], text])
             self.state.parts["history"].copy_(known[self._begins[:, None] + np.arange(reach)])

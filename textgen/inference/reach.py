@@ -2,7 +2,7 @@
 
 By what it predicts: a state that has seen only the last k characters, against one that has read on
 from further back, on the same characters. By gradients: how much the loss of a character depends on
-the input k characters before it.
+the input k characters before it. What a match copies has no gradient.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from textgen.errors import CorpusError
+from textgen.inference.parts import histories
 from textgen.model.network import State
 from textgen.text.mapped import counts_of
 
@@ -167,6 +168,9 @@ def _nats(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """-ln p of the 9/8 K characters from each place: state begun there, and carried on."""
     state = State.zeros(network.config, len(begins))
+    if reach := network.config.history:
+        known = histories(ids, begins - longest, reach)
+        state.parts["history"].copy_(torch.from_numpy(known))
     _, state = _read(network, _windows(ids, begins - longest, longest + 1), state)
     state = state.map(lambda part: torch.cat([torch.zeros_like(part), part]))
     both = np.concatenate([begins, begins])

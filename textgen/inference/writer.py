@@ -57,7 +57,7 @@ class Position:
             archive = open_archive(path)
             record = simple_json(archive.metadata[_KEY])
             record["digest"] = partial(str, record["digest"])
-            if len(archive.arrays) > 2 * MOST_LAYERS or archive.bytes > _LARGEST:
+            if len(archive.arrays) > 2 * MOST_LAYERS + 1 or archive.bytes > _LARGEST:
                 raise ValueError
             arrays = {name: archive.read(name) for name in archive.arrays}
             position = cls(arrays, **record)
@@ -94,7 +94,7 @@ def _is_state(path: Path) -> bool:
 
 
 _KEY = "textgen-state"
-_LARGEST = 64_000_000  # bytes of a saved state: of the widest and deepest model 33 MB
+_LARGEST = 64_000_000  # bytes of a saved state: of the widest and deepest model 34 MB
 _HINT = "make one with: textgen sample --save-state FILE"
 
 

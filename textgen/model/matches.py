@@ -65,18 +65,17 @@ def _sorted(keys: Tensor) -> Tensor:
 
 def latest(history: Tensor, size: int) -> list[Tensor]:
     """The matches at the end of the histories (B, N), by comparing: (B,) for each of MATCHED."""
-    return [_latest(history, m, size) for m in MATCHED]
-
-
-def _latest(history: Tensor, m: int, size: int) -> Tensor:
-    count = history.shape[1] - m
-    equal = history[:, :count] == history[:, count : count + 1]
-    for k in range(1, m):
-        equal = equal & (history[:, k : k + count] == history[:, count + k : count + k + 1])
-    places = torch.arange(1, count + 1, device=history.device)
-    last = (equal * places).amax(1, keepdim=True)  # 0 where there is none
-    followed = history.gather(1, (last + m - 1)).squeeze(1).long()
-    return _checked(torch.where(last.squeeze(1) > 0, followed, 0), size)
+    reach, found = history.shape[1], []
+    followers = torch.arange(reach, device=history.device, dtype=torch.int32)
+    equal = torch.ones_like(history, dtype=torch.bool)  # so far, by what followed
+    for k in range(1, max(MATCHED) + 1):
+        before = history[:, : reach - k] == history[:, reach - k : reach - k + 1]
+        equal = equal[:, -before.shape[1] :] & before
+        if k in MATCHED:
+            last = (equal * followers[k:]).amax(1, keepdim=True).long()
+            followed = history.gather(1, last).squeeze(1).long()
+            found.append(_checked(torch.where(last.squeeze(1) > 0, followed, 0), size))
+    return found
 
 
 def read_on(history: Tensor, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The network: embedding, a stack of recurrent layers, a linear head; its state is explicit.
+"""The network: embedding and matches, recurrent layers, a linear head; its state is explicit.
 
 T: characters of a chunk, B: streams, V: vocabulary, E: embedding, H: a layer's hidden width.
 """
@@ -21,10 +21,10 @@ from textgen.model.matches import matches, with_matches
 
 @dataclass(frozen=True)
 class State:
-    """What the recurrent layers carry from character to character, for B streams.
+    """What is carried from character to character, for B streams.
 
-    parts: by the names of `ModelConfig.state`, each (B, H) with its layer's own H, in float32;
-    `history`: (B, N), see `matches`.
+    parts: by the names of `ModelConfig.state`, in float32: those of a layer (B, H) with its own H,
+    `history` (B, N), see `matches`.
     """
 
     parts: Mapping[str, Tensor]
@@ -67,8 +67,8 @@ class State:
 class Masks:
     """What dropout and weight-drop multiply by in a chunk; None where nothing is dropped.
 
-    activations: of the embedding's and of each layer's output, (1, B, width); weights: of each
-    layer's recurrent matrix, in its shape.
+    activations: of what the first layer reads and of each layer's output, (1, B, width); weights:
+    of each layer's recurrent matrix, in its shape.
     """
 
     activations: tuple[Tensor | None, ...]

@@ -28,7 +28,7 @@ _SEARCHED = 64  # bytes at a file's begin that hold it
 
 
 class Step(nn.Module):
-    """logits (B, V), state = step(ids (B,), *state), each part of the state (B, H); history (B, N).
+    """logits (B, V), state = step(ids (B,), *state), each part (B, H), but `history` (B, N).
 
     The equations stand in `textgen.inference.folding`; of torch's own layers the exporter takes a
     hundred times as long.

@@ -1,4 +1,4 @@
-"""Weights alone, as one would publish them: a checkpoint without paths, history or ancestors."""
+"""Weights alone, as one would publish them: a checkpoint without paths, losses or ancestors."""
 
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath

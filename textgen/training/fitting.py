@@ -157,5 +157,5 @@ def _measured(shape: Shape, trial: Trial, choices: Choices, began: float) -> Set
 
 
 def learnable(model: ModelConfig) -> int:
-    """Parameters without the characters' own rows in embedding and head: most are for rare ones."""
+    """Parameters without the characters' own rows: of those most are for rare ones."""
     return replace(model, vocabulary_size=0).parameters

@@ -24,7 +24,7 @@ MOMENTS = {
 def optimizer_of(
     network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Decay and soap's bases are of matrices alone, not of biases and what characters stand for."""
+    """Decay and soap's bases are of matrices alone, not of biases, embedding and matches."""
     groups: list[dict[str, Any]] = [
         {"params": [], "weight_decay": config.weight_decay, "turned": True},
         {"params": [], "weight_decay": 0.0, "turned": False},

@@ -90,6 +90,7 @@ def layer_of(model: ModelConfig, share: int = 1) -> ModelConfig:
     """A layer alone, as wide as the widest of `model` divided by `share`.
 
     What is below it is as wide, and the vocabulary so small that the head counts for nothing.
+    No match is looked for.
     """
     width = max(1, max(model.hidden) // share)
     few = min(model.vocabulary_size, FEW)
