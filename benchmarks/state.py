@@ -3,11 +3,12 @@
     python benchmarks/state.py tinyshakespeare.txt --steps 600 --time 60 -o state.jsonl
 
 Three ways to train the same network, without matches, from the same weights, with the same rate,
-and on as many characters a step: `carried`, as textgen does, each stream reading on from its state; `zeroed`, the
-same chunks in the same order, each from zero state; `shuffled`, chunks at random places, each from
-zero state. Texts are the bundled fables and the files named; one named tinyshakespeare is cut to
-its first nine tenths, for its end is kept for reports. The last tenth of each is held out, and read
-both in one pass and in windows of a chunk's length that begin from zero state.
+and on as many characters a step: `carried`, as textgen does, each stream reading on from its state;
+`zeroed`, the same chunks in the same order, each from zero state; `shuffled`, chunks at random
+places, each from zero state. Texts are the bundled fables and the files named; one named
+tinyshakespeare is cut to its first nine tenths, for its end is kept for reports. The last tenth of
+each is held out, and read both in one pass and in windows of a chunk's length that begin from zero
+state.
 
 Every result is a line of the output file, written as it comes: started again, the bench goes on
 where it stopped. `--report` prints the table of what is there.
