@@ -85,6 +85,15 @@ def test_large_vocabularies_are_hashed() -> None:
         assert both[:, b].tolist() == expected(ids[:, b], 64, size)
 
 
+@pytest.mark.parametrize("size", [500, 5000, 200_000])
+def test_windows_that_differ_in_their_last_character_alone_are_told_apart(size: int) -> None:
+    rng = np.random.default_rng(0)
+    same = rng.integers(0, size, 5)
+    ids = np.concatenate([[*same, i, size - 1] for i in rng.permutation(100)])[:, None]
+    found, _ = matches(torch.from_numpy(ids), torch.zeros(1, 2048), size)
+    assert torch.stack(found, dim=-1)[:, 0].tolist() == expected(ids[:, 0], 2048, size)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), -7.0, 1e9, 99.0])
 def test_what_is_no_history_names_no_rows(bad: float) -> None:
     ids = torch.tensor([[0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]]).T

@@ -22,8 +22,11 @@ class Matcher:
         self._after: dict[tuple[int, ...], int] = {}  # window -> place of what followed it
         if history is not None:
             known = history[(history > 0) & (history <= size)]
-            for i in known.astype(np.int64).tolist():
-                self.read(i - 1)
+            self._ids = ids = (known.astype(np.int64) - 1).tolist()
+            self._history[reach - len(known) : reach] = known
+            for m in MATCHED:  # later places take the place of earlier ones
+                windows = zip(*(ids[k:] for k in range(m)), strict=False)
+                self._after.update(zip(windows, range(m, len(ids) + 1), strict=True))
 
     def read(self, i: int) -> list[int | None]:
         """Read the character of id `i`."""

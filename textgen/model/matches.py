@@ -43,8 +43,9 @@ def _matches(text: Tensor, m: int, length: int, size: int) -> Tensor:
     exact = (size + 1) ** m < 1 << (63 - bits)
     numbers = torch.zeros_like(text[:, :count])
     for k in range(m):
-        numbers = numbers * (size + 1 if exact else _ODD) + text[:, k : k + count]
-    if not exact:
+        each = text[:, k : k + count]
+        numbers = numbers * (size + 1) + each if exact else (numbers + each) * _ODD
+    if not exact:  # the upper bits, which all characters reach
         numbers = (numbers >> bits) & ((1 << (63 - bits)) - 1)
     places = torch.arange(count, device=text.device)
     keys = _sorted((numbers << bits) | places)

@@ -133,12 +133,14 @@ def measured_cost(
 def _match_seconds(model: ModelConfig, trial: Trial) -> float:
     """Seconds per character of finding matches, in the fastest of a few steps on a CPU."""
     streams = -(-trial.batch_size // launch().size)
-    ids = torch.arange(trial.bptt)[:, None].expand(trial.bptt, streams) % model.vocabulary_size
-    history = torch.ones(streams, model.history)
+    random = torch.Generator().manual_seed(0)
+    size = model.vocabulary_size
+    ids = torch.randint(size, (trial.bptt, streams), generator=random)
+    history = torch.randint(1, size + 1, (streams, model.history), generator=random).float()
     seconds = []
     for _ in range(LEAST):
         begin = time.perf_counter()
-        matches(ids, history, model.vocabulary_size)
+        matches(ids, history, size)
         seconds.append(time.perf_counter() - begin)
     return min(seconds) / (trial.batch_size * trial.bptt * (trial.filled or 1))
 
