@@ -144,7 +144,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     same = len({*model.hidden}) == 1
     shape = f"{model.layers} x {model.hidden[0]}" if same else f"{model.hidden}"
     skip = "" if any(model.skips) else ", no skips"
-    skip += f", history {model.history}" if model.history else ""
+    history = f", history {model.history}" if model.history else ""
     passes = training.passes(training.steps, size)
     chars = f"{size:,} for training, {run.val_characters:,} for validation"
     drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"
@@ -160,7 +160,10 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     parameters = f"{short(model.parameters)} parameters"
     return [
         ("chars", f"{chars}, {distinct} distinct"),
-        ("model", f"{model.cell} {shape}, embedding {model.embedding}{skip}, {parameters}"),
+        (
+            "model",
+            f"{model.cell} {shape}, embedding {model.embedding}{skip}{history}, {parameters}",
+        ),
         ("drop", f"{drop}, decay {training.weight_decay:g}"),
         *([("aside", aside)] if training.aside else []),
         ("steps", f"{steps}, {passes:.3g} passes over the text"),

@@ -51,9 +51,9 @@ def is_page(path: Path) -> bool:
 def _description(header: Header, precision: str) -> dict[str, object]:
     """What model.js and page.js need besides the weights."""
     model = header.record.model
-    network = {"cell": model.cell, "hidden": model.hidden, "skips": model.skips}
-    match = {"history": model.history, "matched": MATCHED}
-    return described(header) | network | match | {"shapes": model.shapes, "precision": precision}
+    network: dict[str, object] = {"cell": model.cell, "hidden": model.hidden, "skips": model.skips}
+    network |= {"history": model.history, "matched": MATCHED}
+    return described(header) | network | {"shapes": model.shapes, "precision": precision}
 
 
 def _title(record: Record) -> str:
