@@ -59,11 +59,8 @@ def read(
     From zero state; of a part that is warmed up the history before it is known.
     """
     device, streams = next(network.parameters()).device, len(parts.begins)
-    state = State.zeros(network.config, streams, device)
-    if "history" in state.parts:
-        inside = parts.begins < parts.first
-        known = histories(ids, np.where(inside, parts.begins, 0), network.config.history)
-        state.parts["history"].copy_(torch.from_numpy(known))
+    warmed_up = np.where(parts.begins < parts.first, parts.begins, 0)
+    state = state_before(network, ids, warmed_up).map(lambda part: part.to(device))
     for inputs, targets in _side_by_side(ids, parts, chunk_size(network, streams)):
         x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
         with autocast():
@@ -102,12 +99,15 @@ def _logits(network: CharModel, inputs: Tensor, state: State) -> tuple[Tensor, S
         network.train(was_training)
 
 
-def histories(ids: NDArray, begins: NDArray, reach: int) -> NDArray[np.float32]:
-    """Those of streams that begin at `begins` (B,) of a text (n,), of what is before: (B, N)."""
-    places = begins[:, None] + np.arange(-reach, 0)
-    known = ids[np.maximum(places, 0)].astype(np.float32) + 1
-    known[places < 0] = 0
-    return known
+def state_before(network: CharModel, ids: NDArray, begins: NDArray) -> State:
+    """The zero state of streams that begin at `begins` (B,) of a text, and the history there."""
+    state = State.zeros(network.config, len(begins))
+    if reach := network.config.history:
+        places = begins[:, None] + np.arange(-reach, 0)
+        known = ids[np.maximum(places, 0)].astype(np.float32) + 1
+        known[places < 0] = 0
+        state.parts["history"].copy_(torch.from_numpy(known))
+    return state
 
 
 def losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 One stream is exact. So are documents, for each begins from zero state. A text that is cut into
 parts is read in two rounds: first every part from zero state, but with the history that stands
 before it; then each again from the state in which the part before it ended, for as long as that
-changes what its characters cost. So a part is
-warmed up on the whole part before it, and where that does not suffice, on more.
+changes what its characters cost. So a part is warmed up on the whole part before it, and where that
+does not suffice, on more.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from textgen.errors import CorpusError
-from textgen.inference.parts import histories
+from textgen.inference.parts import state_before
 from textgen.model.network import State
 from textgen.text.mapped import counts_of
 
@@ -167,11 +167,9 @@ def _nats(
     network: CharModel, ids: NDArray, begins: NDArray, longest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """-ln p of the 9/8 K characters from each place: state begun there, and carried on."""
-    state = State.zeros(network.config, len(begins))
-    if reach := network.config.history:
-        known = histories(ids, begins - longest, reach)
-        state.parts["history"].copy_(torch.from_numpy(known))
-    _, state = _read(network, _windows(ids, begins - longest, longest + 1), state)
+    places = begins - longest
+    state = state_before(network, ids, places)
+    _, state = _read(network, _windows(ids, places, longest + 1), state)
     state = state.map(lambda part: torch.cat([torch.zeros_like(part), part]))
     both = np.concatenate([begins, begins])
     nats, _ = _read(network, _windows(ids, both, _read_on(longest) + 1), state)

@@ -67,10 +67,10 @@ const CELLS = {
 class Model {
   constructor(description, arrays) {
     this.cell = CELLS[description.cell];
-    this.embedding = arrays["embedding.weight"];
     this.reach = description.history;
     this.matched = this.reach ? description.matched : [];
-    this.rows = [this.embedding, ...this.matched.map((_, k) => arrays[`matches.${k}.weight`])];
+    const names = ["embedding", ...this.matched.map((_, k) => `matches.${k}`)];
+    this.rows = names.map((name) => arrays[`${name}.weight`]);
     this.size = arrays["head.bias"].length;
     const pairs = description.hidden.flatMap((_, n) =>
       ["ih", "hh"].map((name) => ["weight", "bias"].map((what) => arrays[`layers.${n}.${what}_${name}_l0`]))
