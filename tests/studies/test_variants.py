@@ -91,6 +91,14 @@ def test_networks_agree_in_parameters_within_two_percent(vocabulary: int, width:
     assert [(n.cell, n.layers) for n in found] == shapes
 
 
+def test_rows_for_matches_do_not_make_layers_narrow() -> None:
+    planned = [
+        ModelConfig(5965, "lstm", (160, 160), 128, True, 0.0, 0.0, history) for history in (0, 2048)
+    ]
+    found = of_equal_size(planned, [Choices(history=history) for history in (0, 2048)])
+    assert found == planned
+
+
 def test_the_depth_is_that_of_the_smallest_where_none_is_chosen() -> None:
     planned = [ModelConfig(50, "rnn", (300,) * 3, 64, True, 0.0, 0.0, 0)]
     planned += [ModelConfig(50, "lstm", (100,) * 2, 64, True, 0.0, 0.0, 0)]

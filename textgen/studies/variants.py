@@ -83,14 +83,19 @@ def of_equal_size(planned: Sequence[ModelConfig], choices: Sequence[Choices]) ->
     """A network for each of `choices`, with as many parameters as the smallest of `planned`.
 
     The smallest is the one that each variant has the time for; its depth counts where none is
-    chosen. Widths are the roundest that come near its parameters.
+    chosen. Widths are the roundest that come near its parameters. Rows for matches do not count:
+    of a large vocabulary they would leave one variant but narrow layers.
     """
-    aim = min(planned, key=lambda network: network.parameters)
+    counted = [replace(network, history=0) for network in planned]
+    aim = min(counted, key=lambda network: network.parameters)
     shapes = [
         partial(_of_width, own, chosen.layers or aim.layers)
-        for own, chosen in zip(planned, choices, strict=True)
+        for own, chosen in zip(counted, choices, strict=True)
     ]
-    return [shape(width_for(aim.parameters, shape)) for shape in shapes]
+    return [
+        replace(shape(width_for(aim.parameters, shape)), history=own.history)
+        for own, shape in zip(planned, shapes, strict=True)
+    ]
 
 
 def _of_width(network: ModelConfig, layers: int, width: int) -> ModelConfig:
