@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import build, training_config
 
+from textgen.config import Choices
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import Vocabulary
 from textgen.training.document_streams import PADDING, DocumentStreams, filled_by, streams_for
+from textgen.training.planning import plan
 from textgen.training.step import Learner
 from textgen.training.streams import Chunk
 
@@ -93,6 +96,19 @@ def test_padding_changes_neither_loss_nor_weights() -> None:
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
     for name, weights in found[0][1].items():
         np.testing.assert_allclose(weights, found[1][1][name], atol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "history"), [(6, 0), (300, 2048)])
+@pytest.mark.parametrize("bptt", [None, 8])
+def test_matches_are_read_but_in_short_documents(
+    length: int, history: int, bptt: int | None
+) -> None:
+    vocabulary = Vocabulary("char", "abcdefghijklmnopqrs", has_end=True)
+    ids, others = laid_out([length] * 50), laid_out([length] * 5)
+    corpus = Corpus(ids, others, vocabulary, "", documents=55)
+    choices, cpu = Choices(steps=5, bptt=bptt), torch.device("cpu")
+    assert plan(choices, corpus, cpu, 0.0).model.history == history
+    assert plan(replace(choices, history=9), corpus, cpu, 0.0).model.history == 9
 
 
 @pytest.mark.parametrize(("length", "expected"), [(6, (128, 12)), (300, (64, 32))])

@@ -32,15 +32,21 @@ POWER = 0.4  # of the streams' number, with which the best learning rate grows
 REACH = (0.25, 16)  # of the usual number: where that was measured
 LENGTH_POWER = 0.68  # the same of a chunk's length, from the usual one to twice that
 EACH = 4096  # characters of the text for each stream, at least
+HISTORY = 2048  # characters back that matches are looked for in
 CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
 
 
 class Usual(NamedTuple):
-    """What suits a text: streams and characters of a chunk that `peak` is meant for, and a clip."""
+    """What suits a text.
+
+    batch_size, bptt: streams and characters of a chunk that `peak` is meant for; history:
+    characters back that matches are looked for in, none in short documents, for they lie in one.
+    """
 
     batch_size: int
     bptt: int
     clip: float
+    history: int
 
 
 def peak(
@@ -81,11 +87,12 @@ def first_trial(
     optimizer = choices.optimizer or ("soap" if device.type == "cpu" else "adamw")
     trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
-    fitting = fit(*usual, size)
-    if not repeats:
-        return trial, Usual(*fitting, CLIP), notices
-    clip = PERIODIC_CLIP if optimizer == "soap" else CLIP
-    return trial, Usual(fitting[0], 2 * PERIODIC[1], clip), notices
+    history = 0 if usual[1] <= document_streams.SHORT else HISTORY
+    suited = Usual(*fit(*usual, size), CLIP, history)
+    if repeats:
+        clip = PERIODIC_CLIP if optimizer == "soap" else CLIP
+        suited = suited._replace(bptt=2 * PERIODIC[1], clip=clip)
+    return trial, suited, notices
 
 
 def lengthened(choices: Choices, model: ModelConfig, trial: Trial, characters: float) -> Trial:

@@ -12,9 +12,9 @@ import torch
 
 from textgen.architecture import ModelConfig
 from textgen.config import Choices
+from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import FASTER, fastest, lengthened
-from textgen.training.document_streams import SHORT
+from textgen.training.batching import FASTER, Usual, fastest, lengthened
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import READ_PER_PARAMETER
 from textgen.training.speed import Trial, layer_seconds, measured_cost, precisions
@@ -27,7 +27,6 @@ Depths = tuple[tuple[int, int], ...]  # numbers of layers, and the width from wh
 DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
 IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
-HISTORY = 2048  # characters back that matches are looked for in
 
 # The network without dropout, of so many layers and of such a width where none were chosen.
 Shape = Callable[[int, int], ModelConfig]
@@ -38,16 +37,19 @@ Settled = tuple[ModelConfig, Trial, float | None, list[str]]
 def settled(
     choices: Choices,
     trial: Trial,
-    vocabulary_size: int,
+    usual: Usual,
+    corpus: Corpus,
     began: float,
+    *,
     base: ModelConfig | None = None,
 ) -> Settled:
     """By `choices`, and for what they leave open as they have a budget of time or not.
 
-    trial: the usual steps; began, base: see `plan`. Raises UsageError or OutOfMemory for what the
-    memory does not hold.
+    trial, usual: see `first_trial`; began, base: see `plan`. Raises UsageError or OutOfMemory for
+    what the memory does not hold.
     """
-    own: Shape = partial(_shape, choices, vocabulary_size, _history(choices, trial))
+    history = usual.history if choices.history is None else choices.history
+    own: Shape = partial(_shape, choices, len(corpus.vocabulary), history)
     shape = own if base is None else lambda *_: base
     characters = trial.batch_size * trial.bptt // trial.accumulate
     layers = DEPTHS[0][0] if choices.hidden else 1
@@ -59,13 +61,6 @@ def settled(
     model, trial, *_ = found
     check_memory(model, trial.batch_size * trial.bptt // trial.accumulate, trial.device)
     return found
-
-
-def _history(choices: Choices, trial: Trial) -> int:
-    """None in short documents: a match is looked for in a stream's own document alone."""
-    short = trial.filled is not None and trial.bptt <= SHORT
-    planned = 0 if short else HISTORY
-    return planned if choices.history is None else choices.history
 
 
 def _shape(

@@ -72,7 +72,7 @@ def plan(
     first, usual, notices = first_trial(choices, corpus, device)
     if base is not None:
         choices = replace(choices, hidden=base.hidden)
-    shape, trial, rate, said = settled(choices, first, len(corpus.vocabulary), began, base)
+    shape, trial, rate, said = settled(choices, first, usual, corpus, began, base=base)
     size, per_step = trial.size, trial.chars_per_step
     own = own_streams(trial.batch_size, choices.keep_mixing)
     whole = size * trial.batch_size / own
