@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.architecture import MATCHED, ModelConfig
+from textgen.architecture import ModelConfig
+from textgen.config import MATCHED
 
 
 def sigmoid(x: NDArray) -> NDArray:

@@ -57,6 +57,7 @@ def refused(owner: Any, name: str, value: object) -> UsageError:
         (Choices, "seed", [0, 2**63 - 1], [-1, 2**63, 0.5]),
         (SamplingOptions, "temperature", [0, 0.8, 1e30], [-0.1]),
         (SamplingOptions, "top_k", [0, 1], [-1, 1.5, 10**25]),
+        (Choices, "history", [0, 7, 65536], [-1, 1, 6, 65537, 8.5]),
         (SamplingOptions, "top_p", [0, 1], [-0.1, 1.1]),
         (SamplingOptions, "min_p", [0, 1], [-0.1, 1.1]),
         (SamplingOptions, "length", [0, 500], [-1, 1.5, 10**25]),

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from textgen.bounds import Number, check
-from textgen.config import MOST_LAYERS, Choices
+from textgen.config import MATCHED, MOST_LAYERS, Choices
 from textgen.errors import UsageError
-
-MATCHED = (3, 6)  # characters that stood together before, for what followed to be read too
 
 
 class Cell(NamedTuple):
@@ -54,9 +52,6 @@ class ModelConfig:
             raise UsageError("`hidden` is empty; expected one width per layer", "try `hidden=256`")
         check(self, Choices)
         Number(1, MOST_LAYERS, whole=True).check("layers", self.layers)
-        if 0 < self.history <= max(MATCHED):
-            what = f"`history` is {self.history}; expected 0, or more than {max(MATCHED)}"
-            raise UsageError(what, "try `history=2048`")
 
     @property
     def layers(self) -> int:

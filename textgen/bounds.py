@@ -15,13 +15,14 @@ _SHOWN = 40  # characters of a value that a message repeats
 
 @dataclass(frozen=True)
 class Number:
-    """Finite numbers from `low` to `high`, without these two if `open_ends`."""
+    """Finite numbers from `low` to `high`, without these two if `open_ends`; and 0 if `or_zero`."""
 
     low: float
     high: float = math.inf
     example: str = ""
     whole: bool = False
     open_ends: bool = False
+    or_zero: bool = False
 
     def check(self, name: str, value: object) -> None:
         """Raise UsageError unless `value`, of the setting `name`, is one of them."""
@@ -30,13 +31,15 @@ class Number:
         with suppress(OverflowError):  # an int too large for a float
             if isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value):
                 inside = self.low < value < self.high
-                if inside or (not self.open_ends and value in (self.low, self.high)):
+                at_end = not self.open_ends and value in (self.low, self.high)
+                if inside or at_end or (self.or_zero and value == 0):
                     return
         hint = f"try `{name}={self.example}`" if self.example else f"give `{name}` {self}"
         raise UsageError(f"`{name}` is {_shown(value)}; expected {self}", hint)
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a finite number"
+        kind = f"0 or {kind}" if self.or_zero else kind
         if self.high < math.inf:
             excluded = ", both excluded" if self.open_ends else ""
             high = f"{self.high:,}" if self.whole else f"{self.high:g}"

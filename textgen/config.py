@@ -27,12 +27,13 @@ DEFAULT_TIME = 300.0  # seconds, the budget where none is given
 SEEDS = 2**63  # seeds lie below it
 MOST = 10**12  # steps, texts, and characters of a text that is written
 MOST_LAYERS = 64
+MATCHED = (3, 6)  # characters that stood together before, for what followed to be read too
 NOT_PLANNED = ("val_file", "documents")  # settings whose default, None, is a choice too
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
-_SEED, _GROUPS = whole(0, SEEDS - 1, "1"), whole(1, 10**6, "2")
-_HISTORY, _MIXED = whole(0, 65536, "2048"), Number(0, 0.9, "0.1")
+_SEED, _GROUPS, _MIXED = whole(0, SEEDS - 1, "1"), whole(1, 10**6, "2"), Number(0, 0.9, "0.1")
+_HISTORY = Number(max(MATCHED) + 1, 65536, "2048", whole=True, or_zero=True)
 TEXTS = whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
@@ -141,9 +142,7 @@ class ServingOptions:
     host: str = setting("Address to listen on.", default="127.0.0.1")
     port: int = setting("Port to listen on; 0: any free one.", whole(0, 65535, "8013"), 8013)
     api_key: str | None = setting("Answer only those who send this key.")
-    allow_origin: tuple[str, ...] = setting(
-        "Let pages of this origin call it; repeatable.", default=()
-    )
+    allow_origin: tuple[str, ...] = setting("Let this origin's pages call; repeatable.", default=())
     max_body: int = setting("Most bytes of a request.", whole(1, 10**9, "1000000"), 1_000_000)
     max_prompt: int = setting("Most characters of a prompt.", whole(0, MOST, "8192"), 8192)
     max_tokens: int = setting("Most characters of a text.", whole(1, MOST, "8192"), 8192)

@@ -8,9 +8,10 @@ import torch
 from networks import model_config
 from oracle import matches as searched
 
+from textgen.config import MATCHED
 from textgen.errors import UsageError
 from textgen.inference.matches import Matcher
-from textgen.model.matches import latest, matches, read_on, with_matches
+from textgen.model.matches import latest, latest_on_cpu, matches, read_on, with_matches
 
 
 def texts(size: int, streams: int, length: int) -> np.ndarray:
@@ -46,14 +47,16 @@ def test_chunks_of_any_length_find_what_a_plain_search_does(
 def test_one_by_one_too(size: int, reach: int) -> None:
     ids = texts(size, 2, 400)
     history, matchers = torch.zeros(2, reach), [Matcher(reach, size) for _ in range(2)]
-    found, single = [], []
+    found, on_cpu, single = [], [], []
     for row in ids:
         history = read_on(history, torch.from_numpy(row))
         found.append(torch.stack(latest(history, size), dim=-1).tolist())
+        on_cpu.append(torch.stack(latest_on_cpu(history, size), dim=-1).tolist())
         read = [m.read(i) for m, i in zip(matchers, row.tolist(), strict=True)]
         single.append([[size if one is None else one for one in both] for both in read])
     for b in range(2):
-        assert [f[b] for f in found] == [f[b] for f in single] == expected(ids[:, b], reach, size)
+        for several in (found, on_cpu, single):
+            assert [f[b] for f in several] == expected(ids[:, b], reach, size)
         np.testing.assert_array_equal(matchers[b].history, history[b].numpy())
 
 
@@ -99,7 +102,7 @@ def test_what_is_no_history_names_no_rows(bad: float) -> None:
     ids = torch.tensor([[0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]]).T
     history = torch.full((1, 20), bad)
     found, after = matches(ids, history, 2)
-    for one in (*found, *latest(after, 2)):
+    for one in (*found, *latest(after, 2), *latest_on_cpu(after, 2)):
         assert 0 <= one.min() <= one.max() <= 2
     Matcher(20, 2, history[0].numpy()).read(1)
 
@@ -113,8 +116,10 @@ def test_no_match_adds_nothing() -> None:
 
 
 def test_a_history_shorter_than_a_match_is_refused() -> None:
-    for history in (1, 6):
-        with pytest.raises(UsageError, match=f"`history` is {history}; expected 0, or more than 6"):
+    least = max(MATCHED) + 1
+    expected = f"expected 0 or a whole number between {least} and 65,536"
+    for history in (1, least - 1):
+        with pytest.raises(UsageError, match=f"`history` is {history}; {expected}"):
             model_config(5, history=history)
-    assert model_config(5, history=8).history == 8
+    assert model_config(5, history=least).history == least
     assert model_config(5, history=0).state == model_config(5, history=0).recurrent

@@ -15,8 +15,7 @@ from conftest import train
 from networks import build, repeating, weights
 
 import textgen
-from textgen.architecture import MATCHED
-from textgen.config import SamplingOptions
+from textgen.config import MATCHED, SamplingOptions
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Sampler, log_probability
 from textgen.inference.stepper import Stepper

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 from textgen.inference.folding import Array, FoldedLayer, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms
 from textgen.model.graph import Graphed
-from textgen.model.matches import latest, read_on
+from textgen.model.matches import latest, latest_on_cpu, read_on
 
 STREAMS = 64  # texts at a time; always this many, so that a text does not depend on their number
 BELOW_ONE = 1 - 2**-20  # the largest draw: float32 must not round it up to 1
@@ -41,6 +41,7 @@ class BatchStepper:
         # (V+1, G) each, the last row 0, of no match
         padded = (np.pad(2 * table, ((0, 1), (0, 0))) for table in model.layers[0].matches)
         self._matches = [torch.from_numpy(table).to(device) for table in padded]
+        self._latest = latest_on_cpu if device.type == "cpu" else latest
         if self._matches:
             self._history = torch.zeros(streams, model.config.history, device=device)
             self._carried["history"] = (self._history,)
@@ -54,7 +55,7 @@ class BatchStepper:
         n, more = len(ids), []
         if self._matches:
             self._history[:n] = read_on(self._history[:n], ids)
-            found = latest(self._history[:n], len(self._bias))
+            found = self._latest(self._history[:n], len(self._bias))
             more = [t.index_select(0, one) for t, one in zip(self._matches, found, strict=True)]
         x = self._layers[0].step(None, ids, n, more)
         for layer, skip in self._upper:

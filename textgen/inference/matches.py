@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from textgen.architecture import MATCHED
+from textgen.config import MATCHED
 from textgen.inference.folding import Array
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textgen.architecture import MATCHED, ModelConfig
+from textgen.architecture import ModelConfig
+from textgen.config import MATCHED
 from textgen.model import recurrence
 from textgen.model.device import check_torch
 from textgen.model.loss import mean_nats

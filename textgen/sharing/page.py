@@ -9,8 +9,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from textgen.architecture import MATCHED
-from textgen.config import COUNTED
+from textgen.config import COUNTED, MATCHED
 from textgen.errors import MISLEADING
 from textgen.sharing.document import document, is_made_by, source
 from textgen.sharing.rounding import pack_rounded
