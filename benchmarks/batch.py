@@ -56,6 +56,7 @@ def train(text: str, characters: int, streams: int, rate: float, seed: int) -> f
         dropout=0.0,
         weight_drop=0.0,
         history=0,
+        grams=0,
     )
     network = first_network(model, ids, seed)
     learner = Learner(network, config, ids, torch.device("cpu"))

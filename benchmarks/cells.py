@@ -39,7 +39,15 @@ def whole(side: str, shape: tuple[int, ...], precision: str) -> Parts:
     layers, hidden, batch, bptt = shape
     cell = side.split()[-1]
     model = ModelConfig(
-        SYMBOLS, cell, (hidden,) * layers, 128, True, dropout=0.1, weight_drop=0.0, history=0
+        SYMBOLS,
+        cell,
+        (hidden,) * layers,
+        128,
+        True,
+        dropout=0.1,
+        weight_drop=0.0,
+        history=0,
+        grams=0,
     )
     decided = {"steps": 10**6, "batch_size": batch, "bptt": bptt, "block": BLOCK, "lr": 0.001}
     decided |= {"floor": 0.15, "average": 0.15, "warmup": 20, "weight_decay": 0.1}

@@ -35,7 +35,15 @@ FRESH = get_context("spawn")
 def learner(shape: tuple[int, ...], ranks: Alone) -> Learner:
     layers, hidden, streams, bptt = shape
     model = ModelConfig(
-        SYMBOLS, "lstm", (hidden,) * layers, 128, skip=True, dropout=0.1, weight_drop=0.1, history=0
+        SYMBOLS,
+        "lstm",
+        (hidden,) * layers,
+        128,
+        skip=True,
+        dropout=0.1,
+        weight_drop=0.1,
+        history=0,
+        grams=0,
     )
     decided = {"steps": 10**6, "batch_size": streams, "bptt": bptt, "block": BLOCK, "lr": 0.01}
     decided |= {"floor": 0.15, "average": 0.15, "precision": "fp32"}

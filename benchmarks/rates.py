@@ -41,7 +41,15 @@ def held_out_loss(ids: np.ndarray, cell: str, factor: float, options: argparse.N
     """Nats per character; options: width, steps and seed."""
     kinds, cut = int(ids.max()) + 1, len(ids) * 9 // 10
     model = ModelConfig(
-        kinds, cell, (options.width,) * 2, 128, True, dropout=0.0, weight_drop=0.0, history=0
+        kinds,
+        cell,
+        (options.width,) * 2,
+        128,
+        True,
+        dropout=0.0,
+        weight_drop=0.0,
+        history=0,
+        grams=0,
     )
     decided = {"steps": options.steps, "batch_size": 64, "bptt": 32, "block": BLOCK, "warmup": 20}
     decided |= {"floor": FLOOR, "average": AVERAGE, "weight_decay": 0.2, "sample_every": 0}

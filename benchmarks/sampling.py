@@ -25,8 +25,9 @@ from textgen.inference.sampling import Sampler, Uniforms
 from textgen.inference.writer import Writer
 from textgen.model.device import product_dtype
 from textgen.text.vocabulary import Vocabulary
+from textgen.training.batching import HISTORY
 from textgen.training.first import first_network
-from textgen.training.fitting import HISTORY
+from textgen.training.fitting import GRAMS
 
 VOCABULARY = Vocabulary("char", "".join(map(chr, range(48, 113))))
 CPU = torch.device("cpu")
@@ -98,6 +99,7 @@ def main() -> None:
             dropout=0.0,
             weight_drop=0.0,
             history=HISTORY,
+            grams=GRAMS[-1],
         )
         network = first_network(config, np.arange(len(VOCABULARY)), seed=0)
         model = fold(config, {name: p.detach().numpy() for name, p in network.named_parameters()})

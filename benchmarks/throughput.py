@@ -80,7 +80,7 @@ def model_of(
     shape: tuple[int, ...], symbols: int = SYMBOLS, *, dropout: float = 0.1
 ) -> ModelConfig:
     layers, hidden, embedding, *_ = shape
-    rest = {"skip": True, "dropout": dropout, "weight_drop": 0.0, "history": 0}
+    rest = {"skip": True, "dropout": dropout, "weight_drop": 0.0, "history": 0, "grams": 0}
     return ModelConfig(symbols, "lstm", (hidden,) * layers, embedding, **rest)
 
 

@@ -16,7 +16,14 @@ def model_config(
     hidden: tuple[int, ...] = (256, 256),
     **changes: object,
 ) -> ModelConfig:
-    others = {"embedding": 128, "skip": True, "dropout": 0.0, "weight_drop": 0.0, "history": 0}
+    others = {
+        "embedding": 128,
+        "skip": True,
+        "dropout": 0.0,
+        "weight_drop": 0.0,
+        "history": 0,
+        "grams": 0,
+    }
     return ModelConfig(vocabulary_size, cell, hidden, **(others | changes))
 
 

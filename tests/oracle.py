@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.architecture import ModelConfig
+from textgen.architecture import FACTOR, GRAM, ModelConfig
 from textgen.config import MATCHED
 
 
@@ -52,6 +52,12 @@ def matches(read: list[int], reach: int) -> list[int | None]:
     return found
 
 
+def gram(read: list[int], rows: int) -> int:
+    """The row for the last characters of `read`: their ids plus 1 as the digits of a number."""
+    digits = [i + 1 for i in reversed(read[-GRAM:])]
+    return sum(digit * FACTOR**place for place, digit in enumerate(digits)) % rows
+
+
 def run(
     config: ModelConfig, weights: Mapping[str, NDArray], ids: NDArray
 ) -> tuple[NDArray, list[list[NDArray]]]:
@@ -68,6 +74,8 @@ def run(
                 for k, found in enumerate(matches(ids[: t + 1, b].tolist(), config.history)):
                     if found is not None:
                         x[b] += w[f"matches.{k}.weight"][found]
+                if config.grams:
+                    x[b] += w["grams.weight"][gram(ids[: t + 1, b].tolist(), config.grams)]
         for layer in range(config.layers):
             own = [
                 w[f"layers.{layer}.{name}_l0"]

@@ -14,14 +14,14 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 def test_names_shapes_and_their_order_are_those_of_torch(
     cell: str, hidden: tuple[int, ...]
 ) -> None:
-    network = build(cell, hidden, history=64)
+    network = build(cell, hidden, history=64, grams=50)
     found = [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
     assert list(network.config.shapes.items()) == found
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_an_axis_has_one_size_wherever_it_occurs(cell: str) -> None:
-    config = model_config(20, cell, (16, 8), embedding=10, history=64)
+    config = model_config(20, cell, (16, 8), embedding=10, history=64, grams=50)
     axes = {axis for named in config.weights.values() for axis in named}
     assert axes | {*config.recurrent.values()} == axes
     assert {*config.state.values()} - axes == {("history", 64)}
@@ -33,17 +33,19 @@ def test_an_axis_has_one_size_wherever_it_occurs(cell: str) -> None:
         "hidden.1": 8,
         "gates.0": gates * 16,
         "gates.1": gates * 8,
+        "grams": 50,
     }
-    assert len(axes) == 6
+    assert len(axes) == 7
 
 
 def test_a_layer_reads_what_the_one_below_gives() -> None:
-    weights = model_config(20, "gru", (16, 8), embedding=10, history=64).weights
+    weights = model_config(20, "gru", (16, 8), embedding=10, history=64, grams=50).weights
     below = {name: weights[name][1].name for name in weights if len(weights[name]) == 2}
     assert below == {
         "embedding.weight": "embedding",
         "matches.0.weight": "embedding",
         "matches.1.weight": "embedding",
+        "grams.weight": "embedding",
         "layers.0.weight_ih_l0": "embedding",
         "layers.0.weight_hh_l0": "hidden.0",
         "layers.1.weight_ih_l0": "hidden.0",
@@ -54,9 +56,9 @@ def test_a_layer_reads_what_the_one_below_gives() -> None:
 
 def test_parameters_of_a_small_network_counted_by_hand() -> None:
     first, second = 4 * 3 * (4 + 3 + 2), 4 * 2 * (3 + 2 + 2)
-    for history, rows in ((0, 1), (64, 3)):
-        config = model_config(5, "lstm", (3, 2), embedding=4, history=history)
-        assert config.parameters == 5 * 4 * rows + first + second + 5 * (2 + 1)
+    for history, grams, rows in ((0, 0, 5), (64, 0, 5 * 3), (64, 9, 5 * 3 + 9)):
+        config = model_config(5, "lstm", (3, 2), embedding=4, history=history, grams=grams)
+        assert config.parameters == 4 * rows + first + second + 5 * (2 + 1)
 
 
 def test_a_character_costs_its_rows_and_no_more() -> None:

@@ -5,12 +5,16 @@ library only, so that `info` and `ls` need nothing else.
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from textgen.bounds import Number, check
 from textgen.config import MATCHED, MOST_LAYERS, Choices
 from textgen.errors import UsageError
+
+GRAM = 3  # characters of an n-gram
+FACTOR = 6571  # of its hash: prime, so that places differ
 
 
 class Cell(NamedTuple):
@@ -28,7 +32,7 @@ CELL = {
 
 
 class Axis(NamedTuple):
-    """An axis: `vocabulary`, `embedding`, `history`; of layer N `hidden.N`, `gates.N`."""
+    """An axis: `vocabulary`, `embedding`, `history`, `grams`; of layer N `hidden.N`, `gates.N`."""
 
     name: str
     size: int
@@ -46,12 +50,15 @@ class ModelConfig:
     dropout: float  # on the input, between layers and on the output
     weight_drop: float  # on the recurrent matrices
     history: int  # characters back in which a match is looked for: see `model.matches`; 0: none
+    grams: int  # rows for the last GRAM characters: see `model.matches`; 0: none
 
     def __post_init__(self) -> None:
         if not self.hidden:
             raise UsageError("`hidden` is empty; expected one width per layer", "try `hidden=256`")
         check(self, Choices)
         Number(1, MOST_LAYERS, whole=True).check("layers", self.layers)
+        if not self.history:
+            Number(0, 0, whole=True).check("grams", self.grams)
 
     @property
     def layers(self) -> int:
@@ -62,13 +69,16 @@ class ModelConfig:
         """The axes of every weight, by its name in CharModel's state_dict and in that order.
 
         Each layer is PyTorch's recurrent layer of one layer: input and recurrent matrix, gate by
-        gate, and a bias for each. `matches.K.weight` has rows for what followed, by MATCHED.
+        gate, and a bias for each. `matches.K.weight` has rows for what followed, by MATCHED;
+        `grams.weight` by `gram_row`.
         """
         vocabulary = Axis("vocabulary", self.vocabulary_size)
         below = Axis("embedding", self.embedding)
         weights: dict[str, tuple[Axis, ...]] = {"embedding.weight": (vocabulary, below)}
         if self.history:
             weights |= {f"matches.{k}.weight": (vocabulary, below) for k in range(len(MATCHED))}
+        if self.grams:
+            weights["grams.weight"] = Axis("grams", self.grams), below
         for n, width in enumerate(self.hidden):
             hidden = Axis(f"hidden.{n}", width)
             gates = Axis(f"gates.{n}", CELL[self.cell].gates * width)
@@ -87,6 +97,11 @@ class ModelConfig:
     @property
     def parameters(self) -> int:
         return sum(map(math.prod, self.shapes.values()))
+
+    @property
+    def bare(self) -> "ModelConfig":
+        """The same without matches and n-grams: their many rows are read one at a time."""
+        return replace(self, history=0, grams=0)
 
     @property
     def state(self) -> dict[str, Axis]:
@@ -108,3 +123,14 @@ class ModelConfig:
         """For each layer whether its input is added to its output: not the first, equal widths."""
         below = (None, *self.hidden)
         return tuple(self.skip and a == b for a, b in zip(below, self.hidden, strict=False))
+
+
+def gram_row(last: Iterable[Any], rows: int) -> Any:
+    """The row for the last GRAM characters, the latest at the end: ids plus 1, 0 for none yet.
+
+    A hash, by Horner's rule, of numbers or of arrays of them.
+    """
+    found: Any = 0
+    for each in last:
+        found = (found * FACTOR + each) % rows
+    return found

@@ -18,8 +18,7 @@ CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("soap", "adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 COUNTED = {"char": "character", "byte": "byte"}  # what is counted, by level
-NEWLINES = ("lf", "keep")
-FORMS = ("none", "nfc", "nfkc")
+NEWLINES, FORMS = ("lf", "keep"), ("none", "nfc", "nfkc")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNKNOWN = ("error", "skip", "replace")
 BUDGETS = ("time", "epochs", "steps")
@@ -34,6 +33,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHARE, _WIDTH = Number(0, 0.95, example="0.2"), whole(1, 65536, "256")
 _SEED, _GROUPS, _MIXED = whole(0, SEEDS - 1, "1"), whole(1, 10**6, "2"), Number(0, 0.9, "0.1")
 _HISTORY = Number(max(MATCHED) + 1, 65536, "2048", whole=True, or_zero=True)
+_ROWS = whole(0, 1 << 20, "16381")
 TEXTS = whole(1, MOST, "3")  # how many are written
 _DEVICE = "auto, cpu, cuda, cuda:N or mps."
 
@@ -51,6 +51,7 @@ class Choices:
     embedding: int | None = setting("Embedding width.", _WIDTH)
     skip: bool = setting("Skip connections between layers of equal width.", default=True)
     history: int | None = setting("Characters back to find matches in; 0: none.", _HISTORY)
+    grams: int | None = setting("Rows for the last 3 characters; 0: none.", _ROWS)
     dropout: float | None = setting("Dropout of activations, 0 to 0.95.", _SHARE)
     weight_drop: float | None = setting("Dropout of recurrent weights, 0 to 0.95.", _SHARE)
     batch_size: int | None = setting("Streams read in parallel.", whole(1, 10**6, "32"))
@@ -88,19 +89,19 @@ class Choices:
             object.__setattr__(self, "hidden", (*self.hidden,) if several else (self.hidden,))
         given = [f"`{name}`" for name in BUDGETS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise UsageError(
-                f"{' and '.join(given)} are both given; expected one budget", f"keep {given[0]}"
-            )
+            what = f"{' and '.join(given)} are both given; expected one budget"
+            raise UsageError(what, f"keep {given[0]}")
         check(self, Choices)
         if self.val_file is not None and self.val_fraction != Choices.val_fraction:
             what = "`val_file` and `val_fraction` are both given; expected one"
             raise UsageError(what, "leave out `val_fraction`")
         if self.layers and self.hidden and len(self.hidden) not in (1, self.layers):
-            raise UsageError(
-                f"`layers` is {self.layers}, `hidden` names {len(self.hidden)} widths; expected"
-                " one width, or one per layer",
-                f"leave out `layers={self.layers}`",
-            )
+            what = f"`layers` is {self.layers}, `hidden` names {len(self.hidden)} widths"
+            hint = f"leave out `layers={self.layers}`"
+            raise UsageError(f"{what}; expected one width, or one per layer", hint)
+        if self.grams and self.history == 0:
+            what = f"`grams` is {self.grams}, `history` is 0; expected a history to find them in"
+            raise UsageError(what, "leave out `history`, or try `grams=0`")
         if self.optimizer == "adam" and self.weight_decay:
             found = f"`optimizer` is adam, `weight_decay` is {self.weight_decay:g}"
             raise UsageError(f"{found}; expected no decay, or adamw", "try `optimizer=adamw`")

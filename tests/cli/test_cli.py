@@ -300,7 +300,7 @@ def test_info_and_ls_tell_of_a_run(run, trained: Path) -> None:
         assert fact in told
     facts = json.loads(run("info", trained / "best.safetensors", "--json").out)
     assert facts["kind"] == "best"
-    assert facts["parameters"] == 3262
+    assert facts["parameters"] == 3262 + 1021 * 6
     header, row = run("ls", "--checkpoints", trained.parent).out.splitlines()
     assert header.split()[:3] == ["RUN", "MODEL", "STEPS"]
     assert header.split()[-2:] == ["SIZE", "SAVED"]

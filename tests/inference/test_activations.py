@@ -25,7 +25,7 @@ def gates_by_the_equations(cell: str, x, h, w_x, w_h, b_x, b_h) -> dict[str, np.
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("hidden", SHAPES)
 def test_gates_are_those_of_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
-    model = build(cell, hidden, history=64)
+    model = build(cell, hidden, history=64, grams=50)
     w = {name: a.astype(np.float64) for name, a in weights(model).items()}
     found = trace(fold(model.config, weights(model)), IDS)
     _, states = oracle.run(model.config, w, IDS[:, None])
@@ -53,7 +53,7 @@ def test_gates_are_those_of_the_equations(cell: str, hidden: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_values_are_the_states_of_the_equations(cell: str) -> None:
-    model = build(cell, (16, 16, 16), history=64)
+    model = build(cell, (16, 16, 16), history=64, grams=50)
     w = {name: a.astype(np.float64) for name, a in weights(model).items()}
     found = trace(fold(model.config, weights(model)), IDS)
     _, states = oracle.run(model.config, w, IDS[:, None])

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("hidden", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_stream_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
-    model = build(cell, hidden, history=64)
+    model = build(cell, hidden, history=64, grams=50)
     ids = repeating(0, 100, 5)
     logits, _ = oracle.run(model.config, weights(model), ids)
     stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.float32, streams=5)
@@ -33,7 +33,7 @@ def test_every_stream_agrees_with_the_equations(cell: str, hidden: tuple[int, ..
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_bf16_products_stay_close(cell: str) -> None:
-    model = build(cell, (64, 64), history=64)
+    model = build(cell, (64, 64), history=64, grams=50)
     ids = repeating(0, 100, 5)
     logits, _ = oracle.run(model.config, weights(model), ids)
     stepper = BatchStepper(fold(model.config, weights(model)), CPU, torch.bfloat16, streams=5)

@@ -13,7 +13,7 @@ from textgen.inference.stepper import Stepper
 @pytest.mark.parametrize("hidden", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
-    model = build(cell, hidden, history=64)
+    model = build(cell, hidden, history=64, grams=50)
     ids = repeating(0, 200, 1)
     expected, trace = oracle.run(model.config, weights(model), ids)
     stepper = Stepper(fold(model.config, weights(model)))
@@ -25,7 +25,7 @@ def test_agrees_with_the_equations(cell: str, hidden: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_goes_on_from_a_state_taken_out(cell: str) -> None:
-    model = build(cell, (16, 16), history=64)
+    model = build(cell, (16, 16), history=64, grams=50)
     stepper = Stepper(fold(model.config, weights(model)))
     for i in (3, 1, 4, 1, 5, 9, 3, 1, 4, 1, 5):
         stepper.step(i)

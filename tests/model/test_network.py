@@ -15,7 +15,7 @@ from textgen.model.network import CharModel, State, _dropped
 @pytest.mark.parametrize("hidden", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_agrees_with_the_equations_layer_by_layer(cell: str, hidden: tuple[int, ...]) -> None:
-    model = build(cell, hidden, history=64).eval()
+    model = build(cell, hidden, history=64, grams=50).eval()
     ids = repeating(0, 50, 3)
     expected, trace = oracle.run(model.config, weights(model), ids)
     state = State.zeros(model.config, 3)
@@ -29,7 +29,7 @@ def test_agrees_with_the_equations_layer_by_layer(cell: str, hidden: tuple[int, 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_carrying_the_state_makes_chunks_equal_to_one_pass(cell: str) -> None:
-    model = build(cell, (16, 16), history=64).eval()
+    model = build(cell, (16, 16), history=64, grams=50).eval()
     ids = torch.from_numpy(repeating(1, 60, 2))
     with torch.no_grad():
         whole, end = model(ids, State.zeros(model.config, 2))
@@ -62,7 +62,7 @@ def test_one_dropout_mask_is_held_over_the_chunk_and_differs_between_streams() -
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("kind", ["dropout", "weight_drop"])
 def test_masks_follow_the_generator_and_vanish_in_evaluation(cell: str, kind: str) -> None:
-    model = build(cell, (16, 16), history=64, **{kind: 0.4})
+    model = build(cell, (16, 16), history=64, grams=50, **{kind: 0.4})
     ids = torch.arange(20)[:, None]
     state = State.zeros(model.config, 1)
 

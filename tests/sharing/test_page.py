@@ -15,6 +15,7 @@ from conftest import train
 from networks import build, repeating, weights
 
 import textgen
+from textgen.architecture import FACTOR, GRAM
 from textgen.config import MATCHED, SamplingOptions
 from textgen.inference.folding import fold
 from textgen.inference.sampling import Sampler, log_probability
@@ -70,7 +71,7 @@ def evaluated(expression: str, **given: object) -> object:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("hidden", [(16, 16, 16), (24, 15)])
 def test_the_step_is_that_of_python(cell: str, hidden: tuple[int, ...], precision: str) -> None:
-    network = build(cell, hidden, history=64)
+    network = build(cell, hidden, history=64, grams=50)
     config, arrays = network.config, weights(network)
     ids = repeating(1, 200, 1)[:, 0].tolist()
     stepper = Stepper(fold(config, rounded(arrays, precision)))
@@ -88,6 +89,8 @@ def test_the_step_is_that_of_python(cell: str, hidden: tuple[int, ...], precisio
         skips=config.skips,
         history=config.history,
         matched=MATCHED,
+        gram=GRAM,
+        factor=FACTOR,
         ids=ids,
     )
     fast, plain = np.array(found)

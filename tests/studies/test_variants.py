@@ -80,7 +80,7 @@ def test_networks_agree_in_parameters_within_two_percent(vocabulary: int, width:
     shapes = [*product(CELLS, (1, 2, 3))]
     chosen = [Choices(cell=cell, layers=layers) for cell, layers in shapes]
     planned = [
-        ModelConfig(vocabulary, cell, (WIDER[cell] * width,) * layers, 128, True, 0.0, 0.0, 0)
+        ModelConfig(vocabulary, cell, (WIDER[cell] * width,) * layers, 128, True, 0.0, 0.0, 0, 0)
         for cell, layers in shapes
     ]
     found = of_equal_size(planned, chosen)
@@ -91,17 +91,15 @@ def test_networks_agree_in_parameters_within_two_percent(vocabulary: int, width:
     assert [(n.cell, n.layers) for n in found] == shapes
 
 
-def test_rows_for_matches_do_not_make_layers_narrow() -> None:
-    planned = [
-        ModelConfig(5965, "lstm", (160, 160), 128, True, 0.0, 0.0, history) for history in (0, 2048)
-    ]
-    found = of_equal_size(planned, [Choices(history=history) for history in (0, 2048)])
-    assert found == planned
+def test_rows_for_matches_and_n_grams_do_not_make_layers_narrow() -> None:
+    with_rows = ModelConfig(5965, "lstm", (160, 160), 128, True, 0.0, 0.0, 2048, 16381)
+    planned = [with_rows.bare, with_rows]
+    assert of_equal_size(planned, [Choices(history=0), Choices()]) == planned
 
 
 def test_the_depth_is_that_of_the_smallest_where_none_is_chosen() -> None:
-    planned = [ModelConfig(50, "rnn", (300,) * 3, 64, True, 0.0, 0.0, 0)]
-    planned += [ModelConfig(50, "lstm", (100,) * 2, 64, True, 0.0, 0.0, 0)]
+    planned = [ModelConfig(50, "rnn", (300,) * 3, 64, True, 0.0, 0.0, 0, 0)]
+    planned += [ModelConfig(50, "lstm", (100,) * 2, 64, True, 0.0, 0.0, 0, 0)]
     found = of_equal_size(planned, [Choices(cell="rnn"), Choices(cell="lstm")])
     assert [network.layers for network in found] == [2, 2]
     assert found[1] == planned[1]

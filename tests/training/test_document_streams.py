@@ -109,6 +109,7 @@ def test_matches_are_read_but_in_short_documents(
     choices, cpu = Choices(steps=5, bptt=bptt), torch.device("cpu")
     assert plan(choices, corpus, cpu, 0.0).model.history == history
     assert plan(replace(choices, history=9), corpus, cpu, 0.0).model.history == 9
+    assert plan(replace(choices, grams=5), corpus, cpu, 0.0).model.grams == 5
 
 
 @pytest.mark.parametrize(("length", "expected"), [(6, (128, 12)), (300, (64, 32))])

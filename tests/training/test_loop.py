@@ -450,7 +450,7 @@ def test_a_run_of_the_first_version_goes_on_to_the_same_end(corpus: Path, tmp_pa
     assert isinstance(end, Finished)
     assert end.step == 40
     header = read_header(folder / "last.safetensors")
-    assert header.version == 8
+    assert header.version == 9
     assert header.record.training.block == 0
     assert header.record.model.skip
     expected = read_header(FORMAT_1 / "finished.safetensors")

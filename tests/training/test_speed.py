@@ -173,9 +173,9 @@ def test_a_head_that_the_memory_does_not_hold_is_measured_with_fewer_streams(
     assert found(model) - small(model) == pytest.approx((6000 - 256) / 1e6)
 
 
-def test_what_finding_matches_takes_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_rows_take_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "measure", lambda *_: 1e5)
-    monkeypatch.setattr(speed, "_match_seconds", lambda *_: 1e-6)
+    monkeypatch.setattr(speed, "_row_seconds", lambda *_: 1e-6)
     costs = []
     for history in (0, 64):
         widest = model_config(8, hidden=(256,) * 3, history=history)
@@ -184,5 +184,5 @@ def test_what_finding_matches_takes_is_counted_once(monkeypatch: pytest.MonkeyPa
     assert costs[1] == pytest.approx([seconds + 1e-6 for seconds in costs[0]])
 
 
-def test_finding_matches_is_timed() -> None:
-    assert 0 < speed._match_seconds(model_config(8, history=64), TRIAL) < 1
+def test_finding_and_learning_rows_is_timed() -> None:
+    assert 0 < speed._row_seconds(model_config(8, history=2048, grams=16381), TRIAL) < 1

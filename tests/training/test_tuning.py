@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from conftest import SMALL, prose, train
 from networks import training_config
+from oracle import gram
 
 import textgen
+from textgen.architecture import GRAM
 from textgen.cli import info
 from textgen.cli.app import app
 from textgen.errors import CorpusError, UsageError
@@ -51,6 +54,18 @@ def test_rows_are_carried_over_by_character(trained: Path, other: Path, tmp_path
             for character in old:
                 row = after.weights[name][new.index(character)]
                 np.testing.assert_array_equal(row, weights[old.index(character)])
+        elif name.startswith("grams"):
+            candidates = defaultdict(set)  # by the row now, those before
+            for characters in zip(*(other.read_text()[k:] for k in range(GRAM)), strict=False):
+                if {*characters} <= {*old}:
+                    then, now = (
+                        gram([*map(v.index, characters)], len(weights)) for v in (old, new)
+                    )
+                    candidates[now].add(then)
+            for now, row in enumerate(after.weights[name]):
+                known = [np.zeros_like(row), *(weights[then] for then in candidates.get(now, ()))]
+                assert any(np.array_equal(row, one) for one in known)
+            assert np.count_nonzero(after.weights[name].any(1)) > 0.8 * len(candidates) > 100
         else:
             np.testing.assert_array_equal(after.weights[name], weights)
 

@@ -16,7 +16,7 @@ from textgen.store.record import Record
 from textgen.store.run import usual_folder
 from textgen.store.runs import find_file, find_run
 
-SHAPE = ("cell", "hidden", "layers", "embedding", "skip", "history")
+SHAPE = ("cell", "hidden", "layers", "embedding", "skip", "history", "grams")
 COMMAND = typer.Option("--command", help="The command line that trains it again.")
 
 
@@ -145,6 +145,7 @@ def settings_lines(run: Planned | Record) -> list[tuple[str, str]]:
     shape = f"{model.layers} x {model.hidden[0]}" if same else f"{model.hidden}"
     skip = "" if any(model.skips) else ", no skips"
     history = f", history {model.history}" if model.history else ""
+    history += f", grams {model.grams}" if model.grams else ""
     passes = training.passes(training.steps, size)
     chars = f"{size:,} for training, {run.val_characters:,} for validation"
     drop = f"dropout {model.dropout:g}, weight-drop {model.weight_drop:g}"

@@ -75,6 +75,7 @@ def train(
     embedding: Annotated[int | None, training("embedding", MODEL)] = None,
     skip: Annotated[bool, training("skip", MODEL)] = DEFAULT.skip,
     history: Annotated[int | None, training("history", MODEL)] = None,
+    grams: Annotated[int | None, training("grams", MODEL)] = None,
     dropout: Annotated[float | None, training("dropout", MODEL)] = None,
     weight_drop: Annotated[float | None, training("weight_drop", MODEL)] = None,
     batch_size: Annotated[int | None, training("batch_size", OPTIMISATION)] = None,

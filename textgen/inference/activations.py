@@ -30,13 +30,14 @@ KEEPING = {"lstm": "forget", "gru": "update"}  # the gate that the state before 
 class Trace:
     """The states of a network after each of n characters, read from zero state.
 
-    ids: (n,); matches: of each, (n, K) by MATCHED, V for none; state: by the names of
-    `ModelConfig.recurrent`, each (n, H).
+    ids: (n,); matches: of each, (n, K) by MATCHED, V for none; grams: the rows of each, (n,);
+    state: by the names of `ModelConfig.recurrent`, each (n, H).
     """
 
     model: FoldedModel
     ids: NDArray
     matches: NDArray[np.int64]
+    grams: NDArray[np.int64]
     state: dict[str, Array]
 
     def values(self, layer: int) -> Array:
@@ -72,6 +73,8 @@ class Trace:
         both = np.concatenate([np.zeros_like(hidden[:1]), hidden[:-1]])  # h_{t-1}
         if layer:
             both = np.concatenate([self._output(layer - 1), both], axis=1)
+        elif self.model.grams is not None:
+            both = np.concatenate([self.model.grams[self.grams], both], axis=1)
         rows = slice(len(names) * folded.hidden)
         table = folded.table[:, rows]
         halves = both @ folded.matrix[rows].T + (table if layer else table[self.ids])
@@ -92,13 +95,15 @@ def trace(model: FoldedModel, ids: NDArray) -> Trace:
     state = {name: np.empty(size, np.float32) for name, size in sizes.items()}
     none = len(model.bias)
     matches = np.full((len(ids), len(model.layers[0].matches)), none, np.int64)
+    grams = np.zeros(len(ids), np.int64)
     stepper = Stepper(model)
     for n, i in enumerate(ids.tolist()):
         stepper.step(i)
         matches[n] = [none if match is None else match for match in stepper.matches]
+        grams[n] = stepper.gram
         for name, part in stepper.recurrent.items():
             state[name][n] = part
-    return Trace(model, ids, matches, state)
+    return Trace(model, ids, matches, grams, state)
 
 
 def most(config: ModelConfig) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
+from textgen.architecture import GRAM, gram_row
 from textgen.inference.folding import Array, FoldedLayer, FoldedModel
 from textgen.inference.sampling import Sampler, Uniforms
 from textgen.model.graph import Graphed
@@ -42,6 +43,7 @@ class BatchStepper:
         padded = (np.pad(2 * table, ((0, 1), (0, 0))) for table in model.layers[0].matches)
         self._matches = [torch.from_numpy(table).to(device) for table in padded]
         self._latest = latest_on_cpu if device.type == "cpu" else latest
+        self._grams = None if model.grams is None else torch.from_numpy(model.grams).to(device)
         if self._matches:
             self._history = torch.zeros(streams, model.config.history, device=device)
             self._carried["history"] = (self._history,)
@@ -52,12 +54,15 @@ class BatchStepper:
 
     def step(self, ids: Tensor) -> Tensor:
         """Read the characters of `ids`; the logits of the next, float32."""
-        n, more = len(ids), []
+        n, more, x = len(ids), [], None
         if self._matches:
             self._history[:n] = read_on(self._history[:n], ids)
             found = self._latest(self._history[:n], len(self._bias))
             more = [t.index_select(0, one) for t, one in zip(self._matches, found, strict=True)]
-        x = self._layers[0].step(None, ids, n, more)
+        if self._grams is not None:
+            last = self._history[:n, -GRAM:].long().T
+            x = self._grams.index_select(0, gram_row(last, len(self._grams)))
+        x = self._layers[0].step(x, ids, n, more)
         for layer, skip in self._upper:
             h = layer.step(x, None, n)
             x = h + x if skip else h

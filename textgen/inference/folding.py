@@ -22,9 +22,10 @@ and the RNN (Elman 1990) h_t = tanh(W x_t + U h_{t-1} + b).
 
 What is folded: W and U stand side by side, so that one product with [x_t, h_{t-1}] gives all gates.
 In the first layer x_t is a row of the embedding plus one for each match (`textgen.model.matches`),
-so W x_t + b is a sum of rows of tables: one of the characters, with b, one for each of MATCHED. And
-σ(x) = tanh(x/2)/2 + 1/2, whose x/2 is folded into the weights, so that a layer takes one product
-and two calls of tanh.
+so W x_t + b is a sum of rows of tables: one of the characters, with b, one for each of MATCHED. A
+row for the n-gram, of which there are too many for a table, is the x_t of the product; without any
+the first layer has none. And σ(x) = tanh(x/2)/2 + 1/2, whose x/2 is folded into the weights, so
+that a layer takes one product and two calls of tanh.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FoldedLayer:
-    """matrix: (G, I+H), or (G, H) in the first layer, whose input is in the table.
+    """matrix: (G, I+H), or (G, H) in a first layer whose whole input is in the tables.
 
     table: (V, G) in the first layer, else (1, G), the biases; hidden: H; matches: (V, G) for each
     of MATCHED, added for a match, in the first layer of a model that reads them. G is 4H for an
@@ -59,12 +60,13 @@ class FoldedLayer:
 
 @dataclass(frozen=True)
 class FoldedModel:
-    """head: (V, H) and its bias: (V,)."""
+    """head: (V, H) and its bias: (V,); grams: (R, E), the rows for n-grams, if it reads any."""
 
     config: ModelConfig
     layers: tuple[FoldedLayer, ...]
     head: Array
     bias: Array
+    grams: Array | None
 
 
 def fold(config: ModelConfig, weights: Mapping[str, Array]) -> FoldedModel:
@@ -75,14 +77,16 @@ def fold(config: ModelConfig, weights: Mapping[str, Array]) -> FoldedModel:
         w, u, b = _FOLDS[config.cell](w, u, b_w, b_u)
         matches: tuple[Array, ...] = ()
         if n == 0:
-            matrix, table = u, weights["embedding.weight"] @ w.T + b
+            table = weights["embedding.weight"] @ w.T + b
+            matrix = np.concatenate([w, u], axis=1) if config.grams else u
             names = [name for name in config.weights if name.startswith("matches")]
             matches = tuple(weights[name] @ w.T for name in names)
         else:
             matrix, table = np.concatenate([w, u], axis=1), b[None]
         layers.append(FoldedLayer(np.ascontiguousarray(matrix), table, hidden, matches))
     head = np.ascontiguousarray(weights["head.weight"])
-    return FoldedModel(config, tuple(layers), head, weights["head.bias"])
+    grams = weights.get("grams.weight")
+    return FoldedModel(config, tuple(layers), head, weights["head.bias"], grams)
 
 
 _NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")

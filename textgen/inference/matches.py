@@ -1,7 +1,8 @@
-"""The matches of one stream, character by character, as `textgen.model.matches` finds them."""
+"""Matches and n-grams of one stream, one by one, as `textgen.model.matches` has them."""
 
 import numpy as np
 
+from textgen.architecture import GRAM, gram_row
 from textgen.config import MATCHED
 from textgen.inference.folding import Array
 
@@ -55,6 +56,10 @@ class Matcher:
         place = after.get(window)
         after[window] = end
         return None if place is None else ids[place - self._gone]
+
+    def gram(self, rows: int) -> int:
+        """The row, of so many, for the last characters."""
+        return int(gram_row((i + 1 for i in self._ids[-GRAM:]), rows))
 
     @property
     def history(self) -> Array:

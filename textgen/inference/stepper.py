@@ -29,12 +29,18 @@ class Stepper:
         reach, before = model.config.history, (state or {}).get("history")
         self._matcher = Matcher(reach, len(model.bias), before) if reach else None
         self.matches: list[int | None] = []  # the ids of the last step's
+        self._grams = model.grams
+        self.gram = 0  # the row of the last step's, where there are any
 
     def step(self, i: int) -> Array:
         """Read the character of id `i`; the logits (V,) of the next, valid until the next step."""
+        x: Array | None = None
         if self._matcher:
             self.matches = self._matcher.read(i)
-        x = self._layers[0].step(None, i, self.matches)
+            if self._grams is not None:
+                self.gram = self._matcher.gram(len(self._grams))
+                x = self._grams[self.gram]
+        x = self._layers[0].step(x, i, self.matches)
         for layer, skip in self._upper:
             h = layer.step(x)
             x = h + x if skip else h

@@ -1,10 +1,14 @@
-"""What followed the last characters where they stood before: inputs beside the character.
+"""What followed the last characters where they stood before, and which they are.
 
 A recurrent network learns to copy late, and seldom from far. So it is told what to copy: among the
 last N characters of a stream the last m are looked for, for each m of MATCHED, and where they stood
 before, latest, the character that followed is the match. That is the match model of compressors
 (Mahoney 2005, "Adaptive Weighing of Context Models for Lossless Data Compression"); whether to
 believe it is left to the network.
+
+A network also learns late which words there are. So the last GRAM characters have a row of their
+own, found by a hash (as in Pagnoni et al. 2024, "Byte Latent Transformer: Patches Scale Better Than
+Tokens").
 
 A stream's history is the last N of its ids plus 1, float32, the latest at the end; 0 is none yet.
 """
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from textgen.architecture import GRAM, gram_row
 from textgen.config import MATCHED
 
 _ODD = 0x5851F42D4C957F2D  # a multiplier for hashes (of Knuth's MMIX)
@@ -30,6 +35,13 @@ def matches(ids: Tensor, history: Tensor, size: int) -> tuple[list[Tensor], Tens
     text = torch.cat([history.long(), ids.T + 1], dim=1)  # (B, N+T)
     found = [_matches(text, m, len(ids), size) for m in MATCHED]
     return found, text[:, -history.shape[1] :].float()
+
+
+def grams(ids: Tensor, history: Tensor, rows: int) -> Tensor:
+    """The rows of the n-grams that end at `ids` (T, B), after the histories (B, N): (T, B)."""
+    text = torch.cat([history[:, 1 - GRAM :].long().T, ids + 1])
+    found: Tensor = gram_row((text[k : k + len(ids)] for k in range(GRAM)), rows)
+    return found
 
 
 def _matches(text: Tensor, m: int, length: int, size: int) -> Tensor:

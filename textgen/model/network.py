@@ -17,7 +17,7 @@ from textgen.config import MATCHED
 from textgen.model import recurrence
 from textgen.model.device import check_torch
 from textgen.model.loss import mean_nats
-from textgen.model.matches import matches, with_matches
+from textgen.model.matches import grams, matches, with_matches
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,11 @@ class CharModel(nn.Module):
     """logits, state = model(ids, state).
 
     Where `ModelConfig.skips` says so, a layer's input is added to its output. The first layer reads
-    the character's row of the embedding plus, where there are any, the matches'. Dropout draws one
-    mask per stream and holds it over the chunk (Gal & Ghahramani 2016, "A Theoretically Grounded
-    Application of Dropout in Recurrent Neural Networks"); weight-drop draws one mask per chunk for
-    each recurrent matrix (Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models").
+    the character's row of the embedding plus, where there are any, those of matches and n-gram.
+    Dropout draws one mask per stream and holds it over the chunk (Gal & Ghahramani 2016, "A
+    Theoretically Grounded Application of Dropout in Recurrent Neural Networks"); weight-drop draws
+    one mask per chunk for each recurrent matrix (Merity et al. 2017, "Regularizing and Optimizing
+    LSTM Language Models").
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -114,6 +115,8 @@ class CharModel(nn.Module):
             if config.history:
                 size = config.vocabulary_size, config.embedding
                 self.matches = nn.ModuleList(nn.Embedding(*size) for _ in MATCHED)
+            if config.grams:
+                self.grams = nn.Embedding(config.grams, config.embedding)
             self.layers = nn.ModuleList(
                 module(width, hidden) for width, hidden in zip(widths, config.hidden, strict=False)
             )
@@ -127,10 +130,10 @@ class CharModel(nn.Module):
         & Bengio 2010), gate by gate; the head's biases are the characters' log-frequencies. Of each
         layer a quarter of the units remembers for longer from the start: the gate that keeps their
         state (forget; of a GRU update) has a bias of 2. All other biases are 0, and what a match
-        adds. docs/trials.md has what that is worth.
+        or an n-gram adds. docs/trials.md has what that is worth.
         """
         nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
-        for rows in self._matches:
+        for rows in (*self._matches, *([self.grams.weight] if self.config.grams else ())):
             rows.zero_()
         for layer, hidden in zip(self.layers, self.config.hidden, strict=True):
             for name, parameter in layer.named_parameters():
@@ -208,6 +211,8 @@ class CharModel(nn.Module):
         if self.config.history:
             found, history = matches(ids, state.parts["history"], self.config.vocabulary_size)
         x = with_matches(self.embedding(ids), found, self._matches)
+        if self.config.grams:
+            x = x + self.grams(grams(ids, state.parts["history"], self.config.grams))
         x = _dropped(x, of_embedding)  # (T, B, E)
         after: dict[str, Tensor] = {}
         for number, (layer, skip) in enumerate(zip(self.layers, self.config.skips, strict=True)):

@@ -70,8 +70,11 @@ class Model {
     this.reach = description.history;
     this.matched = this.reach ? description.matched : [];
     const names = ["embedding", ...this.matched.map((_, k) => `matches.${k}`)];
-    this.rows = names.map((name) => arrays[`${name}.weight`]);
-    this.size = arrays["head.bias"].length;
+    this.tables = names.map((name) => arrays[`${name}.weight`]);
+    this.grams = arrays["grams.weight"]; // undefined where there are none
+    this.gram = description.gram;
+    this.factor = description.factor;
+    this.input = new Float64Array(this.tables[0].length / arrays["head.bias"].length);
     const pairs = description.hidden.flatMap((_, n) =>
       ["ih", "hh"].map((name) => ["weight", "bias"].map((what) => arrays[`layers.${n}.${what}_${name}_l0`]))
     );
@@ -80,20 +83,16 @@ class Model {
     this.layers = description.hidden.map((width, n) => ({
       w: made[2 * n], u: made[2 * n + 1], out: new Float64Array(width), skip: description.skips[n],
     }));
-    this.tables = this.rows.map(() => new Map()); // id -> W x + b of the first layer
-    this.bias = arrays["layers.0.bias_ih_l0"];
-    this.sum = new Float64Array(this.bias.length);
     const layers = description.hidden.map((width) => [0, 0].map(() => new Float64Array(width)));
     this.restore({ layers, history: [] });
   }
 
   // Read a character; the logits of the next, valid until the next step.
   step(id) {
-    let below;
-    const ids = [id, ...this.matches(id)];
+    let below = this.read(id);
     this.layers.forEach(({ w, u, out, skip }, n) => {
       const [h, c] = this.state[n];
-      this.cell(n ? w(below) : this.first(ids), u(h), h, c);
+      this.cell(w(below), u(h), h, c);
       for (let j = 0; j < h.length; j++) out[j] = skip ? h[j] + below[j] : h[j];
       below = out;
     });
@@ -116,23 +115,21 @@ class Model {
     });
   }
 
-  // W x + b of the first layer; ids: of the character, and of the matches.
-  first(ids) {
-    const found = ids.map((id, k) => (id === undefined ? this.bias : this.entry(k, id)));
-    if (found.length === 1) return found[0];
-    this.sum.forEach((_, j) => {
-      this.sum[j] = found.reduce((sum, x) => sum + (x[j] - this.bias[j]), this.bias[j]);
-    });
-    return this.sum;
+  // What the first layer reads: the rows of the character, of its matches and of the n-gram.
+  read(id) {
+    this.input.fill(0);
+    [id, ...this.matches(id)].forEach((row, k) => { if (row !== undefined) this.add(this.tables[k], row); });
+    if (this.grams) {
+      const rows = this.grams.length / this.input.length;
+      const last = this.history.slice(-this.gram);
+      this.add(this.grams, last.reduce((row, i) => (row * this.factor + i + 1) % rows, 0));
+    }
+    return this.input;
   }
 
-  entry(k, id) {
-    const table = this.tables[k];
-    if (!table.has(id)) {
-      const width = this.rows[k].length / this.size;
-      table.set(id, this.layers[0].w(this.rows[k].subarray(id * width, (id + 1) * width)).slice());
-    }
-    return table.get(id);
+  add(rows, at) {
+    const width = this.input.length;
+    for (let j = 0; j < width; j++) this.input[j] += rows[at * width + j];
   }
 
   // A copy of the state: for each layer hidden and cell, and the ids that matches are found in.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from textgen.architecture import ModelConfig
+from textgen.architecture import GRAM, ModelConfig, gram_row
 from textgen.errors import MissingLibrary
 from textgen.model.matches import latest, read_on, rows_of
 from textgen.sharing.output import begins_with
@@ -46,6 +46,9 @@ class Step(nn.Module):
             parts["history"] = read_on(parts["history"], ids)
             for k, found in enumerate(latest(parts["history"], config.vocabulary_size)):
                 x = x + rows_of(found, weights[f"matches.{k}.weight"])
+        if config.grams:
+            last = parts["history"][:, -GRAM:].long().unbind(1)
+            x = x + weights["grams.weight"][gram_row(last, config.grams)]
         for n, skip in enumerate(config.skips):
             w, u, b_w, b_u = (weights[f"layers.{n}.{name}_l0"] for name in _NAMES)
             h, c = parts[f"{n}.hidden"], parts.get(f"{n}.cell")

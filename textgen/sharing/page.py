@@ -9,6 +9,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from textgen.architecture import FACTOR, GRAM
 from textgen.config import COUNTED, MATCHED
 from textgen.errors import MISLEADING
 from textgen.sharing.document import document, is_made_by, source
@@ -51,7 +52,7 @@ def _description(header: Header, precision: str) -> dict[str, object]:
     """What model.js and page.js need besides the weights."""
     model = header.record.model
     network: dict[str, object] = {"cell": model.cell, "hidden": model.hidden, "skips": model.skips}
-    network |= {"history": model.history, "matched": MATCHED}
+    network |= {"history": model.history, "matched": MATCHED, "gram": GRAM, "factor": FACTOR}
     return described(header) | network | {"shapes": model.shapes, "precision": precision}
 
 

@@ -17,7 +17,7 @@ from textgen.config import MOST, CorpusConfig, TrainingConfig
 from textgen.events import Evaluated
 from textgen.store.archive import simple_json
 
-VERSION = 8  # of the format; 0.1.0 wrote 1
+VERSION = 9  # of the format; 0.1.0 wrote 1
 SEALED = 4  # from this format on a file holds digests
 LONGEST_HISTORY = 20_000  # evaluations, so that a header stays as short as its reader demands
 _COUNT = Number(0, MOST, whole=True)
@@ -147,6 +147,8 @@ def from_json(text: str) -> tuple[int, Record]:
         data["identity"] = _derived_identity(data)
     if version < 8:  # no match was looked for
         data["model"] = {"history": 0, **data["model"]}
+    if version < 9:  # n-grams had no rows
+        data["model"] = {"grams": 0, **data["model"]}
     return version, msgspec.convert(data, Record)
 
 

@@ -30,7 +30,15 @@ CHANCE = 1 / SYMBOLS
 FILLER, CUE = SYMBOLS, SYMBOLS + 1  # ids
 DISTANCES = (2, 4, 8, 16, 32, 64, 128)
 LSTM = ModelConfig(  # others have as many parameters
-    SYMBOLS + 2, "lstm", (64,), embedding=16, skip=False, dropout=0.0, weight_drop=0.0, history=0
+    SYMBOLS + 2,
+    "lstm",
+    (64,),
+    embedding=16,
+    skip=False,
+    dropout=0.0,
+    weight_drop=0.0,
+    history=0,
+    grams=0,
 )
 BPTT = 144  # the gradient reaches across the longest task
 STREAMS = 32

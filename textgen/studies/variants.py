@@ -12,8 +12,19 @@ from textgen.config import SEEDS, Choices
 from textgen.errors import UsageError
 
 VARIED = (
-    *("cell", "layers", "hidden", "embedding", "skip", "history", "dropout", "weight_drop"),
-    *("batch_size", "bptt", "optimizer", "lr", "schedule", "warmup", "clip", "weight_decay"),
+    *("cell", "layers", "hidden", "embedding", "skip", "dropout", "weight_drop"),
+    *(
+        "history",
+        "grams",
+        "batch_size",
+        "bptt",
+        "optimizer",
+        "lr",
+        "schedule",
+        "warmup",
+        "clip",
+        "weight_decay",
+    ),
     "precision",
 )
 MOST_AXES = 2
@@ -83,17 +94,17 @@ def of_equal_size(planned: Sequence[ModelConfig], choices: Sequence[Choices]) ->
     """A network for each of `choices`, with as many parameters as the smallest of `planned`.
 
     The smallest is the one that each variant has the time for; its depth counts where none is
-    chosen. Widths are the roundest that come near its parameters. Rows for matches do not count:
-    of a large vocabulary they would leave one variant but narrow layers.
+    chosen. Widths are the roundest that come near its parameters. Rows for matches and n-grams do
+    not count: beside a variant without, they would leave one with them but narrow layers.
     """
-    counted = [replace(network, history=0) for network in planned]
+    counted = [network.bare for network in planned]
     aim = min(counted, key=lambda network: network.parameters)
     shapes = [
         partial(_of_width, own, chosen.layers or aim.layers)
         for own, chosen in zip(counted, choices, strict=True)
     ]
     return [
-        replace(shape(width_for(aim.parameters, shape)), history=own.history)
+        replace(own, hidden=shape(width_for(aim.parameters, shape)).hidden)
         for own, shape in zip(planned, shapes, strict=True)
     ]
 

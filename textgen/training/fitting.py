@@ -14,7 +14,7 @@ from textgen.architecture import ModelConfig
 from textgen.config import Choices
 from textgen.text.corpus import Corpus
 from textgen.training import speed
-from textgen.training.batching import FASTER, Usual, fastest, lengthened
+from textgen.training.batching import FASTER, HISTORY, Usual, fastest, lengthened
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import READ_PER_PARAMETER
 from textgen.training.speed import Trial, layer_seconds, measured_cost, precisions
@@ -23,6 +23,8 @@ TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves
 WIDTH = 256  # the widest where nothing is measured
 TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
+GRAMS = (1021, 2039, 4093, 8191, 16381)  # rows for n-grams: primes, over which the hash spreads
+EACH = 16  # characters of the text for each of them, at least
 Depths = tuple[tuple[int, int], ...]  # numbers of layers, and the width from which each is taken
 DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
 IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
@@ -48,8 +50,12 @@ def settled(
     trial, usual: see `first_trial`; began, base: see `plan`. Raises UsageError or OutOfMemory for
     what the memory does not hold.
     """
-    history = usual.history if choices.history is None else choices.history
-    own: Shape = partial(_shape, choices, len(corpus.vocabulary), history)
+    planned = HISTORY if choices.grams else usual.history
+    history = planned if choices.history is None else choices.history
+    rows = _rows(trial.size) if history else 0
+    rows = rows if choices.grams is None else choices.grams
+    decided = replace(choices, history=history, grams=rows)
+    own: Shape = partial(_shape, decided, len(corpus.vocabulary))
     shape = own if base is None else lambda *_: base
     characters = trial.batch_size * trial.bptt // trial.accumulate
     layers = DEPTHS[0][0] if choices.hidden else 1
@@ -63,9 +69,12 @@ def settled(
     return found
 
 
-def _shape(
-    choices: Choices, vocabulary_size: int, history: int, layers: int, width: int
-) -> ModelConfig:
+def _rows(size: int) -> int:
+    """How many rows a text of so many characters has for its n-grams."""
+    return max((rows for rows in GRAMS if EACH * rows <= size), default=GRAMS[0])
+
+
+def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
     hidden = choices.hidden or (width,)
     if len(hidden) == 1:
         hidden *= choices.layers or layers
@@ -78,7 +87,8 @@ def _shape(
         choices.skip,
         dropout=0.0,
         weight_drop=0.0,
-        history=history,
+        history=choices.history or 0,
+        grams=choices.grams or 0,
     )
 
 
@@ -153,4 +163,4 @@ def _measured(shape: Shape, trial: Trial, choices: Choices, began: float) -> Set
 
 def learnable(model: ModelConfig) -> int:
     """Parameters without the characters' own rows: of those most are for rare ones."""
-    return replace(model, vocabulary_size=0).parameters
+    return replace(model.bare, vocabulary_size=0).parameters

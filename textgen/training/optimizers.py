@@ -11,6 +11,7 @@ from textgen.config import TrainingConfig
 from textgen.model.network import CharModel
 from textgen.training.soap import KEPT, Soap, turned
 
+GRAM_DECAY = 2.5  # of n-grams' rows, by that of the matrices
 # what an optimizer keeps for each parameter, in the parameter's shape; a scalar where it is `step`
 MOMENTS = {
     "soap": ("step", "exp_avg", "exp_avg_sq"),
@@ -24,14 +25,18 @@ MOMENTS = {
 def optimizer_of(
     network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Decay and soap's bases are of matrices alone, not of biases, embedding and matches."""
+    """Decay and soap's bases are of matrices alone, not of biases, embedding and matches.
+
+    Rows of n-grams have no basis, and decay more than all, for most are read but a few times.
+    """
     groups: list[dict[str, Any]] = [
         {"params": [], "weight_decay": config.weight_decay, "turned": True},
         {"params": [], "weight_decay": 0.0, "turned": False},
+        {"params": [], "weight_decay": GRAM_DECAY * config.weight_decay, "turned": False},
     ]
     for name, parameter in network.named_parameters():
         free = parameter.dim() < 2 or name.startswith(("embedding", "match"))
-        groups[free]["params"].append(parameter)
+        groups[2 if name.startswith("grams") else free]["params"].append(parameter)
     cuda = device.type == "cuda"
     lr: Any = torch.tensor(config.lr, device=device) if cuda else config.lr
     fused = cuda or device.type == "cpu"

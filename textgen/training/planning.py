@@ -79,7 +79,7 @@ def plan(
     steps = steps_of(choices, per_step, whole, rate, began)
     shares = trial.batch_size / usual.batch_size, trial.bptt / usual.bptt
     tuning = base is not None
-    counts = _without_matches(shape), steps * per_step / whole, size
+    counts = shape.bare.parameters, steps * per_step / whole, size
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
     aside = _aside(size, corpus) if own >= MOST and not learned else 0
     worth = evaluation_worth(shape, per_step, corpus, aside, device)
@@ -154,7 +154,7 @@ def extended(
     per_step, whole = training.chars_per_step, size * training.batch_size / training.own_streams
     more = steps_of(budget, per_step, whole, rate, began)
     steps = record.step + more
-    counts = _without_matches(model), training.passes(steps, size), size
+    counts = model.bare.parameters, training.passes(steps, size), size
     planned = regularisation(*counts, tuning=bool(record.ancestors))
     names = ("dropout", "weight_drop", "weight_decay")
     now = (model.dropout, model.weight_drop, training.weight_decay)
@@ -176,11 +176,6 @@ def extended(
         training = replace(training, late=late_streams(training, corpus, learned=learned))
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, notices, chosen=record.chosen, time=budget.time)
-
-
-def _without_matches(model: ModelConfig) -> int:
-    """Its parameters, as those by which the regularisation was measured."""
-    return replace(model, history=0).parameters
 
 
 def _or(chosen: Value | None, planned: Value) -> Value:

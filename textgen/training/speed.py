@@ -14,7 +14,6 @@ from textgen.config import Choices, TrainingConfig
 from textgen.errors import OutOfMemory
 from textgen.model.device import has_bf16_units
 from textgen.model.graph import EAGER
-from textgen.model.matches import matches
 from textgen.model.network import CharModel
 from textgen.training.launch import launch
 from textgen.training.step import Learner
@@ -23,6 +22,7 @@ LEAST = 8  # steps that are measured; of half as many the fastest is slow in one
 THREAD_WORK = 3_250_000  # multiply-adds of a layer's step that keep one thread busy
 FEW = 256  # characters of a vocabulary whose head takes next to no time
 HEAD_WIDTH = 128  # where the head's time is measured: half of it is its product's, half softmax's
+NARROW = 32  # the width where the time of rows is measured
 HALF_FROM = 64  # the width from which half precision is faster, where the device has units for it
 
 
@@ -90,11 +90,11 @@ def layer_of(model: ModelConfig, share: int = 1) -> ModelConfig:
     """A layer alone, as wide as the widest of `model` divided by `share`.
 
     What is below it is as wide, and the vocabulary so small that the head counts for nothing.
-    No match is looked for.
+    No match or n-gram is looked for.
     """
     width = max(1, max(model.hidden) // share)
     few = min(model.vocabulary_size, FEW)
-    return replace(model, vocabulary_size=few, hidden=(width,), embedding=width, history=0)
+    return replace(model.bare, vocabulary_size=few, hidden=(width,), embedding=width)
 
 
 def layer_seconds(
@@ -117,7 +117,7 @@ def measured_cost(
     of_low = seconds / 2 if high == 1 else layer_seconds(model, trial, 2)
     weights = max(0.0, (seconds / high - of_low / low) / (high - low)) if high > 1 else 0.0
     linear = max(0.0, of_low / low - weights * low)
-    once = _match_seconds(model, trial) if model.history and trial.device.type == "cpu" else 0.0
+    once = _row_seconds(model, trial) if model.history and trial.device.type == "cpu" else 0.0
     head = _head_seconds(model, trial) if model.vocabulary_size > FEW else 0.0
 
     def cost(model: ModelConfig) -> float:
@@ -130,24 +130,16 @@ def measured_cost(
     return cost
 
 
-def _match_seconds(model: ModelConfig, trial: Trial) -> float:
-    """Seconds per character of finding matches, in the fastest of a few steps on a CPU."""
-    streams = -(-trial.batch_size // launch().size)
-    random = torch.Generator().manual_seed(0)
-    size = model.vocabulary_size
-    ids = torch.randint(size, (trial.bptt, streams), generator=random)
-    history = torch.randint(1, size + 1, (streams, model.history), generator=random).float()
-    seconds = []
-    for _ in range(LEAST):
-        begin = time.perf_counter()
-        matches(ids, history, size)
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds) / (trial.batch_size * trial.bptt * (trial.filled or 1))
+def _row_seconds(model: ModelConfig, trial: Trial) -> float:
+    """Seconds per character of finding matches and n-grams, and of learning their rows."""
+    few = min(model.vocabulary_size, FEW)
+    narrow = replace(model, vocabulary_size=few, hidden=(NARROW,))
+    return max(0.0, 1 / measure(narrow, trial) - 1 / measure(narrow.bare, trial))
 
 
 def _head_seconds(model: ModelConfig, trial: Trial) -> float:
     """Seconds per character of a head of HEAD_WIDTH, with fewer streams where these do not fit."""
-    narrow = replace(model, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH, history=0)
+    narrow = replace(model.bare, hidden=(HEAD_WIDTH,), embedding=HEAD_WIDTH)
     few = replace(narrow, vocabulary_size=FEW)
     try:
         return max(0.0, 1 / measure(narrow, trial) - 1 / measure(few, trial))

@@ -68,7 +68,7 @@ def begin(
     seed, counts = planned.training.seed, corpus.train_counts
     network = first_network(planned.model, corpus.train, seed, counts=counts)
     if base is not None:
-        tuning.carry_over(base, network, corpus.vocabulary)
+        tuning.carry_over(base, network, corpus)
     mixed = tuning.read_mixed(
         ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=reported
     )

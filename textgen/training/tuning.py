@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from textgen.architecture import ModelConfig
+from textgen.architecture import GRAM, ModelConfig, gram_row
 from textgen.config import Choices, CorpusConfig, TrainingConfig
 from textgen.errors import CorpusError, UsageError, quoted
 from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header
 from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Ancestor
-from textgen.text.corpus import Progress, read_corpus
+from textgen.text.corpus import Corpus, Progress, read_corpus
 from textgen.text.cutting import shown
 from textgen.text.vocabulary import Vocabulary, symbols_of
 
-_SHAPE = ("cell", "layers", "hidden", "embedding", "skip", "history")
+_SHAPE = ("cell", "layers", "hidden", "embedding", "skip", "history", "grams")
+_READ = 1 << 22  # characters of a text whose n-grams are looked up
 _PER_CHARACTER = ("embedding.", "matches.", "head.")
 
 
@@ -32,8 +33,7 @@ def check_base(
     """
     default, model, of_base = Choices(), base.record.model, base.record.corpus
     there: dict[str, object] = {"cell": model.cell, "skip": model.skip}
-    if choices.history is not None:
-        there["history"] = model.history
+    there |= {n: getattr(model, n) for n in ("history", "grams") if getattr(choices, n) is not None}
     for name in _SHAPE:
         asked, usual = getattr(choices, name), getattr(default, name)
         if asked != there.get(name, usual) and (name in given or asked != usual):
@@ -66,13 +66,14 @@ def shape_of(base: Header, vocabulary: Vocabulary) -> ModelConfig:
     return replace(base.record.model, vocabulary_size=len(vocabulary), dropout=0.0, weight_drop=0.0)
 
 
-def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None:
-    """Give `network`, which has rows for `vocabulary`, the weights of `base` in place.
+def carry_over(base: Header, network: CharModel, corpus: Corpus) -> None:
+    """Give `network`, which has rows for the characters of `corpus`, the weights of `base`.
 
     A row of a character is carried over by the character, that of the end symbol where both have
-    it; the rows of new ones stay as they are.
+    it; the rows of new ones stay as they are. Where the vocabulary is another, so are the rows of
+    n-grams: those that the text has are carried over.
     """
-    before = read_vocabulary(base)
+    before, vocabulary = read_vocabulary(base), corpus.vocabulary
     of_bytes = np.arange(256, dtype=np.uint8)
     known: NDArray = of_bytes if before.level == "byte" else symbols_of(before.characters, "char")
     found = vocabulary.lookup(known).tolist()
@@ -85,8 +86,29 @@ def carry_over(base: Header, network: CharModel, vocabulary: Vocabulary) -> None
             old = torch.from_numpy(weights[name])
             if name.startswith(_PER_CHARACTER):
                 tensor[rows] = old[: len(rows)]  # the end symbol's is the last
+            elif name.startswith("grams.") and vocabulary != before:
+                there, here = _gram_rows(corpus.train[:_READ], rows.numpy(), vocabulary, len(old))
+                tensor[here] = old[there]
             else:
                 tensor.copy_(old)
+
+
+def _gram_rows(
+    ids: NDArray, known: NDArray, vocabulary: Vocabulary, rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of the n-grams in a text, of known characters alone, the rows before and now.
+
+    known: the ids now of the characters that were known, in the order of their ids then.
+    """
+    then = np.full(len(vocabulary), -1)
+    then[known] = np.arange(len(known))
+    count = max(0, len(ids) - GRAM + 1)
+    now = [ids[k : k + count].astype(np.int64) for k in range(GRAM)]
+    before = [then[each] for each in now]
+    there = np.logical_and.reduce([each >= 0 for each in before])
+    both = (gram_row((each[there] + 1 for each in parts), rows) for parts in (before, now))
+    first, second = both
+    return first, second
 
 
 def ancestors(base: Header) -> tuple[Ancestor, ...]:
