@@ -25,9 +25,8 @@ from textgen.inference.sampling import Sampler, Uniforms
 from textgen.inference.writer import Writer
 from textgen.model.device import product_dtype
 from textgen.text.vocabulary import Vocabulary
-from textgen.training.batching import HISTORY
+from textgen.training.batching import GRAMS, HISTORY
 from textgen.training.first import first_network
-from textgen.training.fitting import GRAMS
 
 VOCABULARY = Vocabulary("char", "".join(map(chr, range(48, 113))))
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from textgen.config import MATCHED, MOST_LAYERS, Choices
 from textgen.errors import UsageError
 
 GRAM = 3  # characters of an n-gram
-FACTOR = 6571  # of its hash: prime, so that places differ
+FACTOR = 1_299_709  # of its hash: prime, and above the most rows, so that no place is lost
 
 
 class Cell(NamedTuple):

@@ -316,6 +316,17 @@ def test_of_a_text_with_a_period_larger_gradients_are_cut() -> None:
     assert clip(lines, clip=2.0) == 2.0
 
 
+def test_n_grams_have_rows_as_the_text_is_long_and_none_with_a_period() -> None:
+    def rows(text: Corpus, **chosen: Any) -> int:
+        return plan(Choices(steps=9, **chosen), text, CPU, time.monotonic()).model.grams
+
+    plain, lines = without_and_with_a_period()
+    assert (rows(plain), rows(lines)) == (4093, 0)
+    assert [rows(corpus(size)) for size in (2000, 16 * 2039 - 1, 16 * 2039)] == [1021, 1021, 2039]
+    assert rows(plain, history=0) == 0
+    assert (rows(plain, grams=7), rows(lines, grams=7)) == (7, 7)
+
+
 @pytest.mark.usefixtures("machine")
 def test_in_a_long_run_chunks_are_twice_as_long() -> None:
     """By the characters that will be read, not by a clock, where passes are given."""

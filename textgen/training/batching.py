@@ -33,6 +33,8 @@ REACH = (0.25, 16)  # of the usual number: where that was measured
 LENGTH_POWER = 0.68  # the same of a chunk's length, from the usual one to twice that
 EACH = 4096  # characters of the text for each stream, at least
 HISTORY = 2048  # characters back that matches are looked for in
+GRAMS = (1021, 2039, 4093, 8191, 16381)  # rows for n-grams: primes, over which the hash spreads
+PER_ROW = 16  # characters of the text for each of them, at least
 CRITICAL = 16384  # characters of a step with which twice as many have to be read in all
 
 
@@ -40,13 +42,15 @@ class Usual(NamedTuple):
     """What suits a text.
 
     batch_size, bptt: streams and characters of a chunk that `peak` is meant for; history:
-    characters back that matches are looked for in, none in short documents, for they lie in one.
+    characters back that matches are looked for in, none in short documents, for they lie in one;
+    grams: rows for n-grams, none for a text with a period, where they gain nothing.
     """
 
     batch_size: int
     bptt: int
     clip: float
     history: int
+    grams: int
 
 
 def peak(
@@ -88,10 +92,11 @@ def first_trial(
     trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
     history = 0 if usual[1] <= document_streams.SHORT else HISTORY
-    suited = Usual(*fit(*usual, size), CLIP, history)
+    grams = max((rows for rows in GRAMS if PER_ROW * rows <= size), default=GRAMS[0])
+    suited = Usual(*fit(*usual, size), CLIP, history, grams)
     if repeats:
         clip = PERIODIC_CLIP if optimizer == "soap" else CLIP
-        suited = suited._replace(bptt=2 * PERIODIC[1], clip=clip)
+        suited = suited._replace(bptt=2 * PERIODIC[1], clip=clip, grams=0)
     return trial, suited, notices
 
 

@@ -23,8 +23,6 @@ TRAINING_SHARE = 0.93  # of the time; the rest is for validation, samples, saves
 WIDTH = 256  # the widest where nothing is measured
 TRIED = 192  # the width where measuring begins
 WIDTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
-GRAMS = (1021, 2039, 4093, 8191, 16381)  # rows for n-grams: primes, over which the hash spreads
-EACH = 16  # characters of the text for each of them, at least
 Depths = tuple[tuple[int, int], ...]  # numbers of layers, and the width from which each is taken
 DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
 IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
@@ -52,9 +50,9 @@ def settled(
     """
     planned = HISTORY if choices.grams else usual.history
     history = planned if choices.history is None else choices.history
-    rows = _rows(trial.size) if history else 0
-    rows = rows if choices.grams is None else choices.grams
-    decided = replace(choices, history=history, grams=rows)
+    grams = usual.grams if history else 0
+    grams = grams if choices.grams is None else choices.grams
+    decided = replace(choices, history=history, grams=grams)
     own: Shape = partial(_shape, decided, len(corpus.vocabulary))
     shape = own if base is None else lambda *_: base
     characters = trial.batch_size * trial.bptt // trial.accumulate
@@ -67,11 +65,6 @@ def settled(
     model, trial, *_ = found
     check_memory(model, trial.batch_size * trial.bptt // trial.accumulate, trial.device)
     return found
-
-
-def _rows(size: int) -> int:
-    """How many rows a text of so many characters has for its n-grams."""
-    return max((rows for rows in GRAMS if EACH * rows <= size), default=GRAMS[0])
 
 
 def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
