@@ -12,7 +12,7 @@ from textgen.architecture import GRAM, gram_row
 from textgen.config import Choices
 from textgen.errors import UsageError
 from textgen.inference.matches import Matcher
-from textgen.model.matches import grams, read_on
+from textgen.model.matches import gram_rows, read_on
 
 ROWS = 101
 
@@ -28,7 +28,7 @@ def test_chunks_of_any_length_have_the_same_rows(size: int, chunks: list[int]) -
     history, matcher = torch.zeros(3, 20), Matcher(20, size)
     found, last, single = [], [], []
     for chunk in torch.from_numpy(ids).split(chunks):
-        found.append(grams(chunk, history, ROWS))
+        found.append(gram_rows(chunk, history, ROWS))
         for row in chunk:
             history = read_on(history, row)
             last.append(gram_row(history[:, -GRAM:].long().T, ROWS).tolist())
@@ -50,7 +50,7 @@ def test_a_matcher_knows_the_row_before_a_stream_is_long() -> None:
 
 @pytest.mark.parametrize("bad", [-3.0, float("nan"), float("inf"), 3e38])
 def test_what_is_no_history_still_names_a_row(bad: float) -> None:
-    rows = grams(torch.tensor([[0], [1]]), torch.full((1, 20), bad), ROWS)
+    rows = gram_rows(torch.tensor([[0], [1]]), torch.full((1, 20), bad), ROWS)
     assert 0 <= rows.min() <= rows.max() < ROWS
 
 

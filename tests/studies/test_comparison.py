@@ -245,7 +245,7 @@ def test_a_variant_that_diverges_does_not_stop_the_others(text: Path, tmp_path: 
 
 
 def test_a_budget_of_time_is_for_each_variant(text: Path, tmp_path: Path) -> None:
-    settings = {**HOW, "steps": None, "time": 1.5, "embedding": [4, 8], "history": 0}
+    settings = {**HOW, "steps": None, "time": 1.5, "embedding": [4, 8]}
     *_, table = textgen.compare(text, checkpoints=tmp_path, **settings)
     assert isinstance(table, Table)
     assert table.seconds is None

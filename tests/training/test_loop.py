@@ -76,7 +76,7 @@ def test_the_loss_goes_down(corpus: Path, tmp_path: Path, optimizer: str) -> Non
     lr = {"soap": 0.02, "adamw": 0.02, "rmsprop": 0.02, "sgd": 1.0}[optimizer]
     events = train(corpus, tmp_path, steps=150, eval_every=30, optimizer=optimizer, lr=lr)
     losses = [event.val_nats for event in events if isinstance(event, Evaluated)]
-    assert losses[-1] < 1.0 < 1.5 < losses[0]
+    assert losses[-1] < 1.0 < 1.4 < losses[0]
 
 
 def test_the_events_tell_the_whole_story(corpus: Path, tmp_path: Path) -> None:

@@ -68,3 +68,22 @@ def test_the_momentum_of_sgd_is_zero_where_its_first_step_is_left_out() -> None:
     ours = ScaledSGD([weights], **how)
     ours.step = torch.no_grad()(ours.step)  # type: ignore[method-assign]
     assert steps(ours, weights, [math.inf, 1.0, 1.0]) == pytest.approx([1.0, 0.9, 0.71])
+
+
+@pytest.mark.parametrize("kind", ["soap", "adamw"])
+def test_rows_of_n_grams_decay_most(kind: str) -> None:
+    """More than matrices; those of characters and of matches do not."""
+    network = build("gru", (8,), history=64, grams=50)
+    config = training_config(9, optimizer=kind, lr=0.5, weight_decay=0.1)
+    optimizer = optimizer_of(network, config, CPU)
+    weights = dict(network.named_parameters())
+    with torch.no_grad():
+        for parameter in weights.values():
+            parameter.fill_(1.0).grad = torch.zeros_like(parameter)
+    optimizer.step()
+    found = {name: float(weight.detach().flatten()[0]) for name, weight in weights.items()}
+    assert found["grams.weight"] == pytest.approx(1 - 0.5 * 0.1 * 2.5)
+    for name in ("head.weight", "layers.0.weight_hh_l0"):
+        assert found[name] == pytest.approx(1 - 0.5 * 0.1)
+    for name in ("embedding.weight", "matches.1.weight", "head.bias"):
+        assert found[name] == 1.0

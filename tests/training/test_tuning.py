@@ -54,20 +54,40 @@ def test_rows_are_carried_over_by_character(trained: Path, other: Path, tmp_path
             for character in old:
                 row = after.weights[name][new.index(character)]
                 np.testing.assert_array_equal(row, weights[old.index(character)])
-        elif name.startswith("grams"):
-            candidates = defaultdict(set)  # by the row now, those before
-            for characters in zip(*(other.read_text()[k:] for k in range(GRAM)), strict=False):
-                if {*characters} <= {*old}:
-                    then, now = (
-                        gram([*map(v.index, characters)], len(weights)) for v in (old, new)
-                    )
-                    candidates[now].add(then)
-            for now, row in enumerate(after.weights[name]):
-                known = [np.zeros_like(row), *(weights[then] for then in candidates.get(now, ()))]
-                assert any(np.array_equal(row, one) for one in known)
-            assert np.count_nonzero(after.weights[name].any(1)) > 0.8 * len(candidates) > 100
         else:
             np.testing.assert_array_equal(after.weights[name], weights)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rows_of_n_grams_are_carried_over_by_their_characters(
+    trained: Path, corpus: Path, tmp_path: Path, mixed: bool
+) -> None:
+    """Those of the new text, and of the old one where it is mixed in; others are 0."""
+    moved = tmp_path / "other.txt"
+    moved.write_text(prose(2000, seed=5).replace("fox", "f!x"))  # whose ids are others, then
+    tune(moved, trained, tmp_path, steps=1, lr=1e-30, **({"keep_mixing": 0.5} if mixed else {}))
+    before, after = textgen.load(trained), textgen.load(tmp_path / "other" / "last.safetensors")
+    old, new = before.vocabulary.characters, after.vocabulary.characters
+    weights, found = before.weights["grams.weight"], after.weights["grams.weight"]
+    candidates = defaultdict(set)  # by the row now, those before
+    for text in [path.read_text() for path in ([corpus] if mixed else []) + [moved]]:
+        for end in range(1, len(text) + 1):
+            last = text[max(0, end - GRAM) : end]
+            if {*last} <= {*old}:
+                then, now = (gram([*map(ids.index, last)], len(weights)) for ids in (old, new))
+                candidates[now].add(then)
+    for now, row in enumerate(found):
+        known = [np.zeros_like(row), *(weights[then] for then in candidates.get(now, ()))]
+        assert any(np.abs(row - one).max() < 1e-20 for one in known)
+    assert np.count_nonzero(np.abs(found).max(1) > 1e-20) > 0.8 * len(candidates) > 100
+
+
+def test_all_rows_of_n_grams_stay_where_ids_do(trained: Path, other: Path, tmp_path: Path) -> None:
+    tune(other, trained, tmp_path, steps=1, lr=1e-30)  # what is new there has the last ids
+    before, after = textgen.load(trained), textgen.load(tmp_path / "other" / "last.safetensors")
+    assert after.vocabulary.characters.startswith(before.vocabulary.characters)
+    found = after.weights["grams.weight"]
+    np.testing.assert_allclose(found, before.weights["grams.weight"], atol=1e-20)
 
 
 def test_a_run_goes_on_from_what_its_base_knows(

@@ -47,8 +47,8 @@ def compare(context: typer.Context, **_: Any) -> None:
     A setting of the network or of its steps may have several values, with commas between, such as
     --cell rnn,gru,lstm; of --skip and --no-skip both; two settings make a grid. A budget is for
     each run: with --seeds 3 a variant takes three. All networks have the same number of
-    parameters, unless --hidden says how wide they are. Each variant is a run of its own. Ctrl-C
-    saves and stops; the same command goes on.
+    parameters (rows for matches and n-grams not counted), unless --hidden says how wide they are.
+    Each variant is a run of its own. Ctrl-C saves and stops; the same command goes on.
     """
     given = context.params
     if given["steps"] is None and given["epochs"] is None:

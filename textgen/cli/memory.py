@@ -58,7 +58,7 @@ def memory(
     frequencies, that comes from further back; what it uses ends at 5 %
 
     gradient   of a character's loss, by the input so far back, but through no
-    match; largest: 1
+    match or n-gram; largest: 1
 
     With --recall no run is measured, but each cell, trained on the spot on a
     made text: how often it repeats one of eight symbols, 2 to 128 characters

@@ -2,7 +2,7 @@
 
 By what it predicts: a state that has seen only the last k characters, against one that has read on
 from further back, on the same characters. By gradients: how much the loss of a character depends on
-the input k characters before it. What a match copies has no gradient.
+the input k characters before it. Through matches and n-grams there is no gradient.
 """
 
 from __future__ import annotations

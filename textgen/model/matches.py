@@ -37,7 +37,7 @@ def matches(ids: Tensor, history: Tensor, size: int) -> tuple[list[Tensor], Tens
     return found, text[:, -history.shape[1] :].float()
 
 
-def grams(ids: Tensor, history: Tensor, rows: int) -> Tensor:
+def gram_rows(ids: Tensor, history: Tensor, rows: int) -> Tensor:
     """The rows of the n-grams that end at `ids` (T, B), after the histories (B, N): (T, B)."""
     text = torch.cat([history[:, 1 - GRAM :].long().T, ids + 1])
     found: Tensor = gram_row((text[k : k + len(ids)] for k in range(GRAM)), rows)

@@ -1,4 +1,4 @@
-"""The network: embedding and matches, recurrent layers, a linear head; its state is explicit.
+"""The network: embedding, matches and n-grams, recurrent layers, a head; its state is explicit.
 
 T: characters of a chunk, B: streams, V: vocabulary, E: embedding, H: a layer's hidden width.
 """
@@ -17,7 +17,7 @@ from textgen.config import MATCHED
 from textgen.model import recurrence
 from textgen.model.device import check_torch
 from textgen.model.loss import mean_nats
-from textgen.model.matches import grams, matches, with_matches
+from textgen.model.matches import gram_rows, matches, with_matches
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class CharModel(nn.Module):
             found, history = matches(ids, state.parts["history"], self.config.vocabulary_size)
         x = with_matches(self.embedding(ids), found, self._matches)
         if self.config.grams:
-            x = x + self.grams(grams(ids, state.parts["history"], self.config.grams))
+            x = x + self.grams(gram_rows(ids, state.parts["history"], self.config.grams))
         x = _dropped(x, of_embedding)  # (T, B, E)
         after: dict[str, Tensor] = {}
         for number, (layer, skip) in enumerate(zip(self.layers, self.config.skips, strict=True)):

@@ -263,7 +263,7 @@ def _result(trial: Trial, memory: int | None = None, sample: str = "", why: str 
         seed=record.training.seed,
         cell=record.model.cell,
         hidden=record.model.hidden,
-        parameters=record.model.parameters,
+        parameters=record.model.bare.parameters,
         lr=record.training.lr,
         precision=record.training.precision,
         passes=record.training.passes(record.step, record.train_characters),

@@ -24,8 +24,9 @@ class Point:
 class Result:
     """What a run of a variant came to.
 
-    seconds: spent training; memory: how many characters it uses, None where that cannot be
-    measured; sample: what it writes; diverged: why it has no figures, if it has none.
+    parameters: but for rows of matches and n-grams; seconds: spent training; memory: how many
+    characters it uses, None where that cannot be measured; sample: what it writes; diverged: why it
+    has no figures, if it has none.
     """
 
     run: str

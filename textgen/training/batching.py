@@ -42,8 +42,8 @@ class Usual(NamedTuple):
     """What suits a text.
 
     batch_size, bptt: streams and characters of a chunk that `peak` is meant for; history:
-    characters back that matches are looked for in, none in short documents, for they lie in one;
-    grams: rows for n-grams, none for a text with a period, where they gain nothing.
+    characters back that matches are looked for in, none where documents are short, for a match
+    lies in one; grams: rows for n-grams, none for a text with a period, where they gain nothing.
     """
 
     batch_size: int
@@ -91,7 +91,8 @@ def first_trial(
     optimizer = choices.optimizer or ("soap" if device.type == "cpu" else "adamw")
     trial = Trial(streams, bptt, optimizer, choices.precision, size=size, device=device)
     trial = replace(trial, filled=filled, accumulate=choices.accumulate or 1)
-    history = 0 if usual[1] <= document_streams.SHORT else HISTORY
+    short = corpus.documents and document_streams.are_short(corpus)
+    history = 0 if short else HISTORY
     grams = max((rows for rows in GRAMS if PER_ROW * rows <= size), default=GRAMS[0])
     suited = Usual(*fit(*usual, size), CLIP, history, grams)
     if repeats:

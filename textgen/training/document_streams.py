@@ -74,5 +74,9 @@ def filled_by(corpus: Corpus, batch_size: int, bptt: int) -> float:
 
 def streams_for(corpus: Corpus) -> tuple[int, int]:
     """The number of streams and of characters a step that suit the documents' lengths."""
-    mean = sum(map(len, (corpus.train, corpus.validation))) / corpus.documents
-    return (128, 12) if mean <= SHORT else (64, 32)
+    return (128, 12) if are_short(corpus) else (64, 32)
+
+
+def are_short(corpus: Corpus) -> bool:
+    """Whether its documents are, on average."""
+    return sum(map(len, (corpus.train, corpus.validation))) <= SHORT * corpus.documents

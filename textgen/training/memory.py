@@ -31,6 +31,9 @@ def check_memory(model: ModelConfig, per_step: int, device: torch.device) -> Non
     if of_weights > of_step:
         what = f"`hidden` is {','.join(map(str, model.hidden))}: {model.parameters:,} parameters"
         hint = "try `hidden=256`"
+        if model.grams * model.embedding > model.parameters / 2:
+            what = f"`grams` is {model.grams:,}, `embedding` {model.embedding:,}"
+            hint = "try `grams=16381`, `embedding=128`"
     else:
         what = f"steps of {per_step:,} characters through layers of {max(model.hidden)}"
         hint = "try `batch_size=64` `bptt=32`"

@@ -25,9 +25,9 @@ MOMENTS = {
 def optimizer_of(
     network: CharModel, config: TrainingConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Decay and soap's bases are of matrices alone, not of biases, embedding and matches.
+    """Matrices have soap's bases and decay, but not biases, embedding and matches.
 
-    Rows of n-grams have no basis, and decay more than all, for most are read but a few times.
+    Rows of n-grams decay most, for most of them are read but a few times.
     """
     groups: list[dict[str, Any]] = [
         {"params": [], "weight_decay": config.weight_decay, "turned": True},

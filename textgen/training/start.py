@@ -67,11 +67,12 @@ def begin(
     planned = plan(choices, corpus, device, _since(began, reported), shape, learned=learned)
     seed, counts = planned.training.seed, corpus.train_counts
     network = first_network(planned.model, corpus.train, seed, counts=counts)
-    if base is not None:
-        tuning.carry_over(base, network, corpus)
     mixed = tuning.read_mixed(
         ancestors, planned.training, corpus.vocabulary, cache=choices.cache, progress=reported
     )
+    if base is not None:
+        texts = (corpus.train,) if mixed is None else (mixed, corpus.train)
+        tuning.carry_over(base, network, corpus.vocabulary, texts)
     ranks = join()
     learner = Learner.of(corpus, network, planned.training, device, mixed, ranks=ranks)
     return Loop(

@@ -1,6 +1,6 @@
 """Fine-tuning: a run that begins with the weights of another, on a text of its own."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +14,12 @@ from textgen.model.network import CharModel
 from textgen.store.checkpoint import Header
 from textgen.store.contents import read_vocabulary, read_weights
 from textgen.store.record import Ancestor
-from textgen.text.corpus import Corpus, Progress, read_corpus
+from textgen.text.corpus import Progress, read_corpus
 from textgen.text.cutting import shown
 from textgen.text.vocabulary import Vocabulary, symbols_of
 
 _SHAPE = ("cell", "layers", "hidden", "embedding", "skip", "history", "grams")
-_READ = 1 << 22  # characters of a text whose n-grams are looked up
+_READ = 1 << 21  # characters of a text whose n-grams are looked up
 _PER_CHARACTER = ("embedding.", "matches.", "head.")
 
 
@@ -66,14 +66,16 @@ def shape_of(base: Header, vocabulary: Vocabulary) -> ModelConfig:
     return replace(base.record.model, vocabulary_size=len(vocabulary), dropout=0.0, weight_drop=0.0)
 
 
-def carry_over(base: Header, network: CharModel, corpus: Corpus) -> None:
-    """Give `network`, which has rows for the characters of `corpus`, the weights of `base`.
+def carry_over(
+    base: Header, network: CharModel, vocabulary: Vocabulary, texts: Sequence[NDArray]
+) -> None:
+    """Give `network`, which has rows for the characters of `vocabulary`, the weights of `base`.
 
     A row of a character is carried over by the character, that of the end symbol where both have
-    it; the rows of new ones stay as they are. Where the vocabulary is another, so are the rows of
-    n-grams: those that the text has are carried over.
+    it; the rows of new ones stay as they are. Where other ids make other n-grams, the rows of those
+    in `texts`, ids of `vocabulary`, are carried over, where two meet that of the last text.
     """
-    before, vocabulary = read_vocabulary(base), corpus.vocabulary
+    before = read_vocabulary(base)
     of_bytes = np.arange(256, dtype=np.uint8)
     known: NDArray = of_bytes if before.level == "byte" else symbols_of(before.characters, "char")
     found = vocabulary.lookup(known).tolist()
@@ -86,9 +88,12 @@ def carry_over(base: Header, network: CharModel, corpus: Corpus) -> None:
             old = torch.from_numpy(weights[name])
             if name.startswith(_PER_CHARACTER):
                 tensor[rows] = old[: len(rows)]  # the end symbol's is the last
-            elif name.startswith("grams.") and vocabulary != before:
-                there, here = _gram_rows(corpus.train[:_READ], rows.numpy(), vocabulary, len(old))
-                tensor[here] = old[there]
+            elif name.startswith("grams.") and not torch.equal(rows, torch.arange(len(rows))):
+                source = np.full(len(old), -1)
+                for ids in texts:
+                    there, here = _gram_rows(ids[:_READ], rows.numpy(), vocabulary, len(old))
+                    source[here] = there
+                tensor[source >= 0] = old[source[source >= 0]]
             else:
                 tensor.copy_(old)
 
@@ -100,15 +105,15 @@ def _gram_rows(
 
     known: the ids now of the characters that were known, in the order of their ids then.
     """
-    then = np.full(len(vocabulary), -1)
-    then[known] = np.arange(len(known))
-    count = max(0, len(ids) - GRAM + 1)
-    now = [ids[k : k + count].astype(np.int64) for k in range(GRAM)]
-    before = [then[each] for each in now]
-    there = np.logical_and.reduce([each >= 0 for each in before])
-    both = (gram_row((each[there] + 1 for each in parts), rows) for parts in (before, now))
-    first, second = both
-    return first, second
+    then = np.full(1 + len(vocabulary), -1)  # by ids plus 1
+    then[0], then[known + 1] = 0, np.arange(len(known)) + 1
+    # before a stream begins, as each document does, stand zeros
+    begins = np.flatnonzero(ids == vocabulary.end) if vocabulary.has_end else np.zeros(1, np.int64)
+    text = np.insert(ids.astype(np.int64) + 1, np.repeat(begins, GRAM - 1), 0)
+    windows = np.lib.stride_tricks.sliding_window_view(text, GRAM).T
+    before = then[windows]
+    there = (before >= 0).all(0) & (windows[-1] > 0)
+    return gram_row(before[:, there], rows), gram_row(windows[:, there], rows)
 
 
 def ancestors(base: Header) -> tuple[Ancestor, ...]:
