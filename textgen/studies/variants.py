@@ -12,20 +12,9 @@ from textgen.config import SEEDS, Choices
 from textgen.errors import UsageError
 
 VARIED = (
-    *("cell", "layers", "hidden", "embedding", "skip", "dropout", "weight_drop"),
-    *(
-        "history",
-        "grams",
-        "batch_size",
-        "bptt",
-        "optimizer",
-        "lr",
-        "schedule",
-        "warmup",
-        "clip",
-        "weight_decay",
-    ),
-    "precision",
+    *("cell", "layers", "hidden", "embedding", "skip", "history", "grams"),
+    *("dropout", "weight_drop", "batch_size", "bptt", "optimizer", "lr"),
+    *("schedule", "warmup", "clip", "weight_decay", "precision"),
 )
 MOST_AXES = 2
 NEAR = 0.01  # how far the parameters of a variant may be from those aimed at: of two, 2 % apart
