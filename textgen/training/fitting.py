@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -28,6 +29,7 @@ DEPTHS: Depths = ((3, 224), (2, 128), (1, 0))
 IN_TIME: Depths = ((3, 256), *DEPTHS[1:])  # where a third layer has to be worth its time
 PARAMETERS_PER_CHARACTER = 5  # of the text, at most
 
+Value = TypeVar("Value")
 # The network without dropout, of so many layers and of such a width where none were chosen.
 Shape = Callable[[int, int], ModelConfig]
 # Shape, batch and precision, characters per second if measured, and what to report.
@@ -48,10 +50,8 @@ def settled(
     trial, usual: see `first_trial`; began, base: see `plan`. Raises UsageError or OutOfMemory for
     what the memory does not hold.
     """
-    planned = HISTORY if choices.grams else usual.history
-    history = planned if choices.history is None else choices.history
-    grams = usual.grams if history else 0
-    grams = grams if choices.grams is None else choices.grams
+    history = taken(choices.history, HISTORY if choices.grams else usual.history)
+    grams = taken(choices.grams, usual.grams if history else 0)
     decided = replace(choices, history=history, grams=grams)
     own: Shape = partial(_shape, decided, len(corpus.vocabulary))
     shape = own if base is None else lambda *_: base
@@ -67,11 +67,16 @@ def settled(
     return found
 
 
+def taken(chosen: Value | None, planned: Value) -> Value:
+    """What a person chose, else what is planned."""
+    return planned if chosen is None else chosen
+
+
 def _shape(choices: Choices, vocabulary_size: int, layers: int, width: int) -> ModelConfig:
     hidden = choices.hidden or (width,)
     if len(hidden) == 1:
         hidden *= choices.layers or layers
-    embedding = 128 if choices.embedding is None else choices.embedding
+    embedding = taken(choices.embedding, 128)
     return ModelConfig(
         vocabulary_size,
         choices.cell,

@@ -6,7 +6,6 @@ The numbers come from the measurements in docs/trials.md.
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 
@@ -21,7 +20,7 @@ from textgen.text.corpus import Corpus
 from textgen.training import speed
 from textgen.training.batching import DECAYING, first_trial, peak
 from textgen.training.calibration import FEWEST, kept_aside
-from textgen.training.fitting import TRAINING_SHARE, learnable, settled
+from textgen.training.fitting import TRAINING_SHARE, learnable, settled, taken
 from textgen.training.late import MOST, late_streams
 from textgen.training.memory import check_memory
 from textgen.training.regularisation import regularisation
@@ -32,8 +31,6 @@ from textgen.training.streams import BLOCK
 EVALUATED = 1 << 14  # characters of the held-out text that a validation during training scores
 PRESENT = 1000  # distinct characters of a step, about, where the vocabulary is much larger
 FLOOR, AVERAGE = 0.15, 0.15  # see TrainingConfig; without averaging the rate had to end near 0
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def plan(
     dropout, weight_drop, decay = regularisation(*counts, tuning=tuning)
     aside = _aside(size, corpus) if own >= MOST and not learned else 0
     worth = evaluation_worth(shape, per_step, corpus, aside, device)
-    eval_every = _or(choices.eval_every, evaluation_interval(steps, worth))
+    eval_every = taken(choices.eval_every, evaluation_interval(steps, worth))
     training = TrainingConfig.of(
         choices,
         steps=steps,
@@ -96,16 +93,16 @@ def plan(
         floor=FLOOR,
         average=AVERAGE,
         aside=aside,
-        lr=_or(choices.lr, peak(trial.optimizer, max(shape.hidden), *shares, tuning=tuning)),
-        clip=_or(choices.clip, usual.clip),
-        warmup=_or(choices.warmup, min(20, math.ceil(steps / 20))),
-        weight_decay=_or(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
+        lr=taken(choices.lr, peak(trial.optimizer, max(shape.hidden), *shares, tuning=tuning)),
+        clip=taken(choices.clip, usual.clip),
+        warmup=taken(choices.warmup, min(20, math.ceil(steps / 20))),
+        weight_decay=taken(choices.weight_decay, decay if trial.optimizer in DECAYING else 0.0),
         eval_every=eval_every,
-        sample_every=_or(choices.sample_every, _sample_interval(steps, eval_every)),
+        sample_every=taken(choices.sample_every, _sample_interval(steps, eval_every)),
         precision=trial.precision,
     )
     training = replace(training, late=late_streams(training, corpus))
-    dropout, weight_drop = _or(choices.dropout, dropout), _or(choices.weight_drop, weight_drop)
+    dropout, weight_drop = taken(choices.dropout, dropout), taken(choices.weight_drop, weight_drop)
     model = replace(shape, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, (*notices, *said), chosen=choices.chosen, time=choices.time)
 
@@ -136,7 +133,7 @@ def extended(
         training = replace(training, segment_start=record.step, segment_progress=done)
     training = replace(
         training,
-        accumulate=_or(budget.accumulate, training.accumulate),
+        accumulate=taken(budget.accumulate, training.accumulate),
         deterministic=training.deterministic or budget.deterministic,
     )
     prepare_device(device, training.deterministic)
@@ -176,10 +173,6 @@ def extended(
         training = replace(training, late=late_streams(training, corpus, learned=learned))
     model = replace(model, dropout=dropout, weight_drop=weight_drop)
     return Plan(model, training, rate, notices, chosen=record.chosen, time=budget.time)
-
-
-def _or(chosen: Value | None, planned: Value) -> Value:
-    return planned if chosen is None else chosen
 
 
 def steps_of(budget: Choices, per_step: int, size: float, rate: float | None, began: float) -> int:
